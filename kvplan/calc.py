@@ -1,0 +1,224 @@
+"""The one place that multiplies: entries x elements x bits x layers, on one GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from kvplan.errors import RefusedError, UsageError
+from kvplan.formats import DSA_INDEX, FORMATS, CacheFormat, Packing, cache_format
+from kvplan.kinds import CacheKind, Slot
+from kvplan.parallel import heads_on_rank
+from kvplan.spec import ModelSpec
+from kvplan.units import number
+
+
+@dataclass(frozen=True)
+class PackedSlot:
+    """One tensor of an entry as one GPU keeps it: ``heads`` rows of ``width`` elements."""
+
+    role: str
+    heads: int
+    width: int
+    format: str
+    packing: Packing
+
+    @property
+    def bytes_per_entry(self) -> int:
+        """Bytes of this tensor in one entry."""
+        return self.heads * self.packing.row_bytes(self.width)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One kind of cache over all its layers: the working behind a footprint's totals.
+
+    ``copies`` are caches over all ``layers`` (two a layer in LongCat-Flash), ``entries`` what one
+    sequence of the footprint's context leaves in each of them.
+    """
+
+    kind: CacheKind
+    layers: int
+    copies: int
+    slots: tuple[PackedSlot, ...]
+    entries: int
+
+    @property
+    def bytes_per_entry(self) -> int:
+        """Bytes of one entry of one cache."""
+        return sum(slot.bytes_per_entry for slot in self.slots)
+
+    @property
+    def bytes_per_token(self) -> Fraction:
+        """Growth of all copies for one more token of a long sequence."""
+        return self.copies * self.bytes_per_entry * self.kind.growth()
+
+    @property
+    def fixed_bytes(self) -> int:
+        """Bytes of all copies at their full size where they are bounded, else 0."""
+        return self.copies * self.bytes_per_entry * self.kind.fixed_entries()
+
+    @property
+    def bytes_per_sequence(self) -> int:
+        """Bytes of all copies for one sequence of the footprint's context."""
+        return self.copies * self.bytes_per_entry * self.entries
+
+    @property
+    def formula(self) -> str:
+        """The multiplication with its numbers in it."""
+        if not self.slots:
+            return "reads another layer's cache: 0 B"
+        tensors = " + ".join(_tensor(slot) for slot in self.slots)
+        terms = [f"{self.copies} {'layers' if self.copies == self.layers else 'caches'}"]
+        terms.append(f"({tensors})" if len(self.slots) > 1 else tensors)
+        growth = self.kind.growth()
+        if growth:
+            over = "" if growth == 1 else f" ÷ {growth.denominator} tokens"
+            return f"{' × '.join(terms)}{over} = {number(self.bytes_per_token)} B/token"
+        if self.kind.fixed_entries() != 1:
+            terms.append(f"{self.kind.fixed_entries():,} entries")
+        return f"{' × '.join(terms)} = {self.fixed_bytes:,} B/sequence"
+
+
+def _tensor(slot: PackedSlot) -> str:
+    role = slot.role.replace("_", " ")
+    row = slot.packing.describe(slot.width)
+    if slot.heads == 1:
+        return f"{role} {row}"
+    return f"{role} {slot.heads:,}×({row})" if "+" in row else f"{role} {slot.heads:,}×{row}"
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a model's caches take: on one GPU of a tensor-parallel group, or whole (group of one).
+
+    Bytes throughout. Pages, padding and pools of a serving engine are not in it.
+    """
+
+    model: str
+    context_tokens: int
+    sequences: int
+    kv_cache_dtype: str
+    tensor_parallel: int
+    lines: tuple[Line, ...]
+
+    @property
+    def bytes_per_token(self) -> Fraction:
+        """Growth for one more token of one long sequence."""
+        return sum((line.bytes_per_token for line in self.lines), Fraction(0))
+
+    @property
+    def fixed_bytes_per_sequence(self) -> int:
+        """Windows at their full size and recurrent state; cross-attention stands apart."""
+        return sum(line.fixed_bytes for line in self.lines if not line.kind.per_encoder_input)
+
+    @property
+    def cross_attention_bytes_per_sequence(self) -> int:
+        """Keys and values of one full encoder input; 0 without cross-attention."""
+        return sum(line.fixed_bytes for line in self.lines if line.kind.per_encoder_input)
+
+    @property
+    def bytes_per_sequence(self) -> int:
+        """One sequence of ``context_tokens``, with one full encoder input where there is one."""
+        return sum(line.bytes_per_sequence for line in self.lines)
+
+    @property
+    def total_bytes(self) -> int:
+        """All ``sequences``, each of ``context_tokens``."""
+        return self.sequences * self.bytes_per_sequence
+
+
+def resolved_format(spec: ModelSpec, kv_cache_dtype: str = "auto") -> CacheFormat:
+    """The format that ``kv_cache_dtype`` means for this model.
+
+    ``auto`` is the scheme that the checkpoint names, else the model's own dtype.
+    """
+    if kv_cache_dtype.lower() != "auto":
+        return cache_format(kv_cache_dtype)
+    return cache_format(spec.kv_cache_dtype or spec.dtype)
+
+
+def footprint(
+    spec: ModelSpec,
+    context_tokens: int,
+    sequences: int = 1,
+    kv_cache_dtype: str = "auto",
+    tensor_parallel: int = 1,
+    *,
+    draft: bool = False,
+) -> Footprint:
+    """What the model's caches take on each of ``tensor_parallel`` GPUs.
+
+    ``context_tokens`` is the length of every one of ``sequences`` sequences. Raises UsageError
+    where heads do not divide, RefusedError where the format has no layout for this model.
+    """
+    if context_tokens < 1 or sequences < 1 or tensor_parallel < 1:
+        raise UsageError("context, sequences and GPUs have to be one or more")
+    chosen = resolved_format(spec, kv_cache_dtype)
+    lines = []
+    for kind, layers, copies in spec.caches(draft=draft):
+        slots = tuple(_pack(slot, spec, chosen, tensor_parallel) for slot in kind.slots())
+        lines.append(Line(kind, layers, copies, slots, kind.entries(context_tokens)))
+    return Footprint(
+        spec.name, context_tokens, sequences, chosen.name, tensor_parallel, tuple(lines)
+    )
+
+
+def _pack(slot: Slot, spec: ModelSpec, chosen: CacheFormat, tensor_parallel: int) -> PackedSlot:
+    stored = _stored_format(slot, spec, chosen)
+    try:
+        packing = stored.packing(slot.role, slot.width)
+    except RefusedError as error:
+        raise RefusedError(f"{spec.name}: {error.message}", error.hint) from None
+    heads = heads_on_rank(slot, tensor_parallel)
+    return PackedSlot(slot.role, heads, slot.width, stored.name, packing)
+
+
+def _stored_format(slot: Slot, spec: ModelSpec, chosen: CacheFormat) -> CacheFormat:
+    if slot.format is None:
+        return chosen
+    if slot.format == DSA_INDEX.name:
+        return DSA_INDEX
+    return FORMATS[spec.dtype if slot.format == "model" else slot.format]
+
+
+def as_full_attention(spec: ModelSpec, kv_heads: int | None = None) -> ModelSpec | None:
+    """The same model with full attention of ``kv_heads`` KV heads (None: multi-head attention).
+
+    Every attention layer keeps keys and values of every token; recurrent states stay as they are;
+    weights stay the model's own. None where the model has no attention. Raises UsageError where
+    the heads cannot be grouped like that.
+    """
+    try:
+        groups = [
+            group.model_copy(
+                update={
+                    "caches": tuple(
+                        new
+                        for cache in group.caches
+                        if (new := cache.as_full_attention(kv_heads)) is not None
+                    )
+                }
+            )
+            for group in spec.groups
+        ]
+    except ValueError:
+        raise UsageError(
+            f"the attention heads of {spec.name} do not divide into {kv_heads} KV heads"
+        ) from None
+    if not any(cache.query_heads() for group in groups for cache in group.caches):
+        return None
+    return spec.model_copy(update={"groups": tuple(groups), "draft": ()})
+
+
+def multi_head_footprint(spec: ModelSpec, like: Footprint) -> Footprint | None:
+    """What the same model would keep with full multi-head attention, whole, in the same KV dtype.
+
+    A layout made for latents (fp8_ds_mla) has none for keys and values; theirs is taken at the
+    same bits an element. None for a model without attention.
+    """
+    multi_head = as_full_attention(spec)
+    if multi_head is None:
+        return None
+    plain = cache_format(like.kv_cache_dtype).for_keys_and_values
+    return footprint(multi_head, like.context_tokens, like.sequences, plain)

@@ -1,0 +1,40 @@
+"""Every way in which kvplan says no: a message, a hint and an exit code.
+
+Exit codes: 0 fits, 1 does not fit, 2 bad usage or a bad file, 3 refused (a fact that kvplan
+does not know and will not guess), 4 device or measurement failed, 70 a bug in kvplan.
+"""
+
+from __future__ import annotations
+
+DOES_NOT_FIT = 1
+BUG = 70
+
+
+class KvplanError(Exception):
+    """Base of all errors that kvplan raises on purpose.
+
+    ``message`` says what is wrong and where, ``hint`` what to do about it.
+    """
+
+    exit_code = BUG
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(KvplanError):
+    """The question cannot be asked like this: a wrong option, an unknown name."""
+
+    exit_code = 2
+
+
+class SpecError(UsageError):
+    """A file that cannot be understood; ``message`` holds one ``file:line: problem`` a line."""
+
+
+class RefusedError(KvplanError):
+    """A question whose answer rests on a fact that kvplan does not know."""
+
+    exit_code = 3

@@ -1,0 +1,44 @@
+"""Multi-head latent attention: one compressed vector a token instead of keys and values."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from kvplan.kinds.base import CacheKind, Size, Slot
+from kvplan.kinds.full_attention import full_attention
+
+
+class MLA(CacheKind):
+    """Latent and decoupled RoPE key, shared by all heads (DeepSeek-V2, arXiv 2405.04434, 2.1).
+
+    Shapes: latent ``kv_lora_rank``, RoPE key ``qk_rope_head_dim``. Keys and values are rebuilt
+    from the latent, so there is no factor 2; there is one copy for all heads, so tensor
+    parallelism does not split it.
+    """
+
+    label: ClassVar[str] = "MLA"
+    formula: ClassVar[str] = "kv_lora_rank + qk_rope_head_dim"
+    about: ClassVar[str] = (
+        "Keys and values of all heads are rebuilt from one latent vector; only it and one "
+        "rotary key are kept, whole on every tensor-parallel GPU."
+    )
+
+    kind: Literal["mla"] = "mla"
+    num_attention_heads: Size
+    kv_lora_rank: Size
+    qk_rope_head_dim: Size
+    qk_nope_head_dim: Size
+    v_head_dim: Size
+
+    def slots(self) -> tuple[Slot, ...]:
+        return (
+            Slot("latent", 1, self.kv_lora_rank, "whole"),
+            Slot("rope_key", 1, self.qk_rope_head_dim, "whole"),
+        )
+
+    def query_heads(self) -> int | None:
+        return self.num_attention_heads
+
+    def as_full_attention(self, kv_heads: int | None) -> CacheKind | None:
+        key_dim = self.qk_nope_head_dim + self.qk_rope_head_dim
+        return full_attention(self.num_attention_heads, kv_heads, key_dim, self.v_head_dim)

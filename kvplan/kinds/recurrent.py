@@ -1,0 +1,159 @@
+"""Recurrent layers: a state of fixed size for each sequence, in place of keys and values.
+
+The convolution's tail of ``conv_kernel - 1`` inputs is kept in the model's dtype, the recurrent
+state in ``state_dtype`` (fp32 unless the config names another); the KV dtype touches neither.
+Shapes as in vLLM 0.33.0 model_executor/layers/mamba/mamba_utils.py.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from kvplan.kinds.base import Size, Slot, Split, StateKind
+
+StateDtype = Literal["fp32", "bf16", "fp16"]
+ConvKernel = Annotated[int, Field(ge=2, le=64)]
+
+
+class ConvState(StateKind):
+    """A state with the tail of a causal convolution in front of it."""
+
+    conv_kernel: ConvKernel
+
+    def conv(self, heads: int, width: int, split: Split = "divide") -> Slot:
+        """The last ``conv_kernel - 1`` inputs of ``heads x width`` channels."""
+        return Slot("conv", heads, width * (self.conv_kernel - 1), split, "model")
+
+
+class Mamba1(ConvState):
+    """Selective state space (arXiv 2312.00752): conv ``d_inner``, state ``d_inner x d_state``."""
+
+    label: ClassVar[str] = "Mamba"
+    formula: ClassVar[str] = "d_inner × (conv_kernel − 1) + d_inner × d_state"
+    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
+
+    kind: Literal["mamba1"] = "mamba1"
+    d_inner: Size
+    d_state: Size
+    state_dtype: StateDtype = "fp32"
+
+    def slots(self) -> tuple[Slot, ...]:
+        return (
+            self.conv(self.d_inner, 1),
+            Slot("state", self.d_inner, self.d_state, "divide", self.state_dtype),
+        )
+
+
+class Mamba2(ConvState):
+    """State space duality (arXiv 2405.21060).
+
+    Shapes: conv over ``num_heads x head_dim`` inputs and ``2 x n_groups x d_state`` (B and C),
+    state ``num_heads x head_dim x d_state``. Groups are replicated where GPUs outnumber them.
+    """
+
+    label: ClassVar[str] = "Mamba-2"
+    formula: ClassVar[str] = (
+        "(num_heads × head_dim + 2 × n_groups × d_state) × (conv_kernel − 1)"
+        " + num_heads × head_dim × d_state"
+    )
+    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
+
+    kind: Literal["mamba2"] = "mamba2"
+    num_heads: Size
+    head_dim: Size
+    n_groups: Size
+    d_state: Size
+    state_dtype: StateDtype = "fp32"
+
+    def slots(self) -> tuple[Slot, ...]:
+        return (
+            self.conv(self.num_heads, self.head_dim),
+            self.conv(self.n_groups, 2 * self.d_state, "replicate"),
+            Slot("state", self.num_heads, self.head_dim * self.d_state, "divide", self.state_dtype),
+        )
+
+
+class GatedDeltaNet(ConvState):
+    """Gated delta rule (arXiv 2412.06464; Qwen3-Next, Qwen3.5).
+
+    Shapes: conv over queries, keys and values, state
+    ``num_value_heads x value_head_dim x key_head_dim``.
+    """
+
+    label: ClassVar[str] = "GDN"
+    formula: ClassVar[str] = (
+        "(2 × num_key_heads × key_head_dim + num_value_heads × value_head_dim) × (conv_kernel − 1)"
+        " + num_value_heads × value_head_dim × key_head_dim"
+    )
+    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
+
+    kind: Literal["gated_delta_net"] = "gated_delta_net"
+    num_key_heads: Size
+    num_value_heads: Size
+    key_head_dim: Size
+    value_head_dim: Size
+    state_dtype: StateDtype = "fp32"
+
+    def slots(self) -> tuple[Slot, ...]:
+        state_width = self.value_head_dim * self.key_head_dim
+        return (
+            self.conv(self.num_key_heads, 2 * self.key_head_dim),
+            self.conv(self.num_value_heads, self.value_head_dim),
+            Slot("state", self.num_value_heads, state_width, "divide", self.state_dtype),
+        )
+
+
+class KimiDeltaAttention(ConvState):
+    """Kimi delta attention (Kimi Linear, arXiv 2510.26692).
+
+    Shapes: conv over queries, keys and values, state ``num_heads x head_dim x head_dim``.
+    """
+
+    label: ClassVar[str] = "KDA"
+    formula: ClassVar[str] = (
+        "3 × num_heads × head_dim × (conv_kernel − 1) + num_heads × head_dim × head_dim"
+    )
+    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
+
+    kind: Literal["kimi_delta_attention"] = "kimi_delta_attention"
+    num_heads: Size
+    head_dim: Size
+    state_dtype: StateDtype = "fp32"
+
+    def slots(self) -> tuple[Slot, ...]:
+        return (
+            self.conv(self.num_heads, 3 * self.head_dim),
+            Slot("state", self.num_heads, self.head_dim**2, "divide", self.state_dtype),
+        )
+
+
+class LightningAttention(StateKind):
+    """Lightning attention (arXiv 2501.08313): state ``num_heads x head_dim x head_dim``, no conv."""
+
+    label: ClassVar[str] = "lightning"
+    formula: ClassVar[str] = "num_heads × head_dim × head_dim"
+    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
+
+    kind: Literal["lightning_attention"] = "lightning_attention"
+    num_heads: Size
+    head_dim: Size
+    state_dtype: StateDtype = "fp32"
+
+    def slots(self) -> tuple[Slot, ...]:
+        return (Slot("state", self.num_heads, self.head_dim**2, "divide", self.state_dtype),)
+
+
+class ShortConv(ConvState):
+    """A gated short convolution (LFM2): the tail of ``channels`` inputs and nothing else."""
+
+    label: ClassVar[str] = "conv"
+    formula: ClassVar[str] = "channels × (conv_kernel − 1)"
+    about: ClassVar[str] = "Only the last inputs of a short convolution are kept."
+
+    kind: Literal["short_conv"] = "short_conv"
+    channels: Size
+
+    def slots(self) -> tuple[Slot, ...]:
+        return (self.conv(self.channels, 1),)

@@ -1,0 +1,122 @@
+"""The catalogue that is shipped with kvplan, and specs of the user's own."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from kvplan.errors import UsageError
+from kvplan.spec import Gpu, Input, ModelSpec
+from kvplan.strict_yaml import quoted, read_yaml, validated
+
+
+@cache
+def configs_dir() -> Path:
+    """Folder of the catalogue: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+@cache
+def model_files() -> dict[str, Path]:
+    """The catalogue's spec files by model name."""
+    return {path.stem: path for path in sorted((configs_dir() / "models").glob("*.yaml"))}
+
+
+@cache
+def read_model(path: Path) -> ModelSpec:
+    """The spec in this file. Raises SpecError."""
+    return validated(read_yaml(path), ModelSpec, path)
+
+
+def load(model: str | Path) -> ModelSpec:
+    """The model of this name, alias or Hugging Face id, or of this spec file.
+
+    Raises UsageError for a name that nobody knows (with the nearest ones), SpecError for a file
+    that cannot be understood.
+    """
+    text = str(model)
+    if text.lower() in model_files():
+        return read_model(model_files()[text.lower()])
+    path = Path(text)
+    if isinstance(model, Path) or path.suffix in (".yaml", ".yml") or _exists(path):
+        return read_model(path)
+    for candidate in model_files().values():
+        # Parsing every spec to find one alias would cost more than the answer.
+        if text.lower() in candidate.read_text(encoding="utf-8").lower():
+            spec = read_model(candidate)
+            if text.lower() in (alias.lower() for alias in spec.aliases):
+                return spec
+    raise UsageError(f"no model is called {quoted(text)}", _nearest(text))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _nearest(name: str) -> str:
+    aliases = {alias.lower(): spec.name for spec in catalogue() for alias in spec.aliases}
+    known = [*model_files(), *aliases]
+    near = difflib.get_close_matches(name.lower(), known, n=6, cutoff=0.5)
+    names = list(dict.fromkeys(aliases.get(match, match) for match in near))[:3]
+    if names:
+        return f"did you mean {', '.join(names)}? Or give a spec file: my.yaml"
+    return "kvplan list models shows them; a spec file (my.yaml) works as well"
+
+
+def catalogue() -> tuple[ModelSpec, ...]:
+    """Every model of the catalogue, by name."""
+    return tuple(read_model(path) for path in model_files().values())
+
+
+class _GpuFile(Input):
+    gpus: Annotated[tuple[Gpu, ...], Field(strict=False)]
+
+
+@cache
+def gpus() -> tuple[Gpu, ...]:
+    """Every GPU of the catalogue."""
+    path = configs_dir() / "gpus.yaml"
+    return validated(read_yaml(path), _GpuFile, path).gpus
+
+
+def load_gpu(name: str) -> Gpu:
+    """The GPU of this name or alias. Raises UsageError with the nearest names."""
+    by_name = {alias.lower(): gpu for gpu in gpus() for alias in (*gpu.aliases, gpu.name)}
+    gpu = by_name.get(name.lower())
+    if gpu is None:
+        near = difflib.get_close_matches(name.lower(), by_name, n=4, cutoff=0.4)
+        names = list(dict.fromkeys(by_name[match].name for match in near))[:3]
+        hint = f"did you mean {', '.join(names)}?" if names else "kvplan list gpus shows them"
+        raise UsageError(f"no GPU is called {quoted(name)}", hint)
+    return gpu
+
+
+def models_of_kind(kind: str | None) -> tuple[ModelSpec, ...]:
+    """The catalogue's models that have this kind of cache, by its name or label.
+
+    Raises UsageError for a kind that no model has.
+    """
+    if kind is None:
+        return catalogue()
+    found = tuple(spec for spec in catalogue() if kind.lower() in _kind_names(spec))
+    if not found:
+        names = sorted({name for spec in catalogue() for name in _kind_names(spec)})
+        near = difflib.get_close_matches(kind.lower(), names, n=3)
+        raise UsageError(
+            f"no model has a cache of kind {quoted(kind)}", f"one of: {', '.join(near or names)}"
+        )
+    return found
+
+
+def _kind_names(spec: ModelSpec) -> set[str]:
+    kinds = [kind for kind, _, _ in spec.caches()]
+    return {kind.kind for kind in kinds} | {kind.tag().lower() for kind in kinds}

@@ -1,0 +1,30 @@
+"""Outputs: each turns a report into one string and prints nothing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from kvplan.report import Report
+
+OutputFormat = Literal["table", "json", "markdown", "csv"]
+
+
+def rendered(report: Report, output: OutputFormat) -> str:
+    """The report as text in this format. Drawing for terminals is loaded only when asked for."""
+    match output:
+        case "table":
+            from kvplan.render import terminal
+
+            return terminal.render(report)
+        case "json":
+            from kvplan.render import json_document
+
+            return json_document.render(report)
+        case "markdown":
+            from kvplan.render import markdown
+
+            return markdown.render(report)
+        case "csv":
+            from kvplan.render import comma_separated
+
+            return comma_separated.render(report)

@@ -1,0 +1,65 @@
+"""Whole numbers in, readable text out: the only place where "128k" and "GiB" exist."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from kvplan.errors import UsageError
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+# k and Ki are 1024 for contexts, as model names use them: "128k" is 131,072 tokens.
+_TOKEN_SUFFIXES = {"": 1, "k": KIB, "ki": KIB, "m": MIB, "mi": MIB}
+_TOKENS = re.compile(r"(\d{1,18})(?:\.(\d{1,9}))?\s*(k|ki|m|mi|)", re.IGNORECASE)
+
+
+def parse_tokens(text: str) -> int:
+    """Tokens meant by ``"131072"``, ``"131,072"``, ``"128k"``, ``"1.5Mi"``.
+
+    Raises UsageError when the text is no positive whole number of tokens.
+    """
+    match = _TOKENS.fullmatch(text.strip().replace(",", "").replace("_", ""))
+    if match is None:
+        raise UsageError(f"{text!r} is not a number of tokens", "write 131072, 128k or 1M")
+    whole, decimals, suffix = match.groups()
+    tokens = Fraction(f"{whole}.{decimals or 0}") * _TOKEN_SUFFIXES[suffix.lower()]
+    if tokens < 1 or tokens.denominator != 1:
+        raise UsageError(f"{text!r} is not a whole number of tokens, one or more")
+    return int(tokens)
+
+
+def number(value: int | Fraction) -> str:
+    """The value with thousands separators, exact to the last decimal it has.
+
+    A fraction without a finite decimal form is shown to four places.
+    """
+    if isinstance(value, int) or value.denominator == 1:
+        return f"{int(value):,}"
+    return f"{float(value):,.4f}".rstrip("0")
+
+
+def gib(size_bytes: int | Fraction) -> str:
+    """Bytes as a person reads them: ``42.95 GiB``, ``3.2 MiB``, ``512 B`` (2^30, 2^20, 2^10)."""
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if size_bytes >= unit:
+            return f"{float(size_bytes / unit):,.2f} {name}"
+    return f"{number(size_bytes)} B"
+
+
+def ratio(value: float) -> str:
+    """A quotient to three digits that count: ``4.66``, ``0.0141``, ``71``."""
+    three_digits = f"{value:#.3g}".rstrip(".")
+    return f"{value:,.0f}" if "." not in three_digits or "e" in three_digits else three_digits
+
+
+def json_number(value: int | Fraction) -> int | float:
+    """An int where the value is one, else the fraction as a float."""
+    return int(value) if value == int(value) else float(value)
+
+
+def ceil_div(dividend: int, divisor: int) -> int:
+    """The quotient rounded up."""
+    return -(-dividend // divisor)
