@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from kvplan.calc import Footprint, Line, footprint, multi_head_footprint
@@ -349,7 +350,7 @@ def _billions(parameters: int | None) -> str:
 def gpus_report(gpus: Iterable[Gpu]) -> Report:
     """The answer of ``kvplan list gpus``."""
     listed = list(gpus)
-    records = [gpu.model_dump(mode="json") | {"basis": _gpu_basis(gpu)} for gpu in listed]
+    records = [asdict(gpu) | {"basis": _gpu_basis(gpu)} for gpu in listed]
     columns = (
         Column("GPU", "left"),
         Column("Memory"),

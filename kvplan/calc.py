@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from kvplan.errors import RefusedError, UsageError
@@ -191,14 +191,13 @@ def as_full_attention(spec: ModelSpec, kv_heads: int | None = None) -> ModelSpec
     """
     try:
         groups = [
-            group.model_copy(
-                update={
-                    "caches": tuple(
-                        new
-                        for cache in group.caches
-                        if (new := cache.as_full_attention(kv_heads)) is not None
-                    )
-                }
+            replace(
+                group,
+                caches=tuple(
+                    new
+                    for cache in group.caches
+                    if (new := cache.as_full_attention(kv_heads)) is not None
+                ),
             )
             for group in spec.groups
         ]
@@ -208,7 +207,7 @@ def as_full_attention(spec: ModelSpec, kv_heads: int | None = None) -> ModelSpec
         ) from None
     if not any(cache.query_heads() for group in groups for cache in group.caches):
         return None
-    return spec.model_copy(update={"groups": tuple(groups), "draft": ()})
+    return replace(spec, groups=tuple(groups), draft=())
 
 
 def multi_head_footprint(spec: ModelSpec, like: Footprint) -> Footprint | None:

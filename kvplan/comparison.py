@@ -132,7 +132,7 @@ def _variant(spec: ModelSpec, label: str, kv_heads: int | None) -> ModelSpec | N
     if variant is None:
         return None
     # A scheme for latents has no meaning for ordinary keys and values.
-    return variant.model_copy(update={"name": f"as {label}", "kv_cache_dtype": None})
+    return replace(variant, name=f"as {label}", kv_cache_dtype=None)
 
 
 def _whole(spec: ModelSpec, work: Workload) -> Footprint:

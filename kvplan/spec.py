@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Annotated, Any, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from kvplan.kinds import AnyKind, CacheKind
+from kvplan.kinds import AnyKind, CacheKind, kind_class
+from kvplan.limits import Count, Limit, Text, Tokens
 from kvplan.units import ceil_div
 
 WEIGHT_BITS = {
@@ -27,19 +27,22 @@ WEIGHT_BITS = {
 
 MAX_LAYERS = 10_000
 
-Text = Annotated[str, Field(min_length=1, max_length=2_000)]
-LayerCount = Annotated[int, Field(gt=0, le=MAX_LAYERS)]
-Count = Annotated[int, Field(gt=0, le=10**15)]
+LayerCount = Annotated[int, Limit(gt=0, le=MAX_LAYERS)]
 
 _REPEAT = re.compile(r"(.+?)\s*\*\s*(\d{1,5})")
 
 
-class Input(BaseModel):
-    """Base of everything read from a file: no unknown keys, no conversions, no changes."""
+class Input:
+    """Base of everything read from a file: no unknown keys, no conversions, no changes.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+    A user's file is validated by pydantic against these classes; the catalogue, which the tests
+    validate in the same way, is built from its data without that (``from_data``).
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
+@dataclass(frozen=True, kw_only=True)
 class Parameters(Input):
     """Parameters without draft (MTP) layers; ``active`` are those that one token uses.
 
@@ -49,13 +52,12 @@ class Parameters(Input):
     total: Count
     active: Count | None
 
-    @model_validator(mode="after")
-    def _active_within_total(self) -> Self:
+    def __post_init__(self) -> None:
         if self.active and self.active > self.total:
             raise ValueError("active parameters cannot be more than the total")
-        return self
 
 
+@dataclass(frozen=True, kw_only=True)
 class StoredWeights(Input):
     """Elements of one dtype in the published checkpoint, block scales among them."""
 
@@ -69,6 +71,7 @@ class StoredWeights(Input):
         return ceil_div(self.elements * WEIGHT_BITS[self.dtype], 8)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Group(Input):
     """Layers that keep the same caches: one, several (Falcon-H1), or none (an MLP layer).
 
@@ -77,18 +80,29 @@ class Group(Input):
 
     name: Text | None = None
     layers: LayerCount | None = None
-    caches: Annotated[tuple[AnyKind, ...], Field(strict=False)]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _inline_cache(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or "kind" not in data or "caches" in data:
-            return data
-        own = {key: data[key] for key in ("name", "layers") if key in data}
-        cache = {key: value for key, value in data.items() if key not in own}
-        return {**own, "caches": [cache]}
+    caches: Annotated[tuple[CacheKind, ...], AnyKind()]
 
 
+def with_cache_lists(data: dict[str, Any]) -> dict[str, Any]:
+    """A spec's data in which every group lists its caches, the single inline one too."""
+    groups = {key: data[key] for key in ("groups", "draft") if isinstance(data.get(key), list)}
+    return {**data, **{key: [_with_list(group) for group in groups[key]] for key in groups}}
+
+
+def _with_list(group: Any) -> Any:
+    if not isinstance(group, dict) or "kind" not in group or "caches" in group:
+        return group
+    own = {key: group[key] for key in ("name", "layers") if key in group}
+    cache = {key: value for key, value in group.items() if key not in own}
+    return {**own, "caches": [cache]}
+
+
+def _group(data: dict[str, Any]) -> Group:
+    caches = (kind_class(cache["kind"])(**cache) for cache in data["caches"])
+    return Group(name=data.get("name"), layers=data.get("layers"), caches=tuple(caches))
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec(Input):
     """One model: its layers by what they cache, and the facts that sizing needs.
 
@@ -98,31 +112,47 @@ class ModelSpec(Input):
 
     name: Text
     source: Text
-    aliases: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    aliases: tuple[Text, ...] = ()
     notes: Text | None = None
-    native_context_tokens: Annotated[int, Field(gt=0, le=1 << 40)] | None
+    native_context_tokens: Tokens | None
     dtype: Literal["bf16", "fp16", "fp32"]
     kv_cache_dtype: Text | None = None
     """The KV scheme that the checkpoint itself names; None where ``auto`` is the model's dtype."""
     parameters: Parameters | None = None
-    weights: Annotated[tuple[StoredWeights, ...], Field(strict=False)] = ()
+    weights: tuple[StoredWeights, ...] = ()
     layers: LayerCount | None = None
-    pattern: Annotated[tuple[Text, ...], Field(strict=False)] = ()
-    groups: Annotated[tuple[Group, ...], Field(strict=False, min_length=1)]
-    draft: Annotated[tuple[Group, ...], Field(strict=False)] = ()
+    pattern: tuple[Text, ...] = ()
+    groups: tuple[Group, ...]
+    draft: tuple[Group, ...] = ()
     """Layers of the multi-token-prediction head: cached only where a draft model is served."""
 
-    @model_validator(mode="after")
-    def _plan_is_whole(self) -> Self:
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> ModelSpec:
+        """The spec in data that is known to be valid: the catalogue's own."""
+        known = with_cache_lists(data)
+        return cls(
+            **{
+                **known,
+                "aliases": tuple(known.get("aliases", ())),
+                "parameters": Parameters(**known["parameters"]),
+                "weights": tuple(StoredWeights(**row) for row in known.get("weights", ())),
+                "pattern": tuple(known.get("pattern", ())),
+                "groups": tuple(_group(group) for group in known["groups"]),
+                "draft": tuple(_group(group) for group in known.get("draft", ())),
+            }
+        )
+
+    def __post_init__(self) -> None:
+        if not self.groups:
+            raise ValueError("groups is empty: name at least one group of layers")
         if self.pattern:
             self._check_pattern()
-            return self
+            return
         if any(group.layers is None for group in (*self.groups, *self.draft)):
             raise ValueError("every group needs its number of layers, or the spec a pattern")
         counted = sum(group.layers or 0 for group in self.groups)
         if self.layers not in (None, counted):
             raise ValueError(f"layers is {self.layers}, but the groups have {counted}")
-        return self
 
     def _check_pattern(self) -> None:
         if self.layers is None:
@@ -199,19 +229,20 @@ class ModelSpec(Input):
         return sum(row.size_bytes for row in self.weights) or None
 
 
+@dataclass(frozen=True, kw_only=True)
 class Gpu(Input):
     """One accelerator of the catalogue; memory is what the driver lets a process see."""
 
     name: Text
-    aliases: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    aliases: tuple[Text, ...] = ()
     description: Text
     memory_bytes: Count
     memory_basis: Literal["measured", "torch-log", "driver-log"]
     driver_memory_mib: Count | None
     bandwidth_bytes_per_s: Count | None
-    bf16_flops: Annotated[int, Field(gt=0)] | None
-    fp16_flops: Annotated[int, Field(gt=0)] | None = None
-    fp8_flops: Annotated[int, Field(gt=0)] | None
+    bf16_flops: Count | None
+    fp16_flops: Count | None = None
+    fp8_flops: Count | None
     link_bytes_per_s: Count | None
     gpus_per_node: Count | None
     sources: Text

@@ -1,20 +1,16 @@
-"""Strict YAML: every problem of a file at once, with file and line, and no conversions."""
+"""Strict YAML: plain data with the line of every part, and nothing that could unfold."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from kvplan.errors import SpecError
-from kvplan.kinds import KINDS
-from kvplan.spec import Gpu, Group, Input, ModelSpec, Parameters, StoredWeights
 
 MAX_FILE_BYTES = 1 << 20
 MAX_NODES = 50_000
@@ -32,7 +28,6 @@ _FLOAT = re.compile(
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 Location = tuple[str | int, ...]
-T = TypeVar("T", bound=Input)
 
 
 @dataclass
@@ -71,7 +66,7 @@ class _Reader:
         try:
             data = self._document(events)
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
+            mark: Any = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else 1
             raise SpecError(f"{self.path}:{line}: not YAML: {error.problem}") from None
         except yaml.YAMLError as error:
@@ -182,83 +177,8 @@ def read_yaml(path: Path) -> Document:
     if document.data is None:
         raise SpecError(f"{path}: empty; a spec has at least name, source, dtype and groups")
     if not isinstance(document.data, dict):
-        raise SpecError(f"{path}:1: a spec is a mapping of keys, not {_type(document.data)}")
+        raise SpecError(f"{path}:1: a spec is a mapping of keys, not {type_name(document.data)}")
     return document
-
-
-def validated(document: Document, model: type[T], path: Path) -> T:
-    """The document as ``model``. Raises SpecError with every problem at once."""
-    try:
-        return model.model_validate(document.data)
-    except ValidationError as error:
-        raise SpecError("\n".join(_problems(error, document, path))) from None
-
-
-def _problems(error: ValidationError, document: Document, path: Path) -> list[str]:
-    found = []
-    for detail in error.errors(include_url=False):
-        location = _in_file(detail["loc"], document.data)
-        unknown = detail["type"] == "extra_forbidden"
-        message = f"{path}:{document.line(location)}: {_explain(dict(detail), location)}"
-        found.append((not unknown, document.line(location), message))
-    return [message for _, _, message in sorted(found, key=lambda problem: problem[:2])]
-
-
-def _in_file(loc: tuple[int | str, ...], data: Any) -> Location:
-    """A pydantic location without the steps that the file does not have (union tags)."""
-    location: list[str | int] = []
-    for index, step in enumerate(loc):
-        present = step in data if isinstance(data, dict) else isinstance(data, list)
-        if present:
-            data = data[step]
-        elif index + 1 < len(loc):
-            continue
-        elif step in KINDS:
-            break
-        location.append(step)
-    return tuple(location)
-
-
-def _explain(detail: dict[str, Any], location: Location) -> str:
-    where = ".".join(str(step) for step in location) or "the spec"
-    match detail["type"]:
-        case "extra_forbidden":
-            return f"unknown key {quoted(location[-1])}{_did_you_mean(detail['loc'])}"
-        case "missing":
-            problem = "is missing"
-        case "union_tag_invalid":
-            problem = f"no kind of cache is called {_nearest_kind(str(detail['ctx']['tag']))}"
-        case "union_tag_not_found":
-            problem = f"kind is missing: one of {', '.join(KINDS)}"
-        case "int_type":
-            problem = f"has to be a whole number, not {_shown(detail['input'])}"
-        case "value_error":
-            problem = detail["msg"].removeprefix("Value error, ")
-        case _:
-            message = detail["msg"][:1].lower() + detail["msg"][1:]
-            problem = f"{message}, not {_shown(detail['input'])}"
-    return f"{where}: {problem}"
-
-
-def _nearest_kind(kind: str) -> str:
-    near = difflib.get_close_matches(kind, KINDS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(KINDS)}"
-    return f"{quoted(kind)}; {hint}"
-
-
-def _did_you_mean(loc: tuple[int | str, ...]) -> str:
-    parts: dict[str | int, type[Any]] = {
-        "groups": Group,
-        "draft": Group,
-        "parameters": Parameters,
-        "weights": StoredWeights,
-        "gpus": Gpu,
-        **KINDS,
-    }
-    owner = next((parts[step] for step in reversed(loc[:-1]) if step in parts), ModelSpec)
-    keys = [*owner.model_fields, *(["name", "layers"] if owner in KINDS.values() else [])]
-    near = difflib.get_close_matches(str(loc[-1]), keys, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(keys)}"
 
 
 def quoted(value: object) -> str:
@@ -266,9 +186,10 @@ def quoted(value: object) -> str:
     return repr(_shortened(str(value)))
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """The value as a message shows it: text in quotes, containers by their kind."""
     if isinstance(value, dict | list):
-        return _type(value)
+        return type_name(value)
     return quoted(value) if isinstance(value, str) else _shortened(str(value))
 
 
@@ -276,6 +197,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text):,} characters)"
 
 
-def _type(value: object) -> str:
+def type_name(value: object) -> str:
+    """What the value is, in words."""
     names = {dict: "a mapping", list: "a list", str: "text", bool: "true or false"}
     return names.get(type(value), "a number")

@@ -7,13 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
-
-# No model comes near these; they keep a mistyped spec from asking for 10^18 heads.
-Size = Annotated[int, Field(gt=0, le=1_000_000)]
-Tokens = Annotated[int, Field(gt=0, le=1 << 40)]
+from typing import ClassVar, Literal
 
 Split = Literal["whole", "divide", "replicate"]
 """What tensor parallelism does to a slot's heads: kept whole on every rank, divided (and refused
@@ -35,10 +29,11 @@ class Slot:
     format: str | None = None
 
 
-class CacheKind(BaseModel):
+class CacheKind:
     """A layer's cache: ``slots()`` for each of ``entries(tokens)`` entries."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+    # Read by pydantic where a user's file is validated.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     label: ClassVar[str]
     """Short name for tables: ``MLA``, ``SWA``."""

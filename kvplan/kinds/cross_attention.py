@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from kvplan.kinds.base import BoundedKind, CacheKind, Tokens
+from kvplan.kinds.base import BoundedKind, CacheKind
 from kvplan.kinds.full_attention import AttentionHeads
+from kvplan.limits import Tokens
 
 
+@dataclass(frozen=True, kw_only=True)
 class CrossAttention(AttentionHeads, BoundedKind):
     """Keys and values of ``encoder_tokens`` (a full encoder input), whatever the text's length."""
 
@@ -30,4 +33,4 @@ class CrossAttention(AttentionHeads, BoundedKind):
 
     def as_full_attention(self, kv_heads: int | None) -> CacheKind | None:
         heads = kv_heads or self.num_attention_heads
-        return CrossAttention(**{**self.model_dump(), "num_key_value_heads": heads})
+        return replace(self, num_key_value_heads=heads)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
-from pydantic import model_validator
-
-from kvplan.kinds.base import BoundedKind, CacheKind, Size, Slot, Tokens
+from kvplan.kinds.base import BoundedKind, CacheKind, Slot
 from kvplan.kinds.full_attention import full_attention
+from kvplan.limits import Flag, Size, Tokens
 
 
+@dataclass(frozen=True, kw_only=True)
 class SharedVector(CacheKind):
     """One vector of ``head_dim`` that is both key and value for all heads (arXiv 2606.19348, 2.3).
 
@@ -23,11 +24,9 @@ class SharedVector(CacheKind):
     head_dim: Size
     qk_rope_head_dim: Size
 
-    @model_validator(mode="after")
-    def _rope_inside(self) -> Self:
+    def __post_init__(self) -> None:
         if self.qk_rope_head_dim >= self.head_dim:
             raise ValueError("qk_rope_head_dim is a part of head_dim and must be smaller")
-        return self
 
     def slots(self) -> tuple[Slot, ...]:
         return (
@@ -36,6 +35,7 @@ class SharedVector(CacheKind):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
 class CompressedKV(SharedVector):
     """One vector for every ``compress_ratio`` tokens (CSA: 4, HCA: 128).
 
@@ -68,6 +68,7 @@ class CompressedKV(SharedVector):
         return None  # The layer's window carries the heads: every V4 layer has one.
 
 
+@dataclass(frozen=True, kw_only=True)
 class LatentWindow(SharedVector, BoundedKind):
     """The last ``sliding_window`` tokens' own vectors, kept on every V4 layer."""
 
@@ -88,6 +89,7 @@ class LatentWindow(SharedVector, BoundedKind):
         return full_attention(self.num_attention_heads, kv_heads, self.head_dim, self.head_dim)
 
 
+@dataclass(frozen=True, kw_only=True)
 class CompressorState(BoundedKind):
     """fp32 state of a layer's compressor (vLLM 0.33.0 models/deepseek_v4/compressor.py:179).
 
@@ -102,7 +104,7 @@ class CompressorState(BoundedKind):
     kind: Literal["compressor_state"] = "compressor_state"
     width: Size
     compress_ratio: Size
-    overlap: bool = False
+    overlap: Flag = False
 
     def slots(self) -> tuple[Slot, ...]:
         groups = 2 if self.overlap else 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-from pydantic import model_validator
+from kvplan.kinds.base import CacheKind, Slot
+from kvplan.limits import Size
 
-from kvplan.kinds.base import CacheKind, Size, Slot
 
-
+@dataclass(frozen=True, kw_only=True)
 class AttentionHeads(CacheKind):
     """The head geometry that full, windowed and shared attention have in common.
 
@@ -23,14 +24,12 @@ class AttentionHeads(CacheKind):
     head_dim: Size
     v_head_dim: Size | None = None
 
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
+    def __post_init__(self) -> None:
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"{self.num_attention_heads} attention heads cannot share "
                 f"{self.num_key_value_heads} KV heads evenly"
             )
-        return self
 
     @property
     def value_dim(self) -> int:
@@ -50,6 +49,7 @@ class AttentionHeads(CacheKind):
         return full_attention(self.num_attention_heads, kv_heads, self.head_dim, self.value_dim)
 
 
+@dataclass(frozen=True, kw_only=True)
 class FullAttention(AttentionHeads):
     """MHA, GQA and MQA (Vaswani 2017, Ainslie 2023, Shazeer 2019): every token is kept."""
 

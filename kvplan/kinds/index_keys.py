@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, Literal
 
-from kvplan.kinds.base import CacheKind, Size, Slot
+from kvplan.kinds.base import CacheKind, Slot
+from kvplan.limits import Size
 
 
+@dataclass(frozen=True, kw_only=True)
 class IndexKeys(CacheKind):
     """One key of ``index_head_dim`` elements for every ``compress_ratio`` tokens.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, Literal
 
@@ -9,6 +10,7 @@ from kvplan.kinds.base import Slot
 from kvplan.kinds.full_attention import AttentionHeads
 
 
+@dataclass(frozen=True, kw_only=True)
 class KVShared(AttentionHeads):
     """Cross-layer KV sharing (Gemma-3n ``num_kv_shared_layers``, Hunyuan ``use_cla``).
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from kvplan.kinds.base import CacheKind, Size, Slot
+from kvplan.kinds.base import CacheKind, Slot
 from kvplan.kinds.full_attention import full_attention
+from kvplan.limits import Size
 
 
+@dataclass(frozen=True, kw_only=True)
 class MLA(CacheKind):
     """Latent and decoupled RoPE key, shared by all heads (DeepSeek-V2, arXiv 2405.04434, 2.1).
 

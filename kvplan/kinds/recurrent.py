@@ -7,16 +7,17 @@ Shapes as in vLLM 0.33.0 model_executor/layers/mamba/mamba_utils.py.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
-
-from kvplan.kinds.base import Size, Slot, Split, StateKind
+from kvplan.kinds.base import Slot, Split, StateKind
+from kvplan.limits import Limit, Size
 
 StateDtype = Literal["fp32", "bf16", "fp16"]
-ConvKernel = Annotated[int, Field(ge=2, le=64)]
+ConvKernel = Annotated[int, Limit(ge=2, le=64)]
 
 
+@dataclass(frozen=True, kw_only=True)
 class ConvState(StateKind):
     """A state with the tail of a causal convolution in front of it."""
 
@@ -27,6 +28,7 @@ class ConvState(StateKind):
         return Slot("conv", heads, width * (self.conv_kernel - 1), split, "model")
 
 
+@dataclass(frozen=True, kw_only=True)
 class Mamba1(ConvState):
     """Selective state space (arXiv 2312.00752): conv ``d_inner``, state ``d_inner x d_state``."""
 
@@ -46,6 +48,7 @@ class Mamba1(ConvState):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
 class Mamba2(ConvState):
     """State space duality (arXiv 2405.21060).
 
@@ -75,6 +78,7 @@ class Mamba2(ConvState):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
 class GatedDeltaNet(ConvState):
     """Gated delta rule (arXiv 2412.06464; Qwen3-Next, Qwen3.5).
 
@@ -105,6 +109,7 @@ class GatedDeltaNet(ConvState):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
 class KimiDeltaAttention(ConvState):
     """Kimi delta attention (Kimi Linear, arXiv 2510.26692).
 
@@ -129,8 +134,9 @@ class KimiDeltaAttention(ConvState):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
 class LightningAttention(StateKind):
-    """Lightning attention (arXiv 2501.08313): state ``num_heads x head_dim x head_dim``, no conv."""
+    """Lightning attention (arXiv 2501.08313): state ``heads x head_dim x head_dim``, no conv."""
 
     label: ClassVar[str] = "lightning"
     formula: ClassVar[str] = "num_heads × head_dim × head_dim"
@@ -145,6 +151,7 @@ class LightningAttention(StateKind):
         return (Slot("state", self.num_heads, self.head_dim**2, "divide", self.state_dtype),)
 
 
+@dataclass(frozen=True, kw_only=True)
 class ShortConv(ConvState):
     """A gated short convolution (LFM2): the tail of ``channels`` inputs and nothing else."""
 

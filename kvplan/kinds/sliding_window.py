@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from kvplan.kinds.base import BoundedKind, CacheKind, Tokens
+from kvplan.kinds.base import BoundedKind, CacheKind
 from kvplan.kinds.full_attention import AttentionHeads, full_attention
+from kvplan.limits import Tokens
 
 
 class LocalAttention(AttentionHeads, BoundedKind):
@@ -20,6 +22,7 @@ class LocalAttention(AttentionHeads, BoundedKind):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
 class SlidingWindow(LocalAttention):
     """Each token attends to the last ``sliding_window`` tokens, itself included."""
 
@@ -35,6 +38,7 @@ class SlidingWindow(LocalAttention):
         return self.sliding_window
 
 
+@dataclass(frozen=True, kw_only=True)
 class ChunkedLocal(LocalAttention):
     """Each token attends within its own chunk of ``attention_chunk_size`` tokens (Llama 4).
 

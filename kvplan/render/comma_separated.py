@@ -9,7 +9,7 @@ from typing import Any
 from kvplan.render.plain import visible
 from kvplan.report import Report
 
-# A spreadsheet runs a cell that begins like this (OWASP, CSV injection), unless a quote comes first.
+# A spreadsheet runs a cell that begins like this (OWASP, CSV injection) unless a quote comes first.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 

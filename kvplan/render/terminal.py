@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from io import StringIO
-
 from rich import box
 from rich.console import Console
 from rich.measure import Measurement
@@ -16,15 +14,7 @@ from kvplan.report import Report, Table
 
 def render(report: Report) -> str:
     """The report's tables as text for a terminal, in colour where the terminal has it."""
-    screen = Console()
-    console = Console(
-        file=StringIO(),
-        width=screen.width,
-        force_terminal=screen.is_terminal,
-        color_system=screen.color_system,  # type: ignore[arg-type]
-        no_color=screen.no_color,
-        legacy_windows=False,
-    )
+    console = Console(highlight=False)
     with console.capture() as captured:
         for index, table in enumerate(report.tables):
             if index:
@@ -35,19 +25,15 @@ def render(report: Report) -> str:
 
 def _print(console: Console, table: Table) -> None:
     if table.title:
-        console.print(Text(visible(table.title), style="bold"), soft_wrap=False)
+        console.print(Text(visible(table.title), style="bold"))
+    unlimited = console.options.update(width=10_000)
     whole = _rich(table)
-    too_wide = Measurement.get(console, console.options, whole).maximum >= console.width
-    if too_wide and len(table.parts()) > 1 and _needs(console, table) > console.width:
-        for part in table.parts():
+    parts = table.parts()
+    if len(parts) > 1 and Measurement.get(console, unlimited, whole).maximum > console.width:
+        for part in parts:
             console.print(_rich(part))
     else:
         console.print(whole)
-
-
-def _needs(console: Console, table: Table) -> int:
-    unlimited = console.options.update(width=10_000)
-    return Measurement.get(console, unlimited, _rich(table)).maximum
 
 
 def _rich(table: Table) -> RichTable:

@@ -1,0 +1,100 @@
+"""A user's spec checked against the classes it is for: every problem at once, with its line."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from kvplan.errors import SpecError
+from kvplan.kinds import KINDS, CacheKind, kind_class
+from kvplan.spec import (
+    Group,
+    Input,
+    ModelSpec,
+    Parameters,
+    StoredWeights,
+    with_cache_lists,
+)
+from kvplan.strict_yaml import Document, Location, quoted, shown
+
+T = TypeVar("T", bound=Input)
+
+
+def validated(document: Document, model: type[T], path: Path) -> T:
+    """The document as ``model``. Raises SpecError with every problem at once."""
+    try:
+        return TypeAdapter(model).validate_python(with_cache_lists(document.data))
+    except ValidationError as error:
+        raise SpecError("\n".join(_problems(error, document, path))) from None
+
+
+def _problems(error: ValidationError, document: Document, path: Path) -> list[str]:
+    found = []
+    for detail in error.errors(include_url=False):
+        location = _in_file(detail["loc"], document.data)
+        unknown = detail["type"] == "unexpected_keyword_argument"
+        message = f"{path}:{document.line(location)}: {_explain(dict(detail), location)}"
+        found.append((not unknown, document.line(location), message))
+    return [message for _, _, message in sorted(found, key=lambda problem: problem[:2])]
+
+
+def _in_file(loc: tuple[int | str, ...], data: Any) -> Location:
+    """A pydantic location without the steps that the file does not have (union tags)."""
+    location: list[str | int] = []
+    for index, step in enumerate(loc):
+        present = step in data if isinstance(data, dict) else isinstance(data, list)
+        if present:
+            data = data[step]
+        elif index + 1 < len(loc):
+            continue
+        elif step in KINDS:
+            break
+        location.append(step)
+    return tuple(location)
+
+
+def _explain(detail: dict[str, Any], location: Location) -> str:
+    where = ".".join(str(step) for step in location) or "the spec"
+    match detail["type"]:
+        case "unexpected_keyword_argument":
+            return f"unknown key {quoted(location[-1])}{_did_you_mean(detail['loc'])}"
+        case "missing":
+            problem = "is missing"
+        case "union_tag_invalid":
+            problem = f"no kind of cache is called {_nearest_kind(str(detail['ctx']['tag']))}"
+        case "union_tag_not_found":
+            problem = f"kind is missing: one of {', '.join(KINDS)}"
+        case "int_type":
+            problem = f"has to be a whole number, not {shown(detail['input'])}"
+        case "value_error":
+            problem = detail["msg"].removeprefix("Value error, ")
+        case _:
+            message = detail["msg"][:1].lower() + detail["msg"][1:]
+            problem = f"{message}, not {shown(detail['input'])}"
+    return f"{where}: {problem}"
+
+
+def _nearest_kind(kind: str) -> str:
+    near = difflib.get_close_matches(kind, KINDS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(KINDS)}"
+    return f"{quoted(kind)}; {hint}"
+
+
+def _did_you_mean(loc: tuple[int | str, ...]) -> str:
+    parts: dict[str | int, type[Any]] = {
+        "groups": Group,
+        "draft": Group,
+        "parameters": Parameters,
+        "weights": StoredWeights,
+        **{name: kind_class(name) for name in KINDS},
+    }
+    owner = next((parts[step] for step in reversed(loc[:-1]) if step in parts), ModelSpec)
+    keys = [field.name for field in fields(owner)]
+    if issubclass(owner, CacheKind):
+        keys += ["name", "layers"]  # of the group in which the cache stands inline
+    near = difflib.get_close_matches(str(loc[-1]), keys, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(keys)}"
