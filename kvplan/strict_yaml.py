@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,27 @@ class Document:
         return self.lines.get(location, 1)
 
 
+@dataclass
+class _Open:
+    """A mapping or list that is still being filled; ``key`` waits for its value."""
+
+    container: dict[str, Any] | list[Any]
+    location: Location
+    key: str | None = None
+
+    def next_location(self) -> Location:
+        """Where the next value goes."""
+        return (*self.location, len(self.container) if self.key is None else self.key)
+
+    def add(self, value: Any) -> None:
+        """Put the value in its place."""
+        if isinstance(self.container, list):
+            self.container.append(value)
+        elif self.key is not None:
+            self.container[self.key] = value
+            self.key = None
+
+
 class _Reader:
     """Builds plain data from YAML events, with YAML 1.2's scalars and no recursion.
 
@@ -56,106 +77,87 @@ class _Reader:
         self.lines: dict[Location, int] = {}
         self.nodes = 0
 
-    def fail(self, event: Any, problem: str) -> SpecError:
-        """An error at the line of this event."""
-        return SpecError(f"{self.path}:{event.start_mark.line + 1}: {problem}")
-
     def read(self, text: str) -> Document:
         """The one document of ``text``. Raises SpecError."""
-        events = iter(yaml.parse(text, Loader=_LOADER))
         try:
-            data = self._document(events)
-        except yaml.MarkedYAMLError as error:
-            mark: Any = error.problem_mark or error.context_mark
-            line = mark.line + 1 if mark else 1
-            raise SpecError(f"{self.path}:{line}: not YAML: {error.problem}") from None
+            data = self._document(yaml.parse(text, Loader=_LOADER))
         except yaml.YAMLError as error:
-            reason = str(error).splitlines()[0]
-            raise SpecError(f"{self.path}:1: not YAML: {reason}") from None
+            mark: Any = getattr(error, "problem_mark", None)
+            reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+            line = mark.line + 1 if mark else 1
+            raise SpecError(f"{self.path}:{line}: not YAML: {reason}") from None
         return Document(data, self.lines)
 
-    def _document(self, events: Iterator[Any]) -> Any:
-        stack: list[tuple[Any, Location]] = []
-        pending: list[str | None] = []
+    def _document(self, events: Iterable[Any]) -> Any:
         root: Any = None
-        documents = 0
+        unfinished: list[_Open] = []
         for event in events:
-            match type(event).__name__:
-                case "StreamStartEvent" | "StreamEndEvent" | "DocumentEndEvent":
-                    continue
-                case "DocumentStartEvent":
-                    documents += 1
-                    if documents > 1:
-                        raise self.fail(event, "a second document; write one spec a file")
-                    continue
-                case "MappingEndEvent" | "SequenceEndEvent":
-                    stack.pop()
-                    pending.pop()
-                    continue
-            self._check(event, len(stack))
-            if stack and isinstance(stack[-1][0], dict) and pending[-1] is None:
-                pending[-1] = self._key(event, *stack[-1])
+            if isinstance(event, yaml.CollectionEndEvent):
+                unfinished.pop()
+            if isinstance(event, yaml.DocumentStartEvent) and () in self.lines:
+                raise self._failure(event, "a second document; write one spec a file")
+            if not isinstance(event, yaml.NodeEvent):
                 continue
-            location = self._location(stack, pending)
-            self.lines.setdefault(location, event.start_mark.line + 1)
-            value = self._value(event)
-            if stack:
-                container = stack[-1][0]
-                if isinstance(container, dict):
-                    container[pending[-1]] = value
-                    pending[-1] = None
-                else:
-                    container.append(value)
+            self._check(event, len(unfinished))
+            here = unfinished[-1] if unfinished else None
+            if here and isinstance(here.container, dict) and here.key is None:
+                here.key = self._key(event, here)
+                continue
+            location = here.next_location() if here else ()
+            self.lines.setdefault(location, _line(event))
+            value = _value(event)
+            if here:
+                here.add(value)
             else:
                 root = value
             if isinstance(value, dict | list):
-                stack.append((value, location))
-                pending.append(None)
+                unfinished.append(_Open(value, location))
         return root
+
+    def _failure(self, event: Any, problem: str) -> SpecError:
+        return SpecError(f"{self.path}:{_line(event)}: {problem}")
 
     def _check(self, event: Any, depth: int) -> None:
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            raise self.fail(event, f"more than {MAX_NODES:,} values; this is no spec")
+            raise self._failure(event, f"more than {MAX_NODES:,} values; this is no spec")
         if depth > MAX_DEPTH:
-            raise self.fail(event, f"nested deeper than {MAX_DEPTH} levels; this is no spec")
+            raise self._failure(event, f"nested deeper than {MAX_DEPTH} levels; this is no spec")
         if isinstance(event, yaml.AliasEvent) or event.anchor:
-            raise self.fail(event, "anchors and aliases are not used in specs; write it out")
+            raise self._failure(event, "anchors and aliases are not used in specs; write it out")
         if getattr(event, "tag", None) not in (None, "!"):
-            raise self.fail(event, f"the tag {event.tag} is not used in specs")
+            raise self._failure(event, f"the tag {quoted(event.tag)} is not used in specs")
 
-    @staticmethod
-    def _location(stack: list[tuple[Any, Location]], pending: list[str | None]) -> Location:
-        if not stack:
-            return ()
-        container, location = stack[-1]
-        key = pending[-1] if isinstance(container, dict) else len(container)
-        return (*location, key if key is not None else "")
-
-    def _key(self, event: Any, container: dict[str, Any], location: Location) -> str:
+    def _key(self, event: Any, here: _Open) -> str:
         if not isinstance(event, yaml.ScalarEvent):
-            raise self.fail(event, "a list or mapping cannot be a key")
+            raise self._failure(event, "a list or mapping cannot be a key")
         key = str(event.value)
-        if key in container:
-            first = self.lines[(*location, key)]
-            raise self.fail(event, f"{quoted(key)} is given twice (first on line {first})")
-        self.lines[(*location, key)] = event.start_mark.line + 1
+        location = (*here.location, key)
+        if key in here.container:
+            first = self.lines[location]
+            raise self._failure(event, f"{quoted(key)} is given twice (first on line {first})")
+        self.lines[location] = _line(event)
         return key
 
-    @staticmethod
-    def _value(event: Any) -> Any:
-        if isinstance(event, yaml.MappingStartEvent):
-            return {}
-        if isinstance(event, yaml.SequenceStartEvent):
-            return []
-        text = str(event.value)
-        if not event.implicit[0]:
-            return text
-        if text.lower() in _WORDS:
-            return _WORDS[text.lower()]
-        if _INT.fullmatch(text):
-            return int(text)
-        return float(re.sub(r"\.(?=[in])", "", text.lower())) if _FLOAT.fullmatch(text) else text
+
+def _line(event: Any) -> int:
+    line: int = event.start_mark.line + 1
+    return line
+
+
+def _value(event: Any) -> Any:
+    if isinstance(event, yaml.MappingStartEvent):
+        return {}
+    if isinstance(event, yaml.SequenceStartEvent):
+        return []
+    text = str(event.value)
+    if not event.implicit[0]:
+        return text
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if _INT.fullmatch(text):
+        return int(text)
+    return float(re.sub(r"\.(?=[in])", "", text.lower())) if _FLOAT.fullmatch(text) else text
 
 
 def read_yaml(path: Path) -> Document:

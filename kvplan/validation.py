@@ -51,7 +51,7 @@ def _in_file(loc: tuple[int | str, ...], data: Any) -> Location:
             data = data[step]
         elif index + 1 < len(loc):
             continue
-        elif step in KINDS:
+        elif step in KINDS or isinstance(step, int):
             break
         location.append(step)
     return tuple(location)

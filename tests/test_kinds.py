@@ -1,0 +1,139 @@
+"""Each kind: elements of an entry and number of entries, worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvplan.kinds import KINDS, CacheKind, kind_class
+from kvplan.kinds.cross_attention import CrossAttention
+from kvplan.kinds.deepseek_v4 import CompressedKV, CompressorState, LatentWindow
+from kvplan.kinds.full_attention import FullAttention
+from kvplan.kinds.index_keys import IndexKeys
+from kvplan.kinds.kv_shared import KVShared
+from kvplan.kinds.mla import MLA
+from kvplan.kinds.recurrent import (
+    GatedDeltaNet,
+    KimiDeltaAttention,
+    LightningAttention,
+    Mamba1,
+    Mamba2,
+    ShortConv,
+)
+from kvplan.kinds.sliding_window import ChunkedLocal, SlidingWindow
+
+HEADS = {"num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 128}
+
+
+def elements(kind: CacheKind) -> int:
+    return sum(slot.heads * slot.width for slot in kind.slots())
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (FullAttention(**HEADS), 2 * 8 * 128),
+        # MiMo-V2-Flash: keys of 192, values of 128
+        (FullAttention(**{**HEADS, "head_dim": 192}, v_head_dim=128), 8 * (192 + 128)),
+        (SlidingWindow(**HEADS, sliding_window=4096), 2 * 8 * 128),
+        (ChunkedLocal(**HEADS, attention_chunk_size=8192), 2 * 8 * 128),
+        (CrossAttention(**HEADS, encoder_tokens=6404), 2 * 8 * 128),
+        (KVShared(**HEADS), 0),
+        # DeepSeek-V2 paper, Table 1: d_c + d_h^R
+        (
+            MLA(
+                num_attention_heads=128,
+                kv_lora_rank=512,
+                qk_rope_head_dim=64,
+                qk_nope_head_dim=128,
+                v_head_dim=128,
+            ),
+            576,
+        ),
+        (IndexKeys(index_head_dim=128), 128),
+        (CompressedKV(head_dim=512, qk_rope_head_dim=64, compress_ratio=4), 512),
+        (
+            LatentWindow(
+                num_attention_heads=128, head_dim=512, qk_rope_head_dim=64, sliding_window=128
+            ),
+            512,
+        ),
+        # vLLM 0.33.0: 2,048 fp32 a token at ratio 4, 1,024 at ratio 128, 512 for the indexer
+        (CompressorState(width=512, compress_ratio=4, overlap=True), 2048),
+        (CompressorState(width=512, compress_ratio=128), 1024),
+        (CompressorState(width=128, compress_ratio=4, overlap=True), 512),
+        # Jamba-1.5-Large: 16,384 x 3 + 16,384 x 16
+        (Mamba1(d_inner=16_384, d_state=16, conv_kernel=4), 16_384 * 19),
+        # Nemotron-H-56B: (256 x 64 + 2 x 8 x 256) x 3 + 256 x 64 x 256
+        (
+            Mamba2(num_heads=256, head_dim=64, n_groups=8, d_state=256, conv_kernel=4),
+            61_440 + 4_194_304,
+        ),
+        # Qwen3-Next: (2 x 16 x 128 + 32 x 128) x 3 + 32 x 128 x 128
+        (
+            GatedDeltaNet(
+                num_key_heads=16,
+                num_value_heads=32,
+                key_head_dim=128,
+                value_head_dim=128,
+                conv_kernel=4,
+            ),
+            24_576 + 524_288,
+        ),
+        # Kimi-Linear: 3 x 32 x 128 x 3 + 32 x 128 x 128
+        (KimiDeltaAttention(num_heads=32, head_dim=128, conv_kernel=4), 36_864 + 524_288),
+        # MiniMax-Text-01: 64 x 128 x 128
+        (LightningAttention(num_heads=64, head_dim=128), 1_048_576),
+        (ShortConv(channels=2048, conv_kernel=3), 4_096),
+    ],
+)
+def test_elements_of_one_entry(kind: CacheKind, expected: int) -> None:
+    assert elements(kind) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "entries"),
+    [
+        (FullAttention(**HEADS), {1: 1, 4095: 4095, 100_001: 100_001}),
+        (SlidingWindow(**HEADS, sliding_window=4096), {1: 1, 4096: 4096, 4097: 4096}),
+        (ChunkedLocal(**HEADS, attention_chunk_size=8192), {8191: 8191, 8193: 8192}),
+        (CrossAttention(**HEADS, encoder_tokens=1500), {1: 1500, 448: 1500}),
+        (KVShared(**HEADS), {1: 0, 1000: 0}),
+        # a group of 4 leaves its entry when it is complete
+        (
+            CompressedKV(head_dim=512, qk_rope_head_dim=64, compress_ratio=4),
+            {3: 0, 4: 1, 100_001: 25_000},
+        ),
+        (IndexKeys(index_head_dim=128, compress_ratio=4), {7: 1, 8: 2}),
+        (CompressorState(width=512, compress_ratio=4, overlap=True), {1: 8, 1000: 8}),
+        (LightningAttention(num_heads=64, head_dim=128), {1: 1, 1_000_000: 1}),
+    ],
+)
+def test_entries_after_so_many_tokens(kind: CacheKind, entries: dict[int, int]) -> None:
+    assert {tokens: kind.entries(tokens) for tokens in entries} == entries
+
+
+def test_a_window_no_shorter_than_the_context_is_no_window() -> None:
+    """Phi-3-mini-128k slides over 262,144 of 131,072 tokens: never."""
+    window = SlidingWindow(**HEADS, sliding_window=262_144)
+    assert window.bounded_by(131_072) == FullAttention(**HEADS)
+    assert window.bounded_by(262_145) is window
+    assert window.bounded_by(None) is window
+
+
+@pytest.mark.parametrize(("kv_heads", "tag"), [(64, "MHA"), (8, "GQA"), (1, "MQA")])
+def test_full_attention_is_called_by_its_kv_heads(kv_heads: int, tag: str) -> None:
+    heads = FullAttention(num_attention_heads=64, num_key_value_heads=kv_heads, head_dim=128)
+    assert heads.tag() == tag
+
+
+def test_heads_that_cannot_be_shared_evenly_are_refused() -> None:
+    with pytest.raises(ValueError, match="64 attention heads cannot share 7 KV heads"):
+        FullAttention(num_attention_heads=64, num_key_value_heads=7, head_dim=128)
+
+
+def test_every_kind_says_what_it_is() -> None:
+    for name in KINDS:
+        kind = kind_class(name)
+        assert kind.__dataclass_fields__["kind"].default == name  # type: ignore[attr-defined]
+        assert kind.about.endswith(".")
+        assert kind.formula
