@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
+from kvplan.errors import UsageError
+from kvplan.formats import cache_format
 from kvplan.kinds import AnyKind, CacheKind, kind_class
 from kvplan.limits import Count, Limit, Text, Tokens
 from kvplan.units import ceil_div
@@ -145,6 +147,11 @@ class ModelSpec(Input):
     def __post_init__(self) -> None:
         if not self.groups:
             raise ValueError("groups is empty: name at least one group of layers")
+        if self.kv_cache_dtype is not None:
+            try:
+                cache_format(self.kv_cache_dtype)
+            except UsageError as error:
+                raise ValueError(f"kv_cache_dtype: {error.message}; {error.hint}") from None
         if self.pattern:
             self._check_pattern()
             return

@@ -31,7 +31,9 @@ heads = st.tuples(small, small).map(
 )
 
 
-def _with_heads(kind: type[CacheKind], **fields: st.SearchStrategy[int]) -> st.SearchStrategy[CacheKind]:
+def _with_heads(
+    kind: type[CacheKind], **fields: st.SearchStrategy[int]
+) -> st.SearchStrategy[CacheKind]:
     geometry = st.fixed_dictionaries({"head_dim": widths, "v_head_dim": st.none() | widths})
     rest = st.fixed_dictionaries(fields)
     return st.tuples(heads, geometry, rest).map(
@@ -75,7 +77,12 @@ kinds: st.SearchStrategy[CacheKind] = st.one_of(
     st.builds(CompressorState, width=widths, compress_ratio=small, overlap=st.booleans()),
     st.builds(Mamba1, d_inner=widths, d_state=small, conv_kernel=kernels),
     st.builds(
-        Mamba2, num_heads=small, head_dim=widths, n_groups=small, d_state=widths, conv_kernel=kernels
+        Mamba2,
+        num_heads=small,
+        head_dim=widths,
+        n_groups=small,
+        d_state=widths,
+        conv_kernel=kernels,
     ),
     st.builds(
         GatedDeltaNet,
@@ -90,9 +97,7 @@ kinds: st.SearchStrategy[CacheKind] = st.one_of(
     st.builds(ShortConv, channels=widths, conv_kernel=kernels),
 )
 
-groups = st.builds(
-    Group, layers=st.integers(1, 40), caches=st.lists(kinds, max_size=3).map(tuple)
-)
+groups = st.builds(Group, layers=st.integers(1, 40), caches=st.lists(kinds, max_size=3).map(tuple))
 
 parameters = st.integers(10**6, 10**12)
 

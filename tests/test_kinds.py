@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from kvplan.kinds import KINDS, CacheKind, kind_class
@@ -21,7 +23,7 @@ from kvplan.kinds.recurrent import (
 )
 from kvplan.kinds.sliding_window import ChunkedLocal, SlidingWindow
 
-HEADS = {"num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 128}
+HEADS: dict[str, Any] = {"num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 128}
 
 
 def elements(kind: CacheKind) -> int:

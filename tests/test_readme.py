@@ -1,0 +1,54 @@
+"""The README shows what the program does."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import kvplan
+from kvplan.strict_yaml import read_yaml
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.splitlines() if line.strip()]
+
+
+def test_the_table_is_what_the_first_command_prints() -> None:
+    shown = README.split("```\n")[1]
+    program = "import sys; from kvplan.cli import main; main()"
+    printed = subprocess.run(
+        [sys.executable, "-c", program, "compare", "llama3-70b", "deepseek-v3", "--ctx", "128k"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"COLUMNS": "80", "PYTHONPATH": str(Path(kvplan.__file__).parent.parent)},
+    ).stdout
+    assert _lines(shown) == _lines(printed)
+
+
+def test_the_spec_loads(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(README.split("```yaml\n")[1].split("```")[0])
+    assert read_yaml(path).data["pattern"] == ["local*3", "global"]
+    result = kvplan.footprint(kvplan.load(path), 131_072)
+    assert result.bytes_per_token == 8 * 4_096
+    assert result.fixed_bytes_per_sequence == 24 * 4_096 * 4_096
+
+
+def test_the_python_runs() -> None:
+    program = README.split("```python\n")[1].split("```")[0]
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_the_numbers_of_the_catalogue_are_right() -> None:
+    models = re.findall(r"(\d+) of them|catalogue of (\d+) models", README)
+    assert {int(a or b) for a, b in models} == {len(kvplan.catalogue())}
+
+
+def test_every_command_is_documented() -> None:
+    for command in ("compare", "show", "list"):
+        assert f"kvplan {command}" in README

@@ -1,0 +1,59 @@
+"""What a room may import, written down once."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import kvplan
+
+PACKAGE = Path(kvplan.__file__).parent
+
+# A room and the rooms below it; a room that is not named may import none of kvplan.
+ALLOWED = {
+    "units": {"errors"},
+    "limits": set(),
+    "kinds": {"kinds", "limits"},
+    "formats": {"errors", "units"},
+    "parallel": {"errors", "kinds"},
+    "spec": {"errors", "formats", "kinds", "limits", "units"},
+    "calc": {"errors", "formats", "kinds", "parallel", "spec", "units"},
+    "strict_yaml": {"errors"},
+    "validation": {"errors", "kinds", "spec", "strict_yaml"},
+    "registry": {"errors", "spec", "strict_yaml", "validation"},
+    "plan": {"calc", "errors", "parallel", "spec", "units"},
+    "comparison": {"calc", "errors", "plan", "registry", "spec", "units"},
+    "answers": {"calc", "comparison", "errors", "formats", "plan", "report", "spec", "units"},
+    "render": {"render", "report"},
+    "cli": {"answers", "comparison", "errors", "registry", "render", "report", "units", "kvplan"},
+    "__main__": {"cli"},
+    "__init__": {"calc", "comparison", "errors", "registry", "spec"},
+}
+OUTSIDERS = {"rich": {"render"}, "typer": {"cli"}, "yaml": {"strict_yaml"}, "torch": {"measure"}}
+
+
+def imports() -> list[tuple[str, str]]:
+    """Every (room, imported module) of the package."""
+    found = []
+    for path in PACKAGE.rglob("*.py"):
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found.append((room, node.module))
+            elif isinstance(node, ast.Import):
+                found += [(room, alias.name) for alias in node.names]
+    return found
+
+
+def test_rooms_import_only_what_lies_below_them() -> None:
+    for room, module in imports():
+        parts = module.split(".")
+        if parts[0] == "kvplan":
+            imported = parts[1] if len(parts) > 1 else "kvplan"
+            assert imported in ALLOWED.get(room, set()), f"{room} imports {module}"
+
+
+def test_packages_stay_in_their_rooms() -> None:
+    for room, module in imports():
+        rooms = OUTSIDERS.get(module.split(".")[0])
+        assert rooms is None or room in rooms, f"{room} imports {module}"
