@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kvplan.errors import KvplanError, RefusedError, SpecError, UsageError
     from kvplan.registry import catalogue, gpus, load, load_gpu
     from kvplan.spec import Gpu, ModelSpec
+    from kvplan.units import parse_tokens
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ _HOMES = {
     "kvplan.errors": ("KvplanError", "RefusedError", "SpecError", "UsageError"),
     "kvplan.registry": ("catalogue", "gpus", "load", "load_gpu"),
     "kvplan.spec": ("Gpu", "ModelSpec"),
+    "kvplan.units": ("parse_tokens",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -50,15 +52,18 @@ __all__ = [
     "gpus",
     "load",
     "load_gpu",
+    "parse_tokens",
     "variants",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used: importing kvplan itself takes milliseconds."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'kvplan' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Load a public name when it is first used: importing kvplan takes milliseconds."""
+        if name not in _HOME:
+            raise AttributeError(f"module 'kvplan' has no attribute {name!r}")
+        return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 from kvplan.calc import Footprint, Line, footprint, multi_head_footprint
-from kvplan.comparison import Comparison, Row, attention_labels
+from kvplan.comparison import Comparison, Row, attention_labels, format_warnings
 from kvplan.errors import DOES_NOT_FIT
 from kvplan.formats import FORMATS, CacheFormat
 from kvplan.plan import BASIS
@@ -22,9 +22,7 @@ NOTHING = "–"
 def compare_report(result: Comparison) -> Report:
     """The answer of ``kvplan compare``; exit code 1 where a model does not fit."""
     records = [_compare_record(row) for row in result.rows]
-    warnings = tuple(
-        f"{row.spec.name}: {warning}" for row in result.rows for warning in row.warnings
-    )
+    warnings = _by_text((row.spec.name, text) for row in result.rows for text in row.warnings)
     return Report(
         command="compare",
         inputs=_compare_inputs(result),
@@ -35,6 +33,14 @@ def compare_report(result: Comparison) -> Report:
         notes=(BASIS,),
         exit_code=0 if result.fits else DOES_NOT_FIT,
     )
+
+
+def _by_text(warnings: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Each warning once, after the names of all models that it is about."""
+    names: dict[str, list[str]] = {}
+    for name, text in warnings:
+        names.setdefault(text, []).append(name)
+    return tuple(f"{', '.join(models)}: {text}" for text, models in names.items())
 
 
 def _compare_inputs(result: Comparison) -> dict[str, Any]:
@@ -78,6 +84,7 @@ def _compare_record(row: Row) -> dict[str, Any]:
         "gpu_count": row.gpu_count,
         "tensor_parallel": row.layout.tensor_parallel if row.layout else None,
         "max_context_tokens": row.max_context_tokens,
+        "context_unbounded": row.context_unbounded,
         "basis": {
             "weights_bytes": "config",
             "gpu_count": "formula",
@@ -118,7 +125,7 @@ def _compare_cells(row: Row) -> tuple[str, ...]:
         whole.kv_cache_dtype,
         _layer_count(row.spec),
         number(whole.bytes_per_token),
-        _size(whole.fixed_bytes_per_sequence),
+        _size(whole.fixed_bytes_per_sequence + whole.cross_attention_bytes_per_sequence),
         gib(whole.total_bytes),
         NOTHING if row.mha_ratio is None else f"{ratio(100 * row.mha_ratio)}%",
         _relation(row.ratio_to_first),
@@ -138,7 +145,9 @@ def _size(size_bytes: int) -> str:
     return gib(size_bytes) if size_bytes else NOTHING
 
 
-def _relation(ratio_to_first: float) -> str:
+def _relation(ratio_to_first: float | None) -> str:
+    if not ratio_to_first:
+        return NOTHING
     if ratio_to_first == 1:
         return "1×"
     if ratio_to_first < 1:
@@ -149,7 +158,9 @@ def _relation(ratio_to_first: float) -> str:
 def _gpu_count(row: Row) -> str:
     if row.gpu_count is not None:
         return str(row.gpu_count)
-    return "does not fit" if row.does_not_fit else UNKNOWN
+    if row.indivisible:
+        return "no split"
+    return "no fit" if row.does_not_fit else UNKNOWN
 
 
 def _longest(row: Row) -> str:
@@ -181,8 +192,14 @@ def show_report(spec: ModelSpec, kv_cache_dtype: str = "auto", *, draft: bool = 
         payload=payload,
         records=groups,
         tables=(_facts_table(spec, whole), _groups_table(whole), _working_table(whole)),
-        warnings=() if spec.draft or not draft else ("the spec names no draft layers",),
+        warnings=(*_spec_warnings(spec, draft=draft), *format_warnings(whole)),
     )
+
+
+def _spec_warnings(spec: ModelSpec, *, draft: bool) -> tuple[str, ...]:
+    missing = ("the spec names no draft layers, so none are counted",)
+    left_out = tuple(f"not counted in parameters and weights: {part}" for part in spec.not_counted)
+    return (*spec.assumptions, *left_out, *(missing if draft and not spec.draft else ()))
 
 
 def _model_record(spec: ModelSpec, whole: Footprint) -> dict[str, Any]:
@@ -201,6 +218,7 @@ def _model_record(spec: ModelSpec, whole: Footprint) -> dict[str, Any]:
             "active": spec.parameters.active if spec.parameters else None,
         },
         "weights_bytes": spec.weights_bytes,
+        "not_counted": list(spec.not_counted),
     }
 
 
@@ -223,7 +241,7 @@ def _facts_table(spec: ModelSpec, whole: Footprint) -> Table:
     facts = [
         ("source", spec.source),
         ("native context", f"{context:,} tokens" if context else "not bounded"),
-        ("layers", _layers(spec)),
+        ("layers", _layers(spec, draft=whole.draft)),
         ("KV dtype", f"{whole.kv_cache_dtype} (model {spec.dtype})"),
         ("grows by", f"{number(whole.bytes_per_token)} B/token"),
         ("fixed", f"{whole.fixed_bytes_per_sequence:,} B/sequence"),
@@ -235,20 +253,24 @@ def _facts_table(spec: ModelSpec, whole: Footprint) -> Table:
     if spec.parameters:
         active = spec.parameters.active
         used = f"{active:,} active" if active else "active ones vary by token"
-        facts.append(("parameters", f"{spec.parameters.total:,}, {used}"))
+        facts.append(("parameters", f"{spec.parameters.total:,} ({used})"))
     if spec.weights_bytes:
         dtypes = " + ".join(dict.fromkeys(row.dtype for row in spec.weights))
-        facts.append(("weights", f"{gib(spec.weights_bytes)} as published ({dtypes})"))
+        beside = [row.what for row in spec.weights if row.what and "not in param" in row.what]
+        extra = f", with {'; '.join(beside)}" if beside else ""
+        facts.append(("weights", f"{gib(spec.weights_bytes)} as published ({dtypes}){extra}"))
     if spec.notes:
         facts.append(("notes", spec.notes))
     columns = (Column("Fact", "left"), Column("Value", "left"))
     return Table(spec.name, columns, tuple(facts), headed=False)
 
 
-def _layers(spec: ModelSpec) -> str:
+def _layers(spec: ModelSpec, *, draft: bool) -> str:
+    drafts = sum(group.layers or 0 for group in spec.draft) if draft else 0
+    more = f", and {drafts} draft" if drafts else ""
     if spec.cached_layers == spec.total_layers:
-        return f"{spec.total_layers}, each with a cache of its own"
-    return f"{spec.total_layers}, of which {spec.cached_layers} keep a cache of their own"
+        return f"{spec.total_layers}, each with a cache of its own{more}"
+    return f"{spec.total_layers}, of which {spec.cached_layers} keep a cache of their own{more}"
 
 
 def _as_multi_head(spec: ModelSpec, whole: Footprint) -> list[tuple[str, str]]:
@@ -292,13 +314,27 @@ def _groups_table(whole: Footprint) -> Table:
 def _working_table(whole: Footprint) -> Table:
     rows: list[tuple[str, str]] = []
     explained: set[str] = set()
-    for line in whole.lines:
+    for line in sorted(whole.lines, key=lambda line: _first_of_kind(whole, line)):
         if line.kind.kind not in explained:
-            rows += [(line.kind.tag(), line.kind.about), ("", f"one entry: {line.kind.formula}")]
-        rows.append(("", line.formula))
+            rows += [(line.kind.kind, line.kind.about), ("", f"one entry: {line.kind.formula}")]
+        rows.append(("", f"{line.kind.tag()}: {line.formula}"))
         explained.add(line.kind.kind)
     columns = (Column("Label", "left"), Column("Working", "left"))
     return Table("How it is counted", columns, tuple(rows), headed=False)
+
+
+def _first_of_kind(whole: Footprint, line: Line) -> int:
+    return [other.kind.kind for other in whole.lines].index(line.kind.kind)
+
+
+def import_report(spec: ModelSpec, origins: Mapping[tuple[str | int, ...], str]) -> Report:
+    """The answer of ``kvplan import`` in any format but YAML: what the file means, and why."""
+    shown = show_report(spec)
+    payload = {
+        **shown.payload,
+        "provenance": {".".join(map(str, place)): key for place, key in origins.items()},
+    }
+    return replace(shown, command="import", inputs={"source": spec.source}, payload=payload)
 
 
 def models_report(specs: Iterable[ModelSpec], kind: str | None = None) -> Report:
@@ -393,7 +429,7 @@ def formats_report() -> Report:
         (
             record["name"],
             NOTHING if record["bytes_per_128"] is None else f"{record['bytes_per_128']} B",
-            f"{record['bytes_per_mla_entry']} B",
+            f"{record['bytes_per_mla_entry']:,} B",
             record["source"],
         )
         for record in records

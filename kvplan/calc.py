@@ -9,8 +9,8 @@ from kvplan.errors import RefusedError, UsageError
 from kvplan.formats import DSA_INDEX, FORMATS, CacheFormat, Packing, cache_format
 from kvplan.kinds import CacheKind, Slot
 from kvplan.parallel import heads_on_rank
-from kvplan.spec import ModelSpec
-from kvplan.units import number
+from kvplan.spec import Group, ModelSpec
+from kvplan.units import number, positive
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Line:
             return "reads another layer's cache: 0 B"
         tensors = " + ".join(_tensor(slot) for slot in self.slots)
         terms = [f"{self.copies} {'layers' if self.copies == self.layers else 'caches'}"]
-        terms.append(f"({tensors})" if len(self.slots) > 1 else tensors)
+        terms.append(f"({tensors})" if " + " in tensors else tensors)
         growth = self.kind.growth()
         if growth:
             over = "" if growth == 1 else f" ÷ {growth.denominator} tokens"
@@ -101,6 +101,7 @@ class Footprint:
     kv_cache_dtype: str
     tensor_parallel: int
     lines: tuple[Line, ...]
+    draft: bool = False
 
     @property
     def bytes_per_token(self) -> Fraction:
@@ -135,7 +136,8 @@ def resolved_format(spec: ModelSpec, kv_cache_dtype: str = "auto") -> CacheForma
     """
     if kv_cache_dtype.lower() != "auto":
         return cache_format(kv_cache_dtype)
-    return cache_format(spec.kv_cache_dtype or spec.dtype)
+    named = None if spec.kv_cache_dtype == "auto" else spec.kv_cache_dtype
+    return cache_format(named or spec.dtype)
 
 
 def footprint(
@@ -152,15 +154,18 @@ def footprint(
     ``context_tokens`` is the length of every one of ``sequences`` sequences. Raises UsageError
     where heads do not divide, RefusedError where the format has no layout for this model.
     """
-    if context_tokens < 1 or sequences < 1 or tensor_parallel < 1:
-        raise UsageError("context, sequences and GPUs have to be one or more")
+    if not isinstance(spec, ModelSpec):
+        raise UsageError(f"a model is what kvplan.load returns, not {type(spec).__name__}")
+    positive("context_tokens", context_tokens)
+    positive("sequences", sequences)
+    positive("tensor_parallel", tensor_parallel)
     chosen = resolved_format(spec, kv_cache_dtype)
     lines = []
     for kind, layers, copies in spec.caches(draft=draft):
         slots = tuple(_pack(slot, spec, chosen, tensor_parallel) for slot in kind.slots())
         lines.append(Line(kind, layers, copies, slots, kind.entries(context_tokens)))
     return Footprint(
-        spec.name, context_tokens, sequences, chosen.name, tensor_parallel, tuple(lines)
+        spec.name, context_tokens, sequences, chosen.name, tensor_parallel, tuple(lines), draft
     )
 
 
@@ -190,24 +195,20 @@ def as_full_attention(spec: ModelSpec, kv_heads: int | None = None) -> ModelSpec
     the heads cannot be grouped like that.
     """
     try:
-        groups = [
-            replace(
-                group,
-                caches=tuple(
-                    new
-                    for cache in group.caches
-                    if (new := cache.as_full_attention(kv_heads)) is not None
-                ),
-            )
-            for group in spec.groups
-        ]
+        groups = tuple(_group_as_full_attention(group, kv_heads) for group in spec.groups)
+        draft = tuple(_group_as_full_attention(group, kv_heads) for group in spec.draft)
     except ValueError:
         raise UsageError(
             f"the attention heads of {spec.name} do not divide into {kv_heads} KV heads"
         ) from None
     if not any(cache.query_heads() for group in groups for cache in group.caches):
         return None
-    return replace(spec, groups=tuple(groups), draft=())
+    return replace(spec, groups=groups, draft=draft)
+
+
+def _group_as_full_attention(group: Group, kv_heads: int | None) -> Group:
+    caches = (cache.as_full_attention(kv_heads) for cache in group.caches)
+    return replace(group, caches=tuple(cache for cache in caches if cache is not None))
 
 
 def multi_head_footprint(spec: ModelSpec, like: Footprint) -> Footprint | None:
@@ -220,4 +221,4 @@ def multi_head_footprint(spec: ModelSpec, like: Footprint) -> Footprint | None:
     if multi_head is None:
         return None
     plain = cache_format(like.kv_cache_dtype).for_keys_and_values
-    return footprint(multi_head, like.context_tokens, like.sequences, plain)
+    return footprint(multi_head, like.context_tokens, like.sequences, plain, draft=like.draft)

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from kvplan.calc import Footprint, as_full_attention, footprint, multi_head_footprint
+from kvplan.calc import (
+    Footprint,
+    as_full_attention,
+    footprint,
+    multi_head_footprint,
+    resolved_format,
+)
 from kvplan.errors import UsageError
 from kvplan.plan import (
     Layout,
@@ -32,23 +38,25 @@ class Row:
     """One model of a comparison; sizes in bytes, of one copy of the whole model.
 
     ``gpu_count`` is None where nothing fits or the weights are not known;
-    ``max_context_tokens`` is None where memory does not bound it or there are no GPUs to ask of.
+    ``max_context_tokens`` is None where memory does not bound it or the weights are not known,
+    and 0 where no context fits. Ratios are None where they would be to nothing.
     """
 
     spec: ModelSpec
     footprint: Footprint
     multi_head: Footprint | None
-    ratio_to_first: float
+    ratio_to_first: float | None
     layout: Layout | None
     gpu_count: int | None
     max_context_tokens: int | None
     context_unbounded: bool
+    indivisible: bool
     warnings: tuple[str, ...]
 
     @property
     def mha_ratio(self) -> float | None:
         """Cache over that of full multi-head attention; None without attention."""
-        if self.multi_head is None:
+        if self.multi_head is None or not self.multi_head.total_bytes:
             return None
         return float(Fraction(self.footprint.total_bytes, self.multi_head.total_bytes))
 
@@ -81,7 +89,11 @@ class Comparison:
 
 def attention_labels(spec: ModelSpec) -> tuple[str, ...]:
     """Short names of what a model's layers keep: ``("GQA", "SWA")``."""
-    return tuple(dict.fromkeys(kind.tag() for kind, _, _ in spec.caches() if kind.slots()))
+    return tuple(
+        dict.fromkeys(
+            kind.tag() for kind, _, _ in spec.caches() if kind.slots() and kind.is_attention
+        )
+    )
 
 
 def compare(
@@ -100,8 +112,8 @@ def compare(
     Without ``gpus`` and ``tensor_parallel`` the fewest GPUs are found, as one tensor-parallel
     group. Raises KvplanError for a model, dtype or layout that cannot be answered.
     """
-    if not models:
-        raise UsageError("nothing to compare: name at least one model")
+    if not models or isinstance(models, str | Path | ModelSpec):
+        raise UsageError("compare takes a list of models, one or more", 'compare(["llama3-70b"])')
     specs = [model if isinstance(model, ModelSpec) else load(model) for model in models]
     card = gpu if isinstance(gpu, Gpu) else load_gpu(gpu)
     asked = layout(gpus, tensor_parallel)
@@ -111,17 +123,25 @@ def compare(
     return Comparison(rows, work, card, asked, _gpu_warnings(card))
 
 
-def variants(model: str | Path | ModelSpec) -> list[ModelSpec]:
+def variants(model: str | Path | ModelSpec, kv_cache_dtype: str = "auto") -> list[ModelSpec]:
     """One model with multi-head attention, eight KV heads, one KV head, and as it is.
 
-    A model whose heads do not divide by eight goes without that variant. Raises UsageError for a
-    model without attention.
+    All four name the KV dtype that is meant as their own, so that they are compared in one: a
+    layout made for latents stands beside plain keys and values of the same bits. A model whose
+    heads do not divide by eight goes without that variant. Raises UsageError for a model without
+    attention.
     """
     spec = model if isinstance(model, ModelSpec) else load(model)
+    dtype = resolved_format(spec, kv_cache_dtype)
     drawn = [_variant(spec, "MHA", None), _variant(spec, "GQA-8", 8), _variant(spec, "MQA", 1)]
     if drawn[0] is None:
         raise UsageError(f"{spec.name} has no attention to draw variants of")
-    return [*(variant for variant in drawn if variant is not None), spec]
+    plain = [
+        replace(variant, kv_cache_dtype=dtype.for_keys_and_values)
+        for variant in drawn
+        if variant is not None
+    ]
+    return [*plain, replace(spec, kv_cache_dtype=dtype.name)]
 
 
 def _variant(spec: ModelSpec, label: str, kv_heads: int | None) -> ModelSpec | None:
@@ -129,10 +149,7 @@ def _variant(spec: ModelSpec, label: str, kv_heads: int | None) -> ModelSpec | N
         variant = as_full_attention(spec, kv_heads)
     except UsageError:
         return None
-    if variant is None:
-        return None
-    # A scheme for latents has no meaning for ordinary keys and values.
-    return replace(variant, name=f"as {label}", kv_cache_dtype=None)
+    return None if variant is None else replace(variant, name=f"as {label}")
 
 
 def _whole(spec: ModelSpec, work: Workload) -> Footprint:
@@ -147,11 +164,12 @@ def _row(spec: ModelSpec, work: Workload, gpu: Gpu, asked: Layout | None, first_
         spec=spec,
         footprint=whole,
         multi_head=multi_head_footprint(spec, whole),
-        ratio_to_first=float(Fraction(whole.total_bytes, first_bytes)),
+        ratio_to_first=float(Fraction(whole.total_bytes, first_bytes)) if first_bytes else None,
         layout=None,
         gpu_count=None,
         max_context_tokens=None,
         context_unbounded=False,
+        indivisible=False,
         warnings=_cache_warnings(spec, whole, draft=work.draft),
     )
     if spec.weights_bytes is None:
@@ -167,11 +185,12 @@ def _laid_out(row: Row, work: Workload, gpu: Gpu, asked: Layout | None) -> Row:
             f"its heads cannot be laid out over {asked.tensor_parallel} GPUs; "
             f"{', '.join(map(str, sizes))} can"
         )
-        return replace(row, warnings=(*row.warnings, problem))
+        return replace(row, indivisible=True, warnings=(*row.warnings, problem))
     where = asked or smallest_layout(row.spec, work, gpu)
     if where is None:
         most = Layout(sizes[-1], sizes[-1])
-        return replace(row, warnings=(*row.warnings, _shortfall(row.spec, work, gpu, most)))
+        problem = _shortfall(row.spec, work, gpu, most)
+        return replace(row, max_context_tokens=0, warnings=(*row.warnings, problem))
     longest = max_context_tokens(row.spec, work, gpu, where)
     held = fits(row.spec, work, gpu, where)
     problems = () if held else (_shortfall(row.spec, work, gpu, where),)
@@ -195,7 +214,10 @@ def _shortfall(spec: ModelSpec, work: Workload, gpu: Gpu, where: Layout) -> str:
 
 
 def _cache_warnings(spec: ModelSpec, whole: Footprint, *, draft: bool) -> tuple[str, ...]:
-    found = []
+    found = list(spec.assumptions)
+    if spec.not_counted and spec.weights_bytes is not None:
+        left_out = ", ".join(spec.not_counted)
+        found.append(f"weights leave out what could not be counted: {left_out}")
     native = spec.native_context_tokens
     if native is not None and whole.context_tokens > native:
         found.append(
@@ -207,27 +229,29 @@ def _cache_warnings(spec: ModelSpec, whole: Footprint, *, draft: bool) -> tuple[
             f"the cache includes cross-attention for one full encoder input a sequence "
             f"({gib(whole.cross_attention_bytes_per_sequence)})"
         )
-    roles = {slot.role for line in whole.lines for slot in line.slots}
-    sparse_latent = {"latent", "index_key"} <= roles
-    if (
-        sparse_latent
-        and whole.kv_cache_dtype.startswith("fp8")
-        and "_ds" not in whole.kv_cache_dtype
-    ):
-        found.append(
-            f"{whole.kv_cache_dtype} is counted as plain fp8; vLLM and SGLang on Hopper keep "
-            "this model's fp8 cache as fp8_ds_mla (656 B an entry)"
-        )
-    if "latent" in roles and not sparse_latent and "_ds_mla" in whole.kv_cache_dtype:
-        found.append(
-            f"{whole.kv_cache_dtype} is a layout for sparse attention, which this model has not; "
-            "engines refuse it here"
-        )
+    found += format_warnings(whole)
     if draft and spec.draft:
         found.append("draft layers are in the cache, their weights are not in the weights")
     if draft and not spec.draft:
         found.append("the spec names no draft layers, so none are counted")
     return tuple(found)
+
+
+def format_warnings(whole: Footprint) -> tuple[str, ...]:
+    """What engines do otherwise with this KV dtype than the plain arithmetic does."""
+    dtype = whole.kv_cache_dtype
+    roles = {slot.role for line in whole.lines for slot in line.slots}
+    if "latent" not in roles:
+        return ()
+    sparse = "index_key" in roles
+    if sparse and dtype in ("fp8", "fp8_e4m3"):
+        kept = "vLLM and SGLang on Hopper keep this model's as fp8_ds_mla (656 B an entry)"
+        return (f"{dtype} is counted as plain fp8; {kept}",)
+    if not sparse and dtype.endswith("_ds_mla"):
+        return (f"{dtype} is a layout for sparse attention; engines refuse it for this model",)
+    if dtype == "nvfp4":
+        return ("nvfp4 latents: SGLang and TensorRT-LLM have them, vLLM 0.33.0 does not",)
+    return ()
 
 
 def _gpu_warnings(gpu: Gpu) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 DOES_NOT_FIT = 1
 BUG = 70
+INTERRUPTED = 130
 
 
 class KvplanError(Exception):

@@ -8,17 +8,17 @@ serving engine adds. Counts are therefore lower bounds and contexts upper bounds
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd, isqrt
 
 from kvplan.calc import Footprint, footprint
 from kvplan.errors import UsageError
 from kvplan.parallel import splits
 from kvplan.spec import Gpu, ModelSpec
-from kvplan.units import ceil_div
+from kvplan.units import ceil_div, positive
 
 BASIS = (
-    "GPU counts and longest contexts are arithmetic: all memory that the driver lets a process "
-    "see, weights split evenly by tensor parallelism, nothing for activations or a serving "
-    "engine. An engine needs more."
+    "GPU counts are lower bounds: plain arithmetic, weights split evenly, nothing for "
+    "activations or a serving engine"
 )
 
 _MAX_CONTEXT = 1 << 60
@@ -54,6 +54,9 @@ def layout(gpus: int | None, tensor_parallel: int | None) -> Layout | None:
     """
     if gpus is None and tensor_parallel is None:
         return None
+    for name, value in (("gpus", gpus), ("tensor_parallel", tensor_parallel)):
+        if value is not None:
+            positive(name, value)
     group = tensor_parallel or gpus or 1
     total = gpus or group
     if total % group:
@@ -74,8 +77,13 @@ def tensor_parallel_sizes(spec: ModelSpec) -> tuple[int, ...]:
     query_heads = [heads for kind in kinds if (heads := kind.query_heads())]
     slots = [slot for kind in kinds for slot in kind.slots()]
     divided = [slot.heads for slot in slots if slot.split == "divide"]
-    most = min(query_heads + divided, default=1)
-    return tuple(size for size in range(1, most + 1) if splits(slots, query_heads, size))
+    sizes = _divisors(gcd(*query_heads, *divided) or 1)
+    return tuple(size for size in sizes if splits(slots, query_heads, size))
+
+
+def _divisors(number: int) -> list[int]:
+    small = [size for size in range(1, isqrt(number) + 1) if number % size == 0]
+    return sorted({*small, *(number // size for size in small)})
 
 
 def on_one_gpu(spec: ModelSpec, work: Workload, where: Layout) -> Footprint:

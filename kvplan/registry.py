@@ -38,30 +38,54 @@ def read_model(path: Path) -> ModelSpec:
     return validated(read_yaml(path), ModelSpec, path)
 
 
-def load(model: str | Path) -> ModelSpec:
-    """The model of this name, alias or Hugging Face id, or of this spec file.
+def load(model: str | Path, assume: str | None = None) -> ModelSpec:
+    """The model of this name, alias or Hugging Face id, or of this spec or config.json.
 
-    Raises UsageError for a name that nobody knows (with the nearest ones), SpecError for a file
-    that cannot be understood.
+    A folder stands for the config.json in it. ``assume`` names the kind of cache that every layer
+    of an architecture nobody knows is taken to have. Raises UsageError for a name that nobody
+    knows (with the nearest ones), SpecError for a file that cannot be understood, RefusedError
+    for a config.json of an architecture that is not known.
     """
-    text = str(model)
+    if not isinstance(model, str | Path) or not str(model).strip():
+        raise UsageError(f"a model is a name or a file, not {model!r}")
+    text = str(model).strip().removeprefix("https://huggingface.co/")
     if text.lower() in model_files():
         return shipped_model(model_files()[text.lower()])
     path = Path(text)
-    if isinstance(model, Path) or path.suffix in (".yaml", ".yml") or _exists(path):
+    if path.suffix == ".json" or _is_file(path / "config.json"):
+        from kvplan.hf import read_config
+
+        return read_config(path, assume)[0]
+    if isinstance(model, Path) or path.suffix in (".yaml", ".yml") or _is_file(path):
         return read_model(path)
+    spec = _by_alias(text.lower())
+    if spec is None and _is_folder(path):
+        raise UsageError(f"{text}: there is no config.json in this folder")
+    if spec is None:
+        raise UsageError(f"no model is called {quoted(text)}", _nearest(text))
+    return spec
+
+
+def _by_alias(alias: str) -> ModelSpec | None:
     for candidate in model_files().values():
         # Parsing every spec to find one alias would cost more than the answer.
-        if text.lower() in candidate.read_text(encoding="utf-8").lower():
+        if alias in candidate.read_text(encoding="utf-8").lower():
             spec = shipped_model(candidate)
-            if text.lower() in (alias.lower() for alias in spec.aliases):
+            if alias in (known.lower() for known in spec.aliases):
                 return spec
-    raise UsageError(f"no model is called {quoted(text)}", _nearest(text))
+    return None
 
 
-def _exists(path: Path) -> bool:
+def _is_file(path: Path) -> bool:
     try:
-        return path.exists()
+        return path.exists() and not path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
     except (OSError, ValueError):
         return False
 
@@ -90,6 +114,8 @@ def gpus() -> tuple[Gpu, ...]:
 
 def load_gpu(name: str) -> Gpu:
     """The GPU of this name or alias. Raises UsageError with the nearest names."""
+    if not isinstance(name, str):
+        raise UsageError(f"a GPU is named by text, not {name!r}")
     by_name = {alias.lower(): gpu for gpu in gpus() for alias in (*gpu.aliases, gpu.name)}
     gpu = by_name.get(name.lower())
     if gpu is None:

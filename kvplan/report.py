@@ -30,13 +30,16 @@ class Table:
     def parts(self) -> tuple[Table, ...]:
         """The same table cut into narrower ones, each with the first column."""
         numbers = sorted({column.part for column in self.columns[1:]})
-        return tuple(self._part(number, self.title if number == 0 else "") for number in numbers)
+        return tuple(
+            self.only([0, *(i for i, column in enumerate(self.columns) if i and column.part == n)])
+            for n in numbers
+        )
 
-    def _part(self, number: int, title: str) -> Table:
-        kept = [0, *(i for i, column in enumerate(self.columns) if i and column.part == number)]
+    def only(self, kept: Sequence[int]) -> Table:
+        """The same table with these columns."""
         columns = tuple(self.columns[i] for i in kept)
         rows = tuple(tuple(row[i] for i in kept) for row in self.rows)
-        return Table(title, columns, rows, self.headed)
+        return Table(self.title, columns, rows, self.headed)
 
 
 @dataclass(frozen=True)

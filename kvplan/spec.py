@@ -31,7 +31,8 @@ MAX_LAYERS = 10_000
 
 LayerCount = Annotated[int, Limit(gt=0, le=MAX_LAYERS)]
 
-_REPEAT = re.compile(r"(.+?)\s*\*\s*(\d{1,5})")
+_TEXT_LISTS = ("aliases", "assumptions", "not_counted", "pattern")
+_REPEAT = re.compile(r"(.+?)\s*\*\s*([1-9][0-9]{0,4})")
 
 
 class Input:
@@ -92,7 +93,7 @@ def with_cache_lists(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_list(group: Any) -> Any:
-    if not isinstance(group, dict) or "kind" not in group or "caches" in group:
+    if not isinstance(group, dict) or "caches" in group or set(group) <= {"name", "layers"}:
         return group
     own = {key: group[key] for key in ("name", "layers") if key in group}
     cache = {key: value for key, value in group.items() if key not in own}
@@ -116,12 +117,16 @@ class ModelSpec(Input):
     source: Text
     aliases: tuple[Text, ...] = ()
     notes: Text | None = None
+    assumptions: tuple[Text, ...] = ()
+    """What is not the source's own word: every answer that rests on it says so."""
     native_context_tokens: Tokens | None
     dtype: Literal["bf16", "fp16", "fp32"]
     kv_cache_dtype: Text | None = None
     """The KV scheme that the checkpoint itself names; None where ``auto`` is the model's dtype."""
     parameters: Parameters | None = None
     weights: tuple[StoredWeights, ...] = ()
+    not_counted: tuple[Text, ...] = ()
+    """Parts of the model that are in neither ``parameters`` nor ``weights``."""
     layers: LayerCount | None = None
     pattern: tuple[Text, ...] = ()
     groups: tuple[Group, ...]
@@ -135,10 +140,9 @@ class ModelSpec(Input):
         return cls(
             **{
                 **known,
-                "aliases": tuple(known.get("aliases", ())),
+                **{key: tuple(known.get(key, ())) for key in _TEXT_LISTS},
                 "parameters": Parameters(**known["parameters"]),
-                "weights": tuple(StoredWeights(**row) for row in known.get("weights", ())),
-                "pattern": tuple(known.get("pattern", ())),
+                "weights": tuple(StoredWeights(**row) for row in known["weights"]),
                 "groups": tuple(_group(group) for group in known["groups"]),
                 "draft": tuple(_group(group) for group in known.get("draft", ())),
             }
@@ -147,15 +151,17 @@ class ModelSpec(Input):
     def __post_init__(self) -> None:
         if not self.groups:
             raise ValueError("groups is empty: name at least one group of layers")
-        if self.kv_cache_dtype is not None:
+        if self.kv_cache_dtype not in (None, "auto"):
             try:
-                cache_format(self.kv_cache_dtype)
+                cache_format(str(self.kv_cache_dtype))
             except UsageError as error:
                 raise ValueError(f"kv_cache_dtype: {error.message}; {error.hint}") from None
+        if any(group.layers is None for group in self.draft):
+            raise ValueError("every draft group needs its number of layers")
         if self.pattern:
             self._check_pattern()
             return
-        if any(group.layers is None for group in (*self.groups, *self.draft)):
+        if any(group.layers is None for group in self.groups):
             raise ValueError("every group needs its number of layers, or the spec a pattern")
         counted = sum(group.layers or 0 for group in self.groups)
         if self.layers not in (None, counted):
@@ -183,7 +189,7 @@ class ModelSpec(Input):
         for item in self.pattern:
             match = _REPEAT.fullmatch(item)
             name, times = match.groups() if match else (item, "1")
-            names += [name] * min(int(times), MAX_LAYERS)
+            names += [name] * int(times)
             if len(names) > MAX_LAYERS:
                 raise ValueError(f"the pattern names more than {MAX_LAYERS} layers")
         return names

@@ -23,7 +23,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Python refuses to read an int of more than 4,300 digits.
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,4000})")
 _FLOAT = re.compile(
-    r"[-+]?((\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)(e[-+]?[0-9]+)?|\.(inf|nan))", re.IGNORECASE
+    r"[-+]?((\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*|(?=e)))(e[-+]?[0-9]+)?|\.(inf|nan))", re.IGNORECASE
 )
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
@@ -190,7 +190,7 @@ def quoted(value: object) -> str:
 
 def shown(value: object) -> str:
     """The value as a message shows it: text in quotes, containers by their kind."""
-    if isinstance(value, dict | list):
+    if value is None or isinstance(value, dict | list):
         return type_name(value)
     return quoted(value) if isinstance(value, str) else _shortened(str(value))
 
@@ -202,4 +202,4 @@ def _shortened(text: str) -> str:
 def type_name(value: object) -> str:
     """What the value is, in words."""
     names = {dict: "a mapping", list: "a list", str: "text", bool: "true or false"}
-    return names.get(type(value), "a number")
+    return "nothing" if value is None else names.get(type(value), "a number")

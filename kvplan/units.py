@@ -13,7 +13,10 @@ GIB = 1 << 30
 
 # k and Ki are 1024 for contexts, as model names use them: "128k" is 131,072 tokens.
 _TOKEN_SUFFIXES = {"": 1, "k": KIB, "ki": KIB, "m": MIB, "mi": MIB}
-_TOKENS = re.compile(r"(\d{1,18})(?:\.(\d{1,9}))?\s*(k|ki|m|mi|)", re.IGNORECASE)
+_TOKENS = re.compile(
+    r"([0-9]{1,3}(?:[,_][0-9]{3})+|[0-9]+)(?:\.([0-9]{1,9}))?\s*(k|ki|m|mi|)", re.IGNORECASE
+)
+_MOST_TOKENS = 1 << 60
 
 
 def parse_tokens(text: str) -> int:
@@ -21,14 +24,26 @@ def parse_tokens(text: str) -> int:
 
     Raises UsageError when the text is no positive whole number of tokens.
     """
-    match = _TOKENS.fullmatch(text.strip().replace(",", "").replace("_", ""))
+    hint = "write 131072, 128k or 1M"
+    match = _TOKENS.fullmatch(text.strip()[:100])
     if match is None:
-        raise UsageError(f"{text!r} is not a number of tokens", "write 131072, 128k or 1M")
+        raise UsageError(f"{text[:100]!r} is not a number of tokens", hint)
     whole, decimals, suffix = match.groups()
-    tokens = Fraction(f"{whole}.{decimals or 0}") * _TOKEN_SUFFIXES[suffix.lower()]
+    digits = re.sub("[,_]", "", whole)
+    tokens = Fraction(f"{digits}.{decimals or 0}") * _TOKEN_SUFFIXES[suffix.lower()]
     if tokens < 1 or tokens.denominator != 1:
-        raise UsageError(f"{text!r} is not a whole number of tokens, one or more")
+        raise UsageError(f"{text!r} is not a whole number of tokens, one or more", hint)
+    if tokens > _MOST_TOKENS:
+        raise UsageError(f"{text!r} is more tokens than any memory holds", hint)
     return int(tokens)
+
+
+def positive(name: str, value: object) -> int:
+    """The value where it is a whole number of one or more. Raises UsageError."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        hint = "kvplan.parse_tokens reads '128k'" if isinstance(value, str) else None
+        raise UsageError(f"{name} has to be a whole number, one or more, not {value!r}", hint)
+    return value
 
 
 def number(value: int | Fraction) -> str:

@@ -23,6 +23,16 @@ from kvplan.strict_yaml import Document, Location, quoted, shown
 
 T = TypeVar("T", bound=Input)
 
+_MOST_PROBLEMS = 30
+_WANTED = {
+    "int_type": "a whole number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dataclass_type": "a mapping",
+    "dict_type": "a mapping",
+}
+
 
 def validated(document: Document, model: type[T], path: Path) -> T:
     """The document as ``model``. Raises SpecError with every problem at once."""
@@ -37,9 +47,13 @@ def _problems(error: ValidationError, document: Document, path: Path) -> list[st
     for detail in error.errors(include_url=False):
         location = _in_file(detail["loc"], document.data)
         unknown = detail["type"] == "unexpected_keyword_argument"
+        if detail["type"] == "union_tag_invalid":
+            location = (*location, "kind")
         message = f"{path}:{document.line(location)}: {_explain(dict(detail), location)}"
         found.append((not unknown, document.line(location), message))
-    return [message for _, _, message in sorted(found, key=lambda problem: problem[:2])]
+    messages = [message for _, _, message in sorted(found, key=lambda problem: problem[:2])]
+    more = len(messages) - _MOST_PROBLEMS
+    return messages if more <= 0 else [*messages[:_MOST_PROBLEMS], f"{path}: and {more:,} more"]
 
 
 def _in_file(loc: tuple[int | str, ...], data: Any) -> Location:
@@ -68,8 +82,8 @@ def _explain(detail: dict[str, Any], location: Location) -> str:
             problem = f"no kind of cache is called {_nearest_kind(str(detail['ctx']['tag']))}"
         case "union_tag_not_found":
             problem = f"kind is missing: one of {', '.join(KINDS)}"
-        case "int_type":
-            problem = f"has to be a whole number, not {shown(detail['input'])}"
+        case wanted if wanted in _WANTED:
+            problem = f"has to be {_WANTED[wanted]}, not {shown(detail['input'])}"
         case "value_error":
             problem = detail["msg"].removeprefix("Value error, ")
         case _:

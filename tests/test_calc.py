@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -161,6 +162,18 @@ def test_heads_that_do_not_divide_are_refused() -> None:
 def test_nothing_to_size_is_refused(tokens: int, sequences: int) -> None:
     with pytest.raises(UsageError, match="one or more"):
         kvplan.footprint(kvplan.load("llama3-70b"), tokens, sequences)
+
+
+@pytest.mark.parametrize("tokens", [128.5, 1.0, True, "128k", None])
+def test_only_whole_numbers_are_sizes(tokens: Any) -> None:
+    with pytest.raises(UsageError, match="has to be a whole number"):
+        kvplan.footprint(kvplan.load("llama3-8b"), tokens)
+
+
+@pytest.mark.parametrize("models", ["llama3-8b", [], [None], ["llama3-8b", ""]])
+def test_models_are_a_list_of_names_files_or_specs(models: Any) -> None:
+    with pytest.raises(UsageError):
+        kvplan.compare(models, 1)
 
 
 @given(specs, contexts, contexts)

@@ -41,18 +41,19 @@ def test_the_first_command_of_the_readme() -> None:
         result.stdout
         == """\
 1 sequence × 131,072 tokens on h100-sxm-80gb (79.18 GiB each)
-                                                                   \n\
- Model         Attention   KV dtype   Layers   B/token   Fixed/seq \n\
- ───────────────────────────────────────────────────────────────── \n\
- llama3-70b    GQA         bf16           80   327,680           – \n\
- deepseek-v3   MLA         bf16           61    70,272           – \n\
-                                                                   \n\
-                                                                             \n\
- Model          KV cache   of MHA     vs first      Weights   GPUs   Max ctx \n\
- ─────────────────────────────────────────────────────────────────────────── \n\
- llama3-70b    40.00 GiB    12.5%           1×   131.42 GiB      4   607,185 \n\
- deepseek-v3    8.58 GiB    1.41%   4.66× less   626.92 GiB     16   611,133 \n\
-                                                                             \n"""
+
+ Model        Attention  KV dtype  Layers  B/token  Fixed/seq
+ ────────────────────────────────────────────────────────────
+ llama3-70b   GQA        bf16          80  327,680          –
+ deepseek-v3  MLA        bf16          61   70,272          –
+
+
+ Model         KV cache  of MHA    vs first     Weights  GPUs  Max ctx
+ ─────────────────────────────────────────────────────────────────────
+ llama3-70b   40.00 GiB   12.5%          1×  131.42 GiB     4  607,185
+ deepseek-v3   8.58 GiB   1.41%  4.66× less  626.92 GiB    16  611,133
+
+"""
     )
     assert "beyond its native context of 8,192" in result.stderr
 
@@ -199,6 +200,71 @@ def test_contexts_and_their_longer_name_are_the_same() -> None:
 def test_windows_and_states_alone_leave_the_context_unbounded() -> None:
     row = answer("compare", "mamba2-2.7b")["models"][0]
     assert (row["max_context_tokens"], row["mha_ratio"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "dtypes", "bytes_per_token"),
+    [
+        # a layout for latents stands beside plain keys and values of the same bits
+        (
+            ("deepseek-v3.2", "--kv-cache-dtype", "fp8_ds_mla"),
+            ["fp8", "fp8", "fp8", "fp8_ds_mla"],
+            [2_498_560, 156_160, 19_520, 48_068],
+        ),
+        (
+            ("qwen3-235b-a22b-nvfp4",),
+            ["fp8", "fp8", "fp8", "fp8"],
+            [1_540_096, 192_512, 24_064, 96_256],
+        ),
+    ],
+)
+def test_variants_are_compared_in_one_kv_dtype(
+    arguments: tuple[str, ...], dtypes: list[str], bytes_per_token: list[int]
+) -> None:
+    rows = answer("compare", *arguments, "--variants")["models"]
+    assert [row["kv_cache_dtype"] for row in rows] == dtypes
+    assert [row["bytes_per_token"] for row in rows] == bytes_per_token
+    assert rows[0]["mha_ratio"] == 1
+
+
+def test_draft_layers_stand_on_both_sides_of_a_ratio() -> None:
+    plain = answer("compare", "deepseek-v3")["models"][0]
+    draft = answer("compare", "deepseek-v3", "--draft")["models"][0]
+    assert draft["kv_bytes"] * 61 == plain["kv_bytes"] * 62
+    assert draft["mha_ratio"] == plain["mha_ratio"]
+
+
+def test_a_model_that_keeps_nothing_is_shown_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "none.yaml"
+    path.write_text(
+        "name: none\nsource: notes\nnative_context_tokens: null\ndtype: bf16\n"
+        "groups: [{layers: 4, caches: []}]\n"
+    )
+    rows = answer("compare", str(path), "llama3-8b")["models"]
+    assert [row["ratio_to_first"] for row in rows] == [None, None]
+    assert rows[0]["mha_ratio"] is None
+    for output in ("table", "markdown", "csv"):
+        assert kvplan("show", str(path), "--format", output).returncode == 0
+
+
+def test_a_name_cannot_forge_a_line_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "forged.yaml"
+    path.write_text(
+        'name: "x\\nerror: out of memory"\nsource: notes\nnative_context_tokens: null\n'
+        "dtype: bf16\ngroups: [{layers: 4, caches: []}]\n"
+    )
+    assert not any(
+        line.startswith("error") for line in kvplan("compare", str(path)).stderr.splitlines()
+    )
+
+
+@pytest.mark.parametrize("columns", [0, 20, 60, 80, 100])
+def test_numbers_are_never_broken(columns: int) -> None:
+    result = kvplan(
+        "compare", "deepseek-v4-pro", "qwen3-next-80b-a3b", "gpt-oss-120b", columns=columns
+    )
+    for whole in ("deepseek-v4-pro", "5,511.4375", "792.32 GiB", "5,773,899", "711.12 MiB"):
+        assert whole in result.stdout
 
 
 def test_variants_show_one_model_in_four_designs() -> None:

@@ -103,7 +103,7 @@ groups:
         "my.yaml:10: groups.0.qk_rope_head_dim: has to be a whole number, not nan",
         "my.yaml:11: groups.0.qk_nope_head_dim: has to be a whole number, not 1000000.0",
         "my.yaml:12: groups.0.v_head_dim: has to be a whole number, not '010'",
-        "my.yaml:13: groups.1: no kind of cache is called 'mle'; did you mean mla?",
+        "my.yaml:14: groups.1.kind: no kind of cache is called 'mle'; did you mean mla?",
     ]
 
 
@@ -120,7 +120,7 @@ groups:
         (("layers: 2", "layers: 0"), "greater than 0, not 0"),
         (("layers: 2", "layers: .inf"), "has to be a whole number, not inf"),
         (("layers: 2", "layers: " + "9" * 5000), "has to be a whole number"),
-        (("name: mine", "name: 7"), "name: input should be a valid string, not 7"),
+        (("name: mine", "name: 7"), "name: has to be text, not 7"),
         (("name: mine", "name: ''"), "name: string should have at least 1 character"),
         (("name: mine", "name: mine\nname: yours"), "'name' is given twice (first on line 1)"),
         (("name: mine", "name: &a mine"), "anchors and aliases are not used"),
@@ -131,8 +131,19 @@ groups:
         (("name: mine", "name: [mine"), "not YAML"),
         (("name: mine", "\tname: mine"), "not YAML"),
         ((GOOD[GOOD.index("groups:") :], "groups: []"), "name at least one group"),
-        (("    kind: full_attention\n", ""), "unknown key 'num_attention_heads'"),
+        (("    kind: full_attention\n", ""), "groups.0: kind is missing"),
         (("dtype: bf16", "dtype: bf16\nkv_cache_dtype: fp9"), "no KV cache dtype is called 'fp9'"),
+        (("head_dim: 64", "head_dim: 64\n    caches: []"), "unknown key 'kind'"),
+        (("dtype: bf16", "dtype: bf16\nlayers: 3\npattern: [a*0]"), "with a pattern"),
+        (("dtype: bf16", "dtype: bf16\naliases: x"), "aliases: has to be a list, not 'x'"),
+        (("  - layers: 2", "  - 7\n  - layers: 2"), "groups.0: has to be a mapping, not 7"),
+        (
+            (
+                "dtype: bf16",
+                "dtype: bf16\ndraft: [{name: a, kind: short_conv, channels: 1, conv_kernel: 2}]",
+            ),
+            "every draft group needs its number of layers",
+        ),
         (("head_dim: 64", "head_dim: 64\n---\nname: b"), "a second document"),
     ],
 )
@@ -172,3 +183,19 @@ def test_folders_and_missing_files(tmp_path: Path) -> None:
 def test_windows_line_ends_and_a_byte_order_mark_are_no_problem(tmp_path: Path) -> None:
     text = b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode()
     assert load(tmp_path, text).name == "mine"
+
+
+def test_a_repetition_of_nothing_is_a_name_that_no_group_has(tmp_path: Path) -> None:
+    text = HYBRID.replace("[local*2, global, mlp]", "[local*0, global, mlp]")
+    assert "the pattern names no such group: local*0" in problems(tmp_path, text)[0]
+
+
+def test_a_long_list_of_problems_is_cut(tmp_path: Path) -> None:
+    found = problems(tmp_path, GOOD + "".join(f"odd{i}: 1\n" for i in range(100)))
+    assert len(found) == 31
+    assert found[-1].endswith("and 70 more")
+
+
+def test_auto_in_a_spec_is_the_models_own_dtype(tmp_path: Path) -> None:
+    spec = load(tmp_path, GOOD.replace("dtype: bf16", "dtype: bf16\nkv_cache_dtype: auto"))
+    assert kvplan.footprint(spec, 1).kv_cache_dtype == "bf16"

@@ -47,6 +47,9 @@ class CacheKind:
     per_encoder_input: ClassVar[bool] = False
     """Whether the cache is for an encoder's input, and so apart from the text's own."""
 
+    is_attention: ClassVar[bool] = True
+    """Whether the cache says how the layer looks back, and so belongs in a model's short label."""
+
     kind: str
 
     def slots(self) -> tuple[Slot, ...]:

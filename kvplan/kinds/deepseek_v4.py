@@ -100,6 +100,7 @@ class CompressorState(BoundedKind):
     label: ClassVar[str] = "compressor"
     formula: ClassVar[str] = "2 × width per token of the group (doubled twice where groups overlap)"
     about: ClassVar[str] = "The tokens of the group that is not yet compressed, in fp32."
+    is_attention: ClassVar[bool] = False
 
     kind: Literal["compressor_state"] = "compressor_state"
     width: Size

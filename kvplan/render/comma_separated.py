@@ -16,7 +16,8 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 def render(report: Report) -> str:
     """One line a record, the keys of the first as the header."""
     text = StringIO()
-    keys = [key for key, value in report.records[0].items() if not isinstance(value, dict)]
+    first = report.records[0] if report.records else {}
+    keys = [key for key, value in first.items() if not isinstance(value, dict)]
     writer = csv.DictWriter(text, keys, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for record in report.records:
@@ -25,7 +26,7 @@ def render(report: Report) -> str:
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         value = "; ".join(str(item) for item in value)
     if not isinstance(value, str):
         return value

@@ -1,0 +1,51 @@
+"""A Hugging Face config.json of any known architecture, to a spec; refused where it is not known.
+
+The raw JSON is read and nothing is run: no transformers, no network, no remote code.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kvplan.hf.assembly import Provenance, model_spec
+from kvplan.hf.config import printable, read_json
+from kvplan.hf.hub import fetched_config
+from kvplan.hf.spec_yaml import to_yaml, write_whole
+from kvplan.spec import ModelSpec
+
+CONFIG_FILE = "config.json"
+QUANTIZATION_FILE = "hf_quant_config.json"
+
+
+def read_config(path: Path | str, assume: str | None = None) -> tuple[ModelSpec, Provenance]:
+    """The spec that this config.json, or the one in this folder, means, and where it came from.
+
+    ``assume`` names the kind of cache that every layer of an unknown architecture is taken to
+    have. Raises SpecError for a file that cannot be understood, RefusedError for what is not
+    known.
+    """
+    file = Path(path)
+    if _is(file, "folder"):
+        file = file / CONFIG_FILE
+    raw = read_json(file)
+    beside = file.with_name(QUANTIZATION_FILE)
+    quantization = read_json(beside) if file.name == CONFIG_FILE and _is(beside, "file") else None
+    return model_spec(raw, printable(str(file)), _name(file), quantization, assume)
+
+
+def _is(path: Path, what: str) -> bool:
+    try:
+        return path.is_dir() if what == "folder" else path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _name(file: Path) -> str:
+    try:
+        whole = file.resolve()
+    except (OSError, RuntimeError, ValueError):
+        whole = file
+    return printable(whole.parent.name if file.name == CONFIG_FILE else whole.stem) or "model"
+
+
+__all__ = ["Provenance", "fetched_config", "read_config", "to_yaml", "write_whole"]

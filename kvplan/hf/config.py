@@ -1,0 +1,281 @@
+"""A config.json read strictly, with typed getters that say no instead of converting.
+
+Every figure remembers the key that gave it, and every key that was looked at is remembered too:
+what stays unread and sounds like a cache is a reason to refuse.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn, Self, TypeVar
+
+from kvplan.errors import RefusedError, SpecError
+
+MAX_FILE_BYTES = 16 << 20
+MAX_LAYERS = 10_000
+MAX_SIZE = 1_000_000
+MAX_TOKENS = 1 << 40
+SHOWN_CHARACTERS = 60
+
+HINT = (
+    "write what it caches as a YAML spec and give that file instead, for ordinary attention: "
+    "name, source, native_context_tokens, dtype, and groups: "
+    "[{layers: N, kind: full_attention, num_attention_heads: N, num_key_value_heads: N, "
+    "head_dim: N}]; or pass --assume kind=full_attention, sliding_window or mla for every layer"
+)
+
+T = TypeVar("T")
+
+
+class Figure(int):
+    """A whole number and the key, or the working, that it came from."""
+
+    origin: str
+
+    def __new__(cls, value: int, origin: str) -> Self:
+        figure = super().__new__(cls, value)
+        figure.origin = origin
+        return figure
+
+
+class Word(str):
+    """A text and the key that it came from."""
+
+    __slots__ = ("origin",)
+    origin: str
+
+    def __new__(cls, value: str, origin: str) -> Self:
+        word = super().__new__(cls, value)
+        word.origin = origin
+        return word
+
+
+@dataclass
+class Config:
+    """One JSON object of a config.json: the file itself, or a section such as ``text_config``.
+
+    ``defaults`` are those of the transformers class named in ``defaults_source``, for nested
+    configs: transformers writes these as their difference from the class.
+    """
+
+    raw: dict[str, Any]
+    path: str
+    architecture: str
+    prefix: str = ""
+    read: set[str] = field(default_factory=set)
+    defaults: dict[str, int] = field(default_factory=dict)
+    defaults_source: str = ""
+    outer: Config | None = None
+    """The object around this one."""
+
+    def refuse(self, problem: str, hint: str = HINT) -> NoReturn:
+        """Raises RefusedError naming the file and the architecture."""
+        raise RefusedError(f"{self.path}: {self.architecture}: {problem}", hint)
+
+    def name(self, key: str) -> str:
+        """The key as a person finds it in the file."""
+        return self.prefix + key
+
+    def value(self, *keys: str) -> tuple[str, Any]:
+        """The first of these keys that is set, and its value; ("", None) where none is.
+
+        Keys that mean the same thing and differ are a contradiction.
+        """
+        self.read.update(keys)
+        found = [(key, self.raw[key]) for key in keys if self.raw.get(key) is not None]
+        if not found:
+            return "", None
+        key, value = found[0]
+        for other, another in found[1:]:
+            if (type(another), another) != (type(value), value):
+                self.refuse(
+                    f"{self.name(key)} is {shown(value)}, but {self.name(other)}, which means "
+                    f"the same, is {shown(another)}"
+                )
+        return key, value
+
+    def has(self, key: str) -> bool:
+        """Whether the key is set to anything but null."""
+        return self.raw.get(key) is not None
+
+    def expect(self, key: str, value: Any, kind: type[T], wanted: str) -> T:
+        """The value where it is of this very type; true and false are no numbers."""
+        if type(value) is not kind:
+            self.refuse(f"{self.name(key)} has to be {wanted}, not {shown(value)}")
+        return value
+
+    def within(self, key: str, value: Any, least: int, most: int) -> Figure:
+        """A whole number of a possible size."""
+        number = self.expect(key, value, int, "a whole number")
+        if not least <= number <= most:
+            self.refuse(f"{self.name(key)} is {shown(number)}; it has to be {least} to {most}")
+        return Figure(number, self.name(key))
+
+    def maybe(self, *keys: str, least: int = 1, most: int = MAX_SIZE) -> Figure | None:
+        """A whole number, or None where no key is set and the class has no default."""
+        key, value = self.value(*keys)
+        if key:
+            return self.within(key, value, least, most)
+        for key in keys:
+            if key in self.defaults and key not in self.raw:
+                return Figure(self.defaults[key], f"{key} of {self.defaults_source}")
+        return None
+
+    def count(self, *keys: str, least: int = 1, most: int = MAX_SIZE) -> Figure:
+        """A whole number that has to be there."""
+        figure = self.maybe(*keys, least=least, most=most)
+        if figure is None:
+            self.missing(*keys)
+        return figure
+
+    def missing(self, *keys: str) -> NoReturn:
+        """Refuses for want of all of these keys."""
+        self.refuse(
+            f"looked for {', '.join(map(self.name, keys))}, and found none of it"
+            if len(keys) > 1
+            else f"{self.name(keys[0])} is missing"
+        )
+
+    def flag(self, key: str, default: bool | None = False) -> bool:
+        """True or false; ``default`` None where the key has to be there."""
+        key, value = self.value(key)[0] or key, self.raw.get(key)
+        if value is None:
+            if default is None:
+                self.missing(key)
+            return default
+        return self.expect(key, value, bool, "true or false")
+
+    def word(self, *keys: str) -> Word | None:
+        """A text, or None."""
+        key, value = self.value(*keys)
+        return Word(self.expect(key, value, str, "text"), self.name(key)) if key else None
+
+    def items(self, key: str, kind: type[T], wanted: str, most: int = MAX_LAYERS) -> list[T] | None:
+        """A list of this type throughout, or None."""
+        key, value = self.value(key)
+        if not key:
+            return None
+        entries = self.expect(key, value, list, f"a list of {wanted}")
+        if len(entries) > most:
+            self.refuse(f"{self.name(key)} has {len(entries):,} entries, more than {most:,}")
+        return [self.expect(f"{key}[{i}]", entry, kind, wanted) for i, entry in enumerate(entries)]
+
+    def numbers(self, key: str) -> list[int] | None:
+        """A list of whole numbers, or None."""
+        return self.items(key, int, "whole numbers")
+
+    def words(self, key: str) -> list[str] | None:
+        """A list of texts, or None."""
+        return self.items(key, str, "texts")
+
+    def section(self, key: str) -> Config | None:
+        """A nested object, or None."""
+        self.read.add(key)
+        if not self.has(key):
+            return None
+        raw = self.expect(key, self.raw[key], dict, "an object")
+        return Config(raw, self.path, self.architecture, f"{self.name(key)}.", outer=self)
+
+    def per_layer(self, key: str, entries: Sequence[T] | None, layers: int) -> Sequence[T] | None:
+        """The entries, one a layer; any other number of them is a contradiction."""
+        if entries is not None and len(entries) != layers:
+            self.refuse(f"{self.name(key)} has {len(entries):,} entries for {layers:,} layers")
+        return entries
+
+    def ignore(self, *keys: str) -> None:
+        """Keys that this family knows and that change nothing in the cache."""
+        self.read.update(keys)
+
+    def require(self, key: str, *allowed: object) -> None:
+        """Refuses any value of ``key`` but null and these."""
+        _, value = self.value(key)
+        if value is not None and not any(type(value) is type(a) and value == a for a in allowed):
+            self.refuse(
+                f"{self.name(key)} is {shown(value)}, and what that does to the cache is not known"
+            )
+
+
+def shown(value: object) -> str:
+    """A value of the file as a message shows it: short, and printable everywhere."""
+    if isinstance(value, dict | list):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value):,}"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**20:
+        return "a number of more than 20 digits"
+    text = json.dumps(value) if isinstance(value, bool | None) else ascii(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:57]}..."
+
+
+def printable(text: str) -> str:
+    """The text without what no terminal or YAML file could hold, and not too long."""
+    clean = "".join(char if char.isprintable() else "?" for char in text)
+    return clean.encode("utf-8", "replace").decode()[:200]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in this file. Raises SpecError with file and line for anything else."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SpecError(f"{printable(str(path))}: cannot be read: {reason}") from None
+    return parse_json(content, printable(str(path)))
+
+
+def parse_json(content: bytes, path: str) -> dict[str, Any]:
+    """The JSON object that these bytes hold. Raises SpecError."""
+    if len(content) > MAX_FILE_BYTES:
+        raise SpecError(f"{path}: larger than {MAX_FILE_BYTES:,} bytes; this is no config.json")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise SpecError(f"{path}: not a text file (it is not UTF-8)") from None
+    if not text.strip():
+        raise SpecError(f"{path}: empty; a config.json is a JSON object")
+    data = _parsed(text, path)
+    if not isinstance(data, dict):
+        raise SpecError(f"{path}:1: a config.json is a JSON object, not {shown(data)}")
+    return data
+
+
+def _parsed(text: str, path: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_no_duplicates)
+    except json.JSONDecodeError as error:
+        raise SpecError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+    except _DuplicateKeyError as error:
+        line = _second_line(text, error.key)
+        raise SpecError(f"{path}:{line}: {shown(error.key)} is given twice") from None
+    except RecursionError:
+        raise SpecError(f"{path}:1: nested too deeply; this is no config.json") from None
+    except ValueError as error:  # a number of more digits than Python converts
+        raise SpecError(f"{path}:1: not JSON: {printable(str(error))[:80]}") from None
+
+
+class _DuplicateKeyError(Exception):
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _DuplicateKeyError(key)
+        found[key] = value
+    return found
+
+
+def _second_line(text: str, key: str) -> int:
+    places: Iterator[re.Match[str]] = re.finditer(re.escape(json.dumps(key)) + r"\s*:", text)
+    starts = [place.start() for place in places]
+    return text.count("\n", 0, starts[1]) + 1 if len(starts) > 1 else 1
+
+
+Rule = Callable[[int], str]
+"""The type of layer ``i`` where the file names none: a default of the transformers class."""
