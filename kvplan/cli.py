@@ -203,7 +203,7 @@ def import_(
     if (path is None) == (from_hub is None):
         raise UsageError("give either PATH or --from-hub ORG/NAME", "kvplan import ./config.json")
     source = hf.fetched_config(from_hub) if from_hub else Path(path or "")
-    spec, origins = hf.read_config(source, _assumed_kind(assume))
+    spec, origins = hf.read_config(source, _assumed_kind(assume), from_hub)
     text = hf.to_yaml(spec, origins)
     if output is not ImportOutput.YAML or json:
         report = answers.import_report(spec, origins)

@@ -17,10 +17,13 @@ CONFIG_FILE = "config.json"
 QUANTIZATION_FILE = "hf_quant_config.json"
 
 
-def read_config(path: Path | str, assume: str | None = None) -> tuple[ModelSpec, Provenance]:
+def read_config(
+    path: Path | str, assume: str | None = None, repository: str | None = None
+) -> tuple[ModelSpec, Provenance]:
     """The spec that this config.json, or the one in this folder, means, and where it came from.
 
-    ``assume`` names the kind of cache that every layer of an unknown architecture is taken to
+    ``repository`` is the Hugging Face id that the file was fetched from, if it was. ``assume``
+    names the kind of cache that every layer of an unknown architecture is taken to
     have. Raises SpecError for a file that cannot be understood, RefusedError for what is not
     known.
     """
@@ -30,6 +33,8 @@ def read_config(path: Path | str, assume: str | None = None) -> tuple[ModelSpec,
     raw = read_json(file)
     beside = file.with_name(QUANTIZATION_FILE)
     quantization = read_json(beside) if file.name == CONFIG_FILE and _is(beside, "file") else None
+    if repository is not None:
+        return model_spec(raw, repository, repository.partition("@")[0], quantization, assume)
     return model_spec(raw, printable(str(file)), _name(file), quantization, assume)
 
 

@@ -15,8 +15,9 @@ NARROWEST = 60
 """Columns below which a table would break its numbers; the terminal wraps the lines instead."""
 
 LONGEST_NAME = 32
+LONGEST_WORD = 16
 
-_GAP = 2  # between columns: one of padding, one of the box
+_GAP = 2  # blank columns between two of the table
 
 
 def render(report: Report) -> str:
@@ -71,7 +72,9 @@ def _least(table: Table, index: int) -> int:
     if index and table.columns[index].align == "left":
         cells = [word for cell in cells for word in cell.split()]
     widest = max(map(len, cells), default=1)
-    return widest if table.columns[index].align == "right" else min(widest, LONGEST_NAME)
+    if table.columns[index].align == "right":
+        return widest
+    return min(widest, LONGEST_WORD if index else LONGEST_NAME)
 
 
 def _cells(table: Table, index: int) -> list[str]:
@@ -93,12 +96,13 @@ def _widths(table: Table, width: int) -> list[int]:
 
 def _rich(table: Table, width: int) -> RichTable:
     style = box.SIMPLE_HEAD if table.headed else None
+    gap = _GAP - 1 if table.headed else _GAP  # the box draws one column itself
     drawn = RichTable(
         box=style,
         show_header=table.headed,
         pad_edge=False,
         header_style="bold",
-        padding=(0, 1, 0, 0),
+        padding=(0, gap, 0, 0),
     )
     for index, (column, room) in enumerate(zip(table.columns, _widths(table, width), strict=True)):
         drawn.add_column(

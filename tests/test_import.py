@@ -1,0 +1,171 @@
+"""kvplan import and config.json files wherever a model name stands."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kvplan
+from kvplan import hf
+from kvplan.errors import RefusedError, UsageError
+
+LLAMA: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 8192,
+    "vocab_size": 128256,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+}
+UNKNOWN = {**LLAMA, "model_type": "zork", "architectures": ["ZorkForCausalLM"], "head_dim": 128}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    folder = tmp_path / "my-llama"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(LLAMA))
+    return folder
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kvplan", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_a_folder_or_its_file_goes_wherever_a_name_goes(checkpoint: Path) -> None:
+    for path in (checkpoint, checkpoint / "config.json"):
+        spec = kvplan.load(str(path))
+        assert spec.name == "my-llama"
+        assert kvplan.footprint(spec, 8192).bytes_per_token == 131_072
+
+
+def test_the_spec_that_is_written_is_read_back_equal(checkpoint: Path, tmp_path: Path) -> None:
+    written = tmp_path / "spec.yaml"
+    result = run("import", str(checkpoint), "-o", str(written))
+    assert (result.returncode, result.stdout) == (0, "")
+    assert kvplan.load(written) == kvplan.load(checkpoint)
+    assert "num_key_value_heads: 8  # key: num_key_value_heads" in written.read_text()
+
+
+def test_without_a_file_the_spec_goes_to_stdout(checkpoint: Path) -> None:
+    assert run("import", str(checkpoint)).stdout.startswith("name: my-llama\n")
+    document = json.loads(run("import", str(checkpoint), "--json").stdout)
+    assert document["provenance"]["groups.0.caches.0.num_key_value_heads"] == "num_key_value_heads"
+    assert document["bytes_per_token"] == 131_072
+
+
+def test_an_unknown_architecture_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(UNKNOWN))
+    result = run("show", str(path))
+    assert (result.returncode, result.stdout) == (3, "")
+    for part in ("ZorkForCausalLM", "not known", "YAML spec", "--assume kind="):
+        assert part in result.stderr
+
+
+def test_an_assumption_is_made_only_when_asked_for_and_always_said(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(UNKNOWN))
+    result = run("show", str(path), "--assume", "kind=full_attention", "--json")
+    document = json.loads(result.stdout)
+    assert document["bytes_per_token"] == 131_072
+    assert "--assume: every layer of ZorkForCausalLM keeps full_attention" in document["warnings"]
+    for wrong, code in (("kind=mla", 3), ("kind=magic", 2), ("mla", 2)):
+        assert run("show", str(path), "--assume", wrong).returncode == code
+
+
+def test_a_known_architecture_is_not_changed_by_an_assumption(checkpoint: Path) -> None:
+    assert kvplan.load(checkpoint, assume="mla") == kvplan.load(checkpoint)
+
+
+def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no config\.json"):
+        kvplan.load(str(tmp_path))
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    result = run("import", str(checkpoint), "-o", str(tmp_path / "no" / "spec.yaml"))
+    assert result.returncode == 2
+    assert "cannot be written" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["my-llama"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("x", "--from-hub", "a/b")])
+def test_either_a_path_or_a_repository(arguments: tuple[str, ...]) -> None:
+    assert run("import", *arguments).returncode == 2
+
+
+class _EntryNotFoundError(Exception):
+    pass
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> list[tuple[str, str, str | None]]:
+    """A stand-in for huggingface_hub that has config.json and nothing else."""
+    asked: list[tuple[str, str, str | None]] = []
+
+    def hf_hub_download(repository: str, file: str, *, revision: str | None) -> str:
+        asked.append((repository, file, revision))
+        if repository == "nobody/nothing":
+            raise OSError("no such repository\nwith a second line")
+        if file != "config.json":
+            raise _EntryNotFoundError(file)
+        return str(checkpoint / file)
+
+    package = types.ModuleType("huggingface_hub")
+    errors = types.ModuleType("huggingface_hub.errors")
+    package.hf_hub_download = hf_hub_download  # type: ignore[attr-defined]
+    errors.EntryNotFoundError = _EntryNotFoundError  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "huggingface_hub", package)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", errors)
+    return asked
+
+
+def test_only_two_small_files_are_fetched(hub: list[tuple[str, str, str | None]]) -> None:
+    path = hf.fetched_config("org/model@abc123")
+    assert hub == [
+        ("org/model", "config.json", "abc123"),
+        ("org/model", "hf_quant_config.json", "abc123"),
+    ]
+    spec, _ = hf.read_config(path, repository="org/model@abc123")
+    assert spec.name == "org/model"
+    assert "org/model@abc123" in spec.source
+
+
+@pytest.mark.parametrize("name", ["nobody/nothing", "no-slash", "a/b/c", "../x/y"])
+def test_what_cannot_be_fetched_is_said_in_one_line(
+    hub: list[tuple[str, str, str | None]], name: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        hf.fetched_config(name)
+    assert "\n" not in caught.value.message
+    assert all(repository == "nobody/nothing" for repository, _, _ in hub)
+
+
+def test_without_the_extra_one_line_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UsageError) as caught:
+        hf.fetched_config("org/model")
+    assert "kvplan[hub]" in str(caught.value.hint)
+
+
+def test_a_contradiction_is_refused_and_not_guessed_at(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**LLAMA, "num_key_value_heads": 5}))
+    with pytest.raises(RefusedError, match="cannot share 5 KV heads"):
+        kvplan.load(path)
