@@ -6,6 +6,8 @@ does not know and will not guess), 4 device or measurement failed, 70 a bug in k
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 DOES_NOT_FIT = 1
 BUG = 70
 INTERRUPTED = 130
@@ -39,3 +41,10 @@ class RefusedError(KvplanError):
     """A question whose answer rests on a fact that kvplan does not know."""
 
     exit_code = 3
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3, likeness: float = 0.6) -> list[str]:
+    """The known names that look most like this one, for a hint; none that look unlike it."""
+    from difflib import get_close_matches  # only a wrong name has to wait for it
+
+    return get_close_matches(name, list(known), n=count, cutoff=likeness)

@@ -6,11 +6,10 @@ A row of ``width`` elements takes ``width x bits`` and one scale for each ``scal
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kvplan.errors import RefusedError, UsageError
+from kvplan.errors import RefusedError, UsageError, nearest
 from kvplan.units import ceil_div
 
 
@@ -172,7 +171,7 @@ def cache_format(name: str) -> CacheFormat:
     """The format of this name or alias. Raises UsageError for any other."""
     known = _BY_NAME.get(name.lower())
     if known is None:
-        near = difflib.get_close_matches(name.lower(), _BY_NAME, n=2)
+        near = nearest(name.lower(), _BY_NAME, 2)
         hint = f"did you mean {' or '.join(near)}?" if near else "kvplan list formats shows them"
         raise UsageError(f"no KV cache dtype is called {name!r}", hint)
     return known

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
 from pathlib import Path
 
-from kvplan.errors import UsageError
+from kvplan.errors import UsageError, nearest
 from kvplan.spec import Gpu, ModelSpec
 from kvplan.strict_yaml import quoted, read_yaml
 
@@ -93,7 +92,7 @@ def _is_folder(path: Path) -> bool:
 def _nearest(name: str) -> str:
     aliases = {alias.lower(): spec.name for spec in catalogue() for alias in spec.aliases}
     known = [*model_files(), *aliases]
-    near = difflib.get_close_matches(name.lower(), known, n=6, cutoff=0.5)
+    near = nearest(name.lower(), known, 6, 0.5)
     names = list(dict.fromkeys(aliases.get(match, match) for match in near))[:3]
     if names:
         return f"did you mean {', '.join(names)}? Or give a spec file: my.yaml"
@@ -119,7 +118,7 @@ def load_gpu(name: str) -> Gpu:
     by_name = {alias.lower(): gpu for gpu in gpus() for alias in (*gpu.aliases, gpu.name)}
     gpu = by_name.get(name.lower())
     if gpu is None:
-        near = difflib.get_close_matches(name.lower(), by_name, n=4, cutoff=0.4)
+        near = nearest(name.lower(), by_name, 4, 0.4)
         names = list(dict.fromkeys(by_name[match].name for match in near))[:3]
         hint = f"did you mean {', '.join(names)}?" if names else "kvplan list gpus shows them"
         raise UsageError(f"no GPU is called {quoted(name)}", hint)
@@ -136,7 +135,7 @@ def models_of_kind(kind: str | None) -> tuple[ModelSpec, ...]:
     found = tuple(spec for spec in catalogue() if kind.lower() in _kind_names(spec))
     if not found:
         names = sorted({name for spec in catalogue() for name in _kind_names(spec)})
-        near = difflib.get_close_matches(kind.lower(), names, n=3)
+        near = nearest(kind.lower(), names, 3)
         raise UsageError(
             f"no model has a cache of kind {quoted(kind)}", f"one of: {', '.join(near or names)}"
         )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from kvplan.errors import SpecError
+from kvplan.errors import SpecError, nearest
 from kvplan.kinds import KINDS, CacheKind, kind_class
 from kvplan.spec import (
     Group,
@@ -93,7 +92,7 @@ def _explain(detail: dict[str, Any], location: Location) -> str:
 
 
 def _nearest_kind(kind: str) -> str:
-    near = difflib.get_close_matches(kind, KINDS, n=1)
+    near = nearest(kind, KINDS, 1)
     hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(KINDS)}"
     return f"{quoted(kind)}; {hint}"
 
@@ -110,5 +109,5 @@ def _did_you_mean(loc: tuple[int | str, ...]) -> str:
     keys = [field.name for field in fields(owner)]
     if issubclass(owner, CacheKind):
         keys += ["name", "layers"]  # of the group in which the cache stands inline
-    near = difflib.get_close_matches(str(loc[-1]), keys, n=1, cutoff=0.5)
+    near = nearest(str(loc[-1]), keys, 1, 0.5)
     return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(keys)}"
