@@ -256,8 +256,8 @@ def _facts_table(spec: ModelSpec, whole: Footprint) -> Table:
         facts.append(("parameters", f"{spec.parameters.total:,} ({used})"))
     if spec.weights_bytes:
         dtypes = " + ".join(dict.fromkeys(row.dtype for row in spec.weights))
-        beside = [row.what for row in spec.weights if row.what and "not in param" in row.what]
-        extra = f", with {'; '.join(beside)}" if beside else ""
+        beside = [str(row.part) for row in spec.weights if row.what == "not in parameters"]
+        extra = f", {' and '.join(beside)} besides the parameters" if beside else ""
         facts.append(("weights", f"{gib(spec.weights_bytes)} as published ({dtypes}){extra}"))
     if spec.notes:
         facts.append(("notes", spec.notes))

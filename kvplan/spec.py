@@ -27,6 +27,23 @@ WEIGHT_BITS = {
 }
 """Bits of one stored element; block scales are elements of their own (fp8 blocks: fp32 scales)."""
 
+Part = Literal[
+    "embedding",
+    "lm_head",
+    "attention",
+    "dense_mlp",
+    "routed_experts",
+    "shared_experts",
+    "router",
+    "norm",
+    "recurrent",
+    "indexer",
+    "vision",
+    "audio",
+    "other",
+]
+"""Where in a model weights stand, for what becomes of them on one of several GPUs."""
+
 MAX_LAYERS = 10_000
 
 LayerCount = Annotated[int, Limit(gt=0, le=MAX_LAYERS)]
@@ -62,8 +79,13 @@ class Parameters(Input):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredWeights(Input):
-    """Elements of one dtype in the published checkpoint, block scales among them."""
+    """Elements of one dtype in one part of the published checkpoint.
 
+    ``what`` names what is stored beside the parameters themselves: ``scales``, ``bias buffers``,
+    or weights ``not in parameters`` (a vision tower where the total is the language model's).
+    """
+
+    part: Part | None = None
     dtype: Literal["fp32", "bf16", "fp16", "fp8", "int8", "e8m0", "int4", "fp4", "int32", "int64"]
     elements: Count
     what: Text | None = None
