@@ -108,7 +108,8 @@ def compare(
     json: Json = False,
 ) -> None:
     """Put models side by side: bytes per token, cache, weights, GPUs, longest context."""
-    from kvplan import answers, comparison
+    from kvplan import comparison
+    from kvplan.answers.compare import compare_report
     from kvplan.registry import load
     from kvplan.units import parse_tokens
 
@@ -127,7 +128,7 @@ def compare(
         tensor_parallel,
         draft=draft,
     )
-    _answer(answers.compare_report(result), output, json)
+    _answer(compare_report(result), output, json)
 
 
 @app.command()
@@ -140,11 +141,11 @@ def show(
     json: Json = False,
 ) -> None:
     """Show what each group of a model's layers keeps, with the formula and its numbers."""
-    from kvplan import answers
+    from kvplan.answers.show import show_report
     from kvplan.registry import load
 
     spec = load(model, _assumed_kind(assume))
-    _answer(answers.show_report(spec, kv_cache_dtype, draft=draft), output, json)
+    _answer(show_report(spec, kv_cache_dtype, draft=draft), output, json)
 
 
 @app.command("list")
@@ -157,7 +158,7 @@ def list_(
     json: Json = False,
 ) -> None:
     """List the models, GPUs or KV cache dtypes that kvplan knows."""
-    from kvplan import answers
+    from kvplan.answers import listing
     from kvplan.registry import gpus, models_of_kind
 
     if kind is not None and what is not Catalogue.MODELS:
@@ -166,11 +167,11 @@ def list_(
         )
     match what:
         case Catalogue.MODELS:
-            report = answers.models_report(models_of_kind(kind), kind)
+            report = listing.models_report(models_of_kind(kind), kind)
         case Catalogue.GPUS:
-            report = answers.gpus_report(gpus())
+            report = listing.gpus_report(gpus())
         case Catalogue.FORMATS:
-            report = answers.formats_report()
+            report = listing.formats_report()
     _answer(report, output, json)
 
 
@@ -197,7 +198,9 @@ def import_(
     """Write the YAML spec that a config.json means, each figure with the key it came from."""
     from pathlib import Path
 
-    from kvplan import answers, hf
+    from kvplan import hf
+    from kvplan.answers.show import import_report
+    from kvplan.files import write_whole
     from kvplan.render import rendered
 
     if (path is None) == (from_hub is None):
@@ -206,13 +209,13 @@ def import_(
     spec, origins = hf.read_config(source, _assumed_kind(assume), from_hub)
     text = hf.to_yaml(spec, origins)
     if output is not ImportOutput.YAML or json:
-        report = answers.import_report(spec, origins)
+        report = import_report(spec, origins)
         text = rendered(report, "json" if json else Output(output.value).value)
     _warn(spec.assumptions)
     if spec_file is None:
         _write(text)
     else:
-        hf.write_whole(Path(spec_file), text)
+        write_whole(Path(spec_file), text)
 
 
 def _assumed_kind(assume: str | None) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from kvplan.errors import SpecError
+from kvplan.files import read_text
 
 MAX_FILE_BYTES = 1 << 20
 MAX_NODES = 50_000
@@ -162,19 +163,7 @@ def _value(event: Any) -> Any:
 
 def read_yaml(path: Path) -> Document:
     """The document in this file. Raises SpecError with file and line for anything else."""
-    try:
-        if path.is_dir():
-            raise SpecError(f"{path}: is a folder, not a spec file")
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > MAX_FILE_BYTES:
-        raise SpecError(f"{path}: larger than {MAX_FILE_BYTES:,} bytes; this is no spec")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise SpecError(f"{path}: not a text file (it is not UTF-8)") from None
+    text = read_text(path, MAX_FILE_BYTES, "spec file")
     document = _Reader(path).read(text)
     if document.data is None:
         raise SpecError(f"{path}: empty; a spec has at least name, source, dtype and groups")

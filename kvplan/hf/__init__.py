@@ -10,7 +10,7 @@ from pathlib import Path
 from kvplan.hf.assembly import Provenance, model_spec
 from kvplan.hf.config import printable, read_json
 from kvplan.hf.hub import fetched_config
-from kvplan.hf.spec_yaml import to_yaml, write_whole
+from kvplan.hf.spec_yaml import to_yaml
 from kvplan.spec import ModelSpec
 
 CONFIG_FILE = "config.json"
@@ -53,4 +53,4 @@ def _name(file: Path) -> str:
     return printable(whole.parent.name if file.name == CONFIG_FILE else whole.stem) or "model"
 
 
-__all__ = ["Provenance", "fetched_config", "read_config", "to_yaml", "write_whole"]
+__all__ = ["Provenance", "fetched_config", "read_config", "to_yaml"]

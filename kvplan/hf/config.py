@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
 
 from kvplan.errors import RefusedError, SpecError
+from kvplan.files import read_text
 
 MAX_FILE_BYTES = 16 << 20
 MAX_LAYERS = 10_000
@@ -217,28 +218,13 @@ def printable(text: str) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in this file. Raises SpecError with file and line for anything else."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SpecError(f"{printable(str(path))}: cannot be read: {reason}") from None
-    return parse_json(content, printable(str(path)))
-
-
-def parse_json(content: bytes, path: str) -> dict[str, Any]:
-    """The JSON object that these bytes hold. Raises SpecError."""
-    if len(content) > MAX_FILE_BYTES:
-        raise SpecError(f"{path}: larger than {MAX_FILE_BYTES:,} bytes; this is no config.json")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise SpecError(f"{path}: not a text file (it is not UTF-8)") from None
+    text = read_text(path, MAX_FILE_BYTES, "config.json")
+    shown_path = printable(str(path))
     if not text.strip():
-        raise SpecError(f"{path}: empty; a config.json is a JSON object")
-    data = _parsed(text, path)
+        raise SpecError(f"{shown_path}: empty; a config.json is a JSON object")
+    data = _parsed(text, shown_path)
     if not isinstance(data, dict):
-        raise SpecError(f"{path}:1: a config.json is a JSON object, not {shown(data)}")
+        raise SpecError(f"{shown_path}:1: a config.json is a JSON object, not {shown(data)}")
     return data
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
-from kvplan.errors import UsageError
 from kvplan.spec import Group, ModelSpec
 
 Place = tuple[str | int, ...]
@@ -32,18 +29,6 @@ def to_yaml(spec: ModelSpec, provenance: Mapping[Place, str]) -> str:
         elif key == "native_context_tokens" or value not in (None, ()):
             lines.append(f"{key}: {_scalar(value)}{_comment(provenance.get((key,)))}")
     return "\n".join(lines) + "\n"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """The text in this file, or no file at all. Raises UsageError where it cannot be written."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    except (OSError, ValueError) as error:
-        unfinished.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{path}: cannot be written: {reason}") from None
 
 
 def _groups(key: str, groups: tuple[Group, ...], provenance: Mapping[Place, str]) -> list[str]:

@@ -1,0 +1,38 @@
+"""Small text files, read with a bound and written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kvplan.errors import SpecError, UsageError
+
+
+def read_text(path: Path, most_bytes: int, what: str) -> str:
+    """The text of this file, which is to be a ``what``. Raises SpecError naming the file."""
+    try:
+        if path.is_dir():
+            raise SpecError(f"{path}: is a folder, not a {what}")
+        with path.open("rb") as file:
+            content = file.read(most_bytes + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SpecError(f"{path}: cannot be read: {reason}") from None
+    if len(content) > most_bytes:
+        raise SpecError(f"{path}: larger than {most_bytes:,} bytes; this is no {what}")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise SpecError(f"{path}: not a text file (it is not UTF-8)") from None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """The text in this file, or no file at all. Raises UsageError where it cannot be written."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except (OSError, ValueError) as error:
+        unfinished.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path}: cannot be written: {reason}") from None
