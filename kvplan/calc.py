@@ -10,7 +10,7 @@ from kvplan.formats import DSA_INDEX, FORMATS, CacheFormat, Packing, cache_forma
 from kvplan.kinds import CacheKind, Slot
 from kvplan.parallel import heads_on_rank
 from kvplan.spec import Group, ModelSpec
-from kvplan.units import number, positive
+from kvplan.units import ceil_div, number, positive
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Line:
     copies: int
     slots: tuple[PackedSlot, ...]
     entries: int
+    growth: Fraction
+    """Entries that one more token adds here: the kind's own, over the GPUs that share them."""
 
     @property
     def bytes_per_entry(self) -> int:
@@ -51,7 +53,7 @@ class Line:
     @property
     def bytes_per_token(self) -> Fraction:
         """Growth of all copies for one more token of a long sequence."""
-        return self.copies * self.bytes_per_entry * self.kind.growth()
+        return self.copies * self.bytes_per_entry * self.growth
 
     @property
     def fixed_bytes(self) -> int:
@@ -71,9 +73,8 @@ class Line:
         tensors = " + ".join(_tensor(slot) for slot in self.slots)
         terms = [f"{self.copies} {'layers' if self.copies == self.layers else 'caches'}"]
         terms.append(f"({tensors})" if " + " in tensors else tensors)
-        growth = self.kind.growth()
-        if growth:
-            over = "" if growth == 1 else f" ÷ {growth.denominator} tokens"
+        if self.growth:
+            over = "" if self.growth == 1 else f" ÷ {self.growth.denominator} tokens"
             return f"{' × '.join(terms)}{over} = {number(self.bytes_per_token)} B/token"
         if self.kind.fixed_entries() != 1:
             terms.append(f"{self.kind.fixed_entries():,} entries")
@@ -146,12 +147,14 @@ def footprint(
     sequences: int = 1,
     kv_cache_dtype: str = "auto",
     tensor_parallel: int = 1,
+    context_parallel: int = 1,
     *,
     draft: bool = False,
 ) -> Footprint:
     """What the model's caches take on each of ``tensor_parallel`` GPUs.
 
-    ``context_tokens`` is the length of every one of ``sequences`` sequences. Raises UsageError
+    ``context_tokens`` is the length of every one of ``sequences`` sequences; ``context_parallel``
+    GPUs of the tensor-parallel group divide the entries that grow with it. Raises UsageError
     where heads do not divide, RefusedError where the format has no layout for this model.
     """
     if not isinstance(spec, ModelSpec):
@@ -163,7 +166,10 @@ def footprint(
     lines = []
     for kind, layers, copies in spec.caches(draft=draft):
         slots = tuple(_pack(slot, spec, chosen, tensor_parallel) for slot in kind.slots())
-        lines.append(Line(kind, layers, copies, slots, kind.entries(context_tokens)))
+        entries, growth = kind.entries(context_tokens), kind.growth()
+        if growth:
+            entries = ceil_div(entries, context_parallel)
+        lines.append(Line(kind, layers, copies, slots, entries, growth / context_parallel))
     return Footprint(
         spec.name, context_tokens, sequences, chosen.name, tensor_parallel, tuple(lines), draft
     )

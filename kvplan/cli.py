@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from kvplan import __version__
 from kvplan.errors import BUG, INTERRUPTED, KvplanError, SpecError, UsageError
 from kvplan.report import Report
+
+if TYPE_CHECKING:
+    from kvplan.planning import Settings
 
 app = typer.Typer(
     name="kvplan",
@@ -146,6 +149,151 @@ def show(
 
     spec = load(model, _assumed_kind(assume))
     _answer(show_report(spec, kv_cache_dtype, draft=draft), output, json)
+
+
+Gpu = Annotated[str, typer.Option("--gpu", help="GPU to lay out on; see list gpus.")]
+Utilization = Annotated[
+    float,
+    typer.Option(
+        "--gpu-memory-utilization", min=0.01, max=1.0, help="Share of each GPU that may be used."
+    ),
+]
+Overhead = Annotated[
+    str | None,
+    typer.Option(
+        "--overhead", metavar="BYTES", help="Activations, graphs and process as measured: 3GiB."
+    ),
+]
+
+
+@app.command()
+def plan(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name, Hugging Face id or file.")],
+    gpu: Gpu = "h100-sxm-80gb",
+    gpus: Annotated[int | None, typer.Option("--gpus", min=1, help="GPUs there are.")] = None,
+    ctx: Annotated[
+        str | None,
+        typer.Option("--ctx", "--max-model-len", metavar="TOKENS", help="Context of a sequence."),
+    ] = None,
+    sequences: Annotated[
+        int | None, typer.Option("--sequences", "--max-num-seqs", min=1, help="Sequences at once.")
+    ] = None,
+    tensor: Annotated[
+        int | None, typer.Option("--tensor-parallel-size", "-tp", min=1, help="Tensor parallel.")
+    ] = None,
+    pipeline: Annotated[
+        int | None, typer.Option("--pipeline-parallel-size", "-pp", min=1, help="Stages of layers.")
+    ] = None,
+    replicas: Annotated[
+        int | None, typer.Option("--data-parallel-size", "-dp", min=1, help="Replicas.")
+    ] = None,
+    attention: Annotated[
+        int | None,
+        typer.Option(
+            "--data-parallel-attention", "-dpa", min=1, help="Attention groups that share experts."
+        ),
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            "--decode-context-parallel-size", "-dcp", min=1, help="GPUs that share the entries."
+        ),
+    ] = None,
+    experts: Annotated[
+        bool, typer.Option("--enable-expert-parallel", "-ep", help="Whole experts on each GPU.")
+    ] = False,
+    utilization: Utilization = 0.92,
+    overhead: Overhead = None,
+    kv_cache_memory: Annotated[
+        str | None,
+        typer.Option("--kv-cache-memory-bytes", metavar="BYTES", help="Room for caches, outright."),
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option("--price", min=0.0, help="Price of a GPU for an hour.")
+    ] = None,
+    engine: Annotated[str, typer.Option("--engine", help="Whose accounting; none: arithmetic.")] = (
+        "none"
+    ),
+    kv_cache_dtype: KVDtype = "auto",
+    draft: Draft = False,
+    assume: Assume = None,
+    output: Format = Output.TABLE,
+    json: Json = False,
+) -> None:
+    """Plan a deployment: what fits, how long a context, how many sequences, on how many GPUs."""
+    from kvplan import planning
+    from kvplan.answers.plan import plan_report
+    from kvplan.parallel import Layout
+    from kvplan.registry import load, load_gpu
+    from kvplan.units import parse_tokens
+
+    _known_engine(engine)
+    degrees = (tensor, pipeline, replicas, attention, context)
+    tp, pp, dp, dpa, dcp = (degree or 1 for degree in degrees)
+    where = None
+    if any(degrees):
+        where = Layout(tp, pp, dp, dpa, dcp, expert_parallel=experts)
+    if where is not None and gpus not in (None, where.gpus):
+        raise UsageError(f"--gpus {gpus} is not the {where.gpus} GPUs of {where.name}")
+    asked = planning.Question(
+        parse_tokens(ctx) if ctx else None, sequences, gpus, where, kv_cache_dtype, draft
+    )
+    settings = _settings(utilization, overhead, kv_cache_memory)
+    found = planning.solved(load(model, _assumed_kind(assume)), load_gpu(gpu), asked, settings)
+    _answer(plan_report(found, price), output, json)
+
+
+@app.command()
+def layouts(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name, Hugging Face id or file.")],
+    gpus: Annotated[int, typer.Option("--gpus", min=1, max=4096, help="GPUs there are.")] = 8,
+    gpu: Gpu = "h100-sxm-80gb",
+    ctx: Annotated[
+        str, typer.Option("--ctx", "--max-model-len", metavar="TOKENS", help="Context.")
+    ] = "128k",
+    sequences: Annotated[
+        int, typer.Option("--sequences", "--max-num-seqs", min=1, help="Sequences at once.")
+    ] = 1,
+    utilization: Utilization = 0.92,
+    overhead: Overhead = None,
+    kv_cache_dtype: KVDtype = "auto",
+    assume: Assume = None,
+    output: Format = Output.TABLE,
+    json: Json = False,
+) -> None:
+    """Put every layout of so many GPUs side by side: tensor, data, pipeline, context parallel."""
+    from kvplan import planning
+    from kvplan.answers.plan import layouts_report
+    from kvplan.fit import Workload
+    from kvplan.registry import load, load_gpu
+    from kvplan.units import parse_tokens
+
+    spec = load(model, _assumed_kind(assume))
+    work = Workload(parse_tokens(ctx), sequences, kv_cache_dtype)
+    settings = _settings(utilization, overhead, None)
+    found = planning.compared_layouts(spec, work, load_gpu(gpu), gpus, settings)
+    if not found:
+        raise UsageError(f"{spec.name} cannot be laid out over {gpus} GPUs")
+    _answer(layouts_report(found), output, json)
+
+
+def _known_engine(engine: str) -> None:
+    if engine != "none":
+        raise UsageError(
+            f"--engine {engine}: no engine's own accounting is built in yet",
+            "leave it out: plan is plain arithmetic",
+        )
+
+
+def _settings(utilization: float, overhead: str | None, room: str | None) -> Settings:
+    from kvplan.planning import Settings
+    from kvplan.units import parse_bytes
+
+    return Settings(
+        utilization,
+        parse_bytes(overhead) if overhead else None,
+        parse_bytes(room) if room else None,
+    )
 
 
 @app.command("list")

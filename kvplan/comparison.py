@@ -15,8 +15,7 @@ from kvplan.calc import (
     resolved_format,
 )
 from kvplan.errors import UsageError
-from kvplan.plan import (
-    Layout,
+from kvplan.fit import (
     Workload,
     fits,
     layout,
@@ -26,6 +25,7 @@ from kvplan.plan import (
     smallest_layout,
     tensor_parallel_sizes,
 )
+from kvplan.parallel import Layout
 from kvplan.registry import load, load_gpu
 from kvplan.spec import Gpu, ModelSpec
 from kvplan.units import gib
@@ -170,7 +170,7 @@ def _row(spec: ModelSpec, work: Workload, gpu: Gpu, asked: Layout | None, first_
         max_context_tokens=None,
         context_unbounded=False,
         indivisible=False,
-        warnings=_cache_warnings(spec, whole, draft=work.draft),
+        warnings=cache_warnings(spec, whole, draft=work.draft),
     )
     if spec.weights_bytes is None:
         unknown = "weights are not known, so no GPU count (give parameters and weights in the spec)"
@@ -180,15 +180,15 @@ def _row(spec: ModelSpec, work: Workload, gpu: Gpu, asked: Layout | None, first_
 
 def _laid_out(row: Row, work: Workload, gpu: Gpu, asked: Layout | None) -> Row:
     sizes = tensor_parallel_sizes(row.spec)
-    if asked is not None and asked.tensor_parallel not in sizes:
+    if asked is not None and asked.tensor not in sizes:
         problem = (
-            f"its heads cannot be laid out over {asked.tensor_parallel} GPUs; "
+            f"its heads cannot be laid out over {asked.tensor} GPUs; "
             f"{', '.join(map(str, sizes))} can"
         )
         return replace(row, indivisible=True, warnings=(*row.warnings, problem))
     where = asked or smallest_layout(row.spec, work, gpu)
     if where is None:
-        most = Layout(sizes[-1], sizes[-1])
+        most = Layout(sizes[-1])
         problem = _shortfall(row.spec, work, gpu, most)
         return replace(row, max_context_tokens=0, warnings=(*row.warnings, problem))
     longest = max_context_tokens(row.spec, work, gpu, where)
@@ -213,7 +213,8 @@ def _shortfall(spec: ModelSpec, work: Workload, gpu: Gpu, where: Layout) -> str:
     )
 
 
-def _cache_warnings(spec: ModelSpec, whole: Footprint, *, draft: bool) -> tuple[str, ...]:
+def cache_warnings(spec: ModelSpec, whole: Footprint, *, draft: bool) -> tuple[str, ...]:
+    """What is to be said beside any answer that sizes this model at this context."""
     found = list(spec.assumptions)
     if spec.not_counted and spec.weights_bytes is not None:
         left_out = ", ".join(spec.not_counted)

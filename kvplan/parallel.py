@@ -1,11 +1,55 @@
-"""What one GPU of a tensor-parallel group holds of a slot."""
+"""Layouts of a model over GPUs, and what one GPU of a tensor-parallel group holds of a slot."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from kvplan.errors import UsageError
 from kvplan.kinds import Slot
+
+
+@dataclass(frozen=True)
+class Layout:
+    """``gpus`` GPUs and what each of them is for.
+
+    A model is cut in ``pipeline`` stages of layers. Within a stage, ``tensor`` GPUs share each
+    layer's heads; ``attention_groups`` such groups have sequences, caches and attention weights of
+    their own and share the routed experts (data-parallel attention). ``context`` GPUs of a tensor
+    group divide the entries of the cache (decode context parallelism). ``replicas`` copies of all
+    that have nothing in common.
+    """
+
+    tensor: int = 1
+    pipeline: int = 1
+    replicas: int = 1
+    attention_groups: int = 1
+    context: int = 1
+    expert_parallel: bool = False
+    """Whole experts on each GPU in place of slices of all: the same bytes where they divide."""
+
+    @property
+    def gpus(self) -> int:
+        """All GPUs of the layout."""
+        return self.tensor * self.pipeline * self.replicas * self.attention_groups
+
+    @property
+    def sequence_groups(self) -> int:
+        """Groups among which the sequences are dealt out."""
+        return self.replicas * self.attention_groups
+
+    @property
+    def name(self) -> str:
+        """The layout in the field's shorthand: ``TP8``, ``DP8+EP8``, ``PP2×TP4``, ``TP8+DCP8``."""
+        stages = f"PP{self.pipeline}×" if self.pipeline > 1 else ""
+        inner = f"TP{self.tensor}"
+        if self.attention_groups > 1:
+            inner = f"DP{self.attention_groups}" + (f"×{inner}" if self.tensor > 1 else "")
+        if self.attention_groups > 1 or self.expert_parallel:
+            inner += f"+EP{self.tensor * self.attention_groups}"
+        shared = f"+DCP{self.context}" if self.context > 1 else ""
+        copies = f"{self.replicas} × " if self.replicas > 1 else ""
+        return f"{copies}{stages}{inner}{shared}"
 
 
 def heads_on_rank(slot: Slot, tensor_parallel: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from kvplan.errors import UsageError
@@ -234,6 +234,41 @@ class ModelSpec(Input):
             groups = tuple((group, count[str(group.name)]) for group in self.groups)
         extra = tuple((group, group.layers or 0) for group in self.draft) if draft else ()
         return groups + extra
+
+    def stages(self, pipeline: int) -> tuple[ModelSpec, ...]:
+        """The model cut in so many stages of consecutive layers; draft layers are in the last.
+
+        Layers that do not divide go one each to the stages before the last, from the back, as in
+        vLLM 0.33.0 distributed/utils.py get_pp_indices. Raises ValueError for more stages than
+        layers.
+        """
+        order = self.layer_order()
+        if pipeline > len(order):
+            raise ValueError(f"{len(order)} layers cannot make {pipeline} stages")
+        sizes = [len(order) // pipeline] * pipeline
+        for index in range(len(order) % pipeline):
+            sizes[-2 - index] += 1
+        starts = [sum(sizes[:index]) for index in range(pipeline)]
+        return tuple(
+            self._only(order[start : start + size], last=index == pipeline - 1)
+            for index, (start, size) in enumerate(zip(starts, sizes, strict=True))
+        )
+
+    def layer_order(self) -> tuple[int, ...]:
+        """For every layer in order, the index of its group."""
+        if self.pattern:
+            index = {group.name: i for i, group in enumerate(self.groups)}
+            return tuple(index[name] for name in self.layer_names())
+        return tuple(i for i, group in enumerate(self.groups) for _ in range(group.layers or 0))
+
+    def _only(self, order: tuple[int, ...], *, last: bool) -> ModelSpec:
+        groups = tuple(
+            Group(name=group.name, layers=order.count(index), caches=group.caches)
+            for index, group in enumerate(self.groups)
+            if index in order
+        )
+        draft = self.draft if last else ()
+        return replace(self, groups=groups, draft=draft, pattern=(), layers=len(order))
 
     def caches(self, *, draft: bool = False) -> tuple[tuple[CacheKind, int, int], ...]:
         """Every different cache with its layers and its number of copies over all of them.

@@ -38,6 +38,33 @@ def parse_tokens(text: str) -> int:
     return int(tokens)
 
 
+_BYTE_SUFFIXES = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "k": KIB,
+    "kib": KIB,
+    "m": MIB,
+    "mib": MIB,
+    "g": GIB,
+    "gib": GIB,
+    "tib": GIB << 10,
+}
+_BYTES = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,9}))?\s*([kmgt]?i?b?)", re.IGNORECASE)
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes meant by ``"3GiB"`` (2^30), ``"80GB"`` (10^9) or plain digits. Raises UsageError."""
+    match = _BYTES.fullmatch(text.strip()[:100])
+    if match is None or match.group(3).lower() not in _BYTE_SUFFIXES:
+        raise UsageError(f"{text[:100]!r} is not a number of bytes", "write 3GiB, 80GB or digits")
+    whole, decimals, suffix = match.groups()
+    return int(Fraction(f"{whole}.{decimals or 0}") * _BYTE_SUFFIXES[suffix.lower()])
+
+
 def positive(name: str, value: object) -> int:
     """The value where it is a whole number of one or more. Raises UsageError."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:

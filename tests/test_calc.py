@@ -14,7 +14,7 @@ from strategies import specs
 import kvplan
 from kvplan.calc import as_full_attention, multi_head_footprint
 from kvplan.errors import RefusedError, UsageError
-from kvplan.plan import tensor_parallel_sizes
+from kvplan.fit import tensor_parallel_sizes
 from kvplan.spec import ModelSpec
 
 contexts = st.integers(1, 2_000_000)

@@ -8,7 +8,7 @@ from typing import Any
 from kvplan.answers.words import NOTHING, UNKNOWN, gpu_basis
 from kvplan.comparison import Comparison, Row
 from kvplan.errors import DOES_NOT_FIT
-from kvplan.plan import BASIS
+from kvplan.fit import BASIS
 from kvplan.report import Column, Report, Table
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number, number, ratio
@@ -51,7 +51,7 @@ def _compare_inputs(result: Comparison) -> dict[str, Any]:
             "basis": gpu_basis(result.gpu),
         },
         "gpus": result.asked.gpus if result.asked else None,
-        "tensor_parallel": result.asked.tensor_parallel if result.asked else None,
+        "tensor_parallel": result.asked.tensor if result.asked else None,
     }
 
 
@@ -73,7 +73,7 @@ def _compare_record(row: Row) -> dict[str, Any]:
         "ratio_to_first": row.ratio_to_first,
         "weights_bytes": row.spec.weights_bytes,
         "gpu_count": row.gpu_count,
-        "tensor_parallel": row.layout.tensor_parallel if row.layout else None,
+        "tensor_parallel": row.layout.tensor if row.layout else None,
         "max_context_tokens": row.max_context_tokens,
         "context_unbounded": row.context_unbounded,
         "basis": {

@@ -12,7 +12,7 @@ from math import gcd, isqrt
 
 from kvplan.calc import Footprint, footprint
 from kvplan.errors import UsageError
-from kvplan.parallel import splits
+from kvplan.parallel import Layout, splits
 from kvplan.spec import Gpu, ModelSpec
 from kvplan.units import ceil_div, positive
 
@@ -22,19 +22,6 @@ BASIS = (
 )
 
 _MAX_CONTEXT = 1 << 60
-
-
-@dataclass(frozen=True)
-class Layout:
-    """``gpus`` GPUs in groups of ``tensor_parallel``; each group is a replica of the model."""
-
-    gpus: int
-    tensor_parallel: int
-
-    @property
-    def replicas(self) -> int:
-        """Groups among which the sequences are dealt out."""
-        return self.gpus // self.tensor_parallel
 
 
 @dataclass(frozen=True)
@@ -64,7 +51,7 @@ def layout(gpus: int | None, tensor_parallel: int | None) -> Layout | None:
             f"{total} GPUs are no whole number of groups of {group}",
             f"--gpus has to be a multiple of -tp {group}",
         )
-    return Layout(total, group)
+    return Layout(tensor=group, replicas=total // group)
 
 
 def tensor_parallel_sizes(spec: ModelSpec) -> tuple[int, ...]:
@@ -91,9 +78,9 @@ def on_one_gpu(spec: ModelSpec, work: Workload, where: Layout) -> Footprint:
     return footprint(
         spec,
         work.context_tokens,
-        ceil_div(work.sequences, where.replicas),
+        ceil_div(work.sequences, where.sequence_groups),
         work.kv_cache_dtype,
-        where.tensor_parallel,
+        where.tensor,
         draft=work.draft,
     )
 
@@ -107,14 +94,14 @@ def room_for_cache_bytes(spec: ModelSpec, gpu: Gpu, where: Layout) -> int:
     """What the weights leave of one GPU; negative where not even they fit."""
     if spec.weights_bytes is None:
         raise UsageError(f"the weights of {spec.name} are not known")
-    return gpu.memory_bytes - ceil_div(spec.weights_bytes, where.tensor_parallel)
+    return gpu.memory_bytes - ceil_div(spec.weights_bytes, where.tensor)
 
 
 def smallest_layout(spec: ModelSpec, work: Workload, gpu: Gpu) -> Layout | None:
     """The fewest GPUs, as one tensor-parallel group, that hold weights and caches; or None."""
     for size in tensor_parallel_sizes(spec):
-        if fits(spec, work, gpu, Layout(size, size)):
-            return Layout(size, size)
+        if fits(spec, work, gpu, Layout(size)):
+            return Layout(size)
     return None
 
 

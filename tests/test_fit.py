@@ -11,8 +11,7 @@ from strategies import specs
 
 import kvplan
 from kvplan.errors import UsageError
-from kvplan.plan import (
-    Layout,
+from kvplan.fit import (
     Workload,
     fits,
     layout,
@@ -20,6 +19,7 @@ from kvplan.plan import (
     smallest_layout,
     tensor_parallel_sizes,
 )
+from kvplan.parallel import Layout
 from kvplan.spec import ModelSpec
 
 H100 = kvplan.load_gpu("h100-sxm-80gb")
@@ -57,19 +57,19 @@ def test_groups_over_which_all_heads_can_be_laid_out(model: str, sizes: tuple[in
 def test_fewest_gpus_at_128k(model: str, gpu: str, gpus: int) -> None:
     found = smallest_layout(kvplan.load(model), Workload(131_072), kvplan.load_gpu(gpu))
     expected = 1 if model == "llama2-7b" else gpus
-    assert found == Layout(expected, expected)
+    assert found == Layout(expected)
 
 
 def test_longest_context_by_hand() -> None:
     """Llama-3-70B on four H100: (85,017,493,504 - 141,107,412,992 / 4) / 81,920."""
-    longest = max_context_tokens(kvplan.load("llama3-70b"), Workload(1), H100, Layout(4, 4))
+    longest = max_context_tokens(kvplan.load("llama3-70b"), Workload(1), H100, Layout(4))
     assert longest == 607_185
 
 
 @given(specs, st.integers(1, 100), st.integers(1, 300_000))
 def test_the_longest_context_is_tight(spec: ModelSpec, sequences: int, tokens: int) -> None:
     work = Workload(tokens, sequences)
-    where = Layout(1, 1)
+    where = Layout(1)
     longest = max_context_tokens(spec, work, H100, where)
     if longest is None:
         assert fits(spec, replace(work, context_tokens=10**15), H100, where)
@@ -81,7 +81,7 @@ def test_the_longest_context_is_tight(spec: ModelSpec, sequences: int, tokens: i
 @given(specs, st.integers(1, 50))
 def test_more_gpus_never_hold_less(spec: ModelSpec, sequences: int) -> None:
     held = [
-        max_context_tokens(spec, Workload(1, sequences), H100, Layout(size, size))
+        max_context_tokens(spec, Workload(1, sequences), H100, Layout(size))
         for size in tensor_parallel_sizes(spec)
     ]
     as_numbers = [float("inf") if tokens is None else tokens for tokens in held]
@@ -98,14 +98,14 @@ def test_the_smallest_layout_fits_and_no_smaller_one(
         if found is not None and size == found.gpus:
             assert fits(spec, work, H100, found)
             return
-        assert not fits(spec, work, H100, Layout(size, size))
+        assert not fits(spec, work, H100, Layout(size))
     assert found is None
 
 
 def test_replicas_share_the_sequences() -> None:
     asked = layout(gpus=16, tensor_parallel=8)
     assert asked is not None
-    assert (asked.gpus, asked.tensor_parallel, asked.replicas) == (16, 8, 2)
+    assert (asked.gpus, asked.tensor, asked.replicas) == (16, 8, 2)
 
 
 def test_gpus_that_are_no_whole_number_of_groups_are_refused() -> None:

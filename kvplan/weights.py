@@ -1,0 +1,99 @@
+"""Weights of one GPU: which parts are split over it, spread over more, or copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kvplan.parallel import Layout
+from kvplan.spec import ModelSpec, Part, StoredWeights
+from kvplan.units import ceil_div
+
+# Kept whole on every GPU of a stage: routers and norms are small, the indexer's projections are
+# replicated as its keys are (vLLM 0.33.0 models/deepseek_v2.py), and of "other" (latent expert
+# projections, hyper-connections) nobody has said that it is split.
+_COPIED: frozenset[Part] = frozenset({"router", "norm", "indexer", "other"})
+_FIRST_STAGE: frozenset[Part] = frozenset({"embedding", "vision", "audio"})
+_LAST_STAGE: frozenset[Part] = frozenset({"lm_head"})
+
+
+@dataclass(frozen=True)
+class WeightsLine:
+    """Bytes of one part on one GPU, and of how many GPUs it takes a share (1: a copy)."""
+
+    part: str
+    shared_by: int
+    size_bytes: int
+
+
+def weights_on_rank(
+    spec: ModelSpec, where: Layout, layers: int, *, first: bool = True, last: bool = True
+) -> tuple[WeightsLine, ...]:
+    """Weights of a GPU whose stage has ``layers`` of the model's layers.
+
+    Routed experts are spread over all GPUs that share them, whole experts or slices of each;
+    everything else is split over the tensor-parallel group. Attention of fewer KV heads than GPUs
+    and MLA's down-projections are in truth copied: some tenths of a percent more than counted
+    here. A stage's share of the layers' weights is its share of the layers.
+    """
+    parts: dict[str, list[StoredWeights]] = {}
+    for row in spec.weights:
+        parts.setdefault(row.part or "all", []).append(row)
+    lines = []
+    for part, rows in parts.items():
+        size_bytes = sum(row.size_bytes for row in rows)
+        whole, of_layers = _on_stage(part, first=first, last=last)
+        if of_layers:
+            size_bytes = ceil_div(size_bytes * layers, spec.total_layers)
+        shared_by = _shared_by(part, where)
+        if whole:
+            lines.append(WeightsLine(part, shared_by, ceil_div(size_bytes, shared_by)))
+    return tuple(lines)
+
+
+def _on_stage(part: str, *, first: bool, last: bool) -> tuple[bool, bool]:
+    """Whether the part is on this stage at all, and whether it lies in the layers."""
+    if part in _FIRST_STAGE:
+        return first, False
+    if part in _LAST_STAGE:
+        return last, False
+    return True, True
+
+
+def _shared_by(part: str, where: Layout) -> int:
+    if part in _COPIED:
+        return 1
+    if part == "routed_experts":
+        return where.tensor * where.attention_groups
+    return where.tensor
+
+
+def read_bytes(spec: ModelSpec, lines: tuple[WeightsLine, ...]) -> int:
+    """The fewest weight bytes that a decode step reads on this GPU: the active parameters.
+
+    All tokens of a batch may choose the same experts, so this is a bound from below. An embedding
+    is looked up and not read. Where active parameters are not known, routed experts count as none.
+    """
+    fraction = active_experts(spec)
+    keep: Callable[[WeightsLine], float] = lambda line: {  # noqa: E731
+        "routed_experts": fraction,
+        "embedding": 0.0 if _has_head(spec) else 1.0,
+        "vision": 0.0,
+        "audio": 0.0,
+    }.get(line.part, 1.0)
+    return int(sum(line.size_bytes * keep(line) for line in lines))
+
+
+def active_experts(spec: ModelSpec) -> float:
+    """Share of the routed experts' parameters that one token uses."""
+    if spec.parameters is None or spec.parameters.active is None:
+        return 0.0
+    routed = sum(
+        row.elements for row in spec.weights if row.part == "routed_experts" and row.what is None
+    )
+    idle = spec.parameters.total - spec.parameters.active
+    return max(0.0, 1 - idle / routed) if routed else 1.0
+
+
+def _has_head(spec: ModelSpec) -> bool:
+    return any(row.part == "lm_head" for row in spec.weights)
