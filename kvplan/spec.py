@@ -31,6 +31,7 @@ Part = Literal[
     "embedding",
     "lm_head",
     "attention",
+    "attention_down",  # MLA's projections into the latents
     "dense_mlp",
     "routed_experts",
     "shared_experts",

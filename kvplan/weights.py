@@ -9,10 +9,10 @@ from kvplan.parallel import Layout
 from kvplan.spec import ModelSpec, Part, StoredWeights
 from kvplan.units import ceil_div
 
-# Kept whole on every GPU of a stage: routers and norms are small, the indexer's projections are
-# replicated as its keys are (vLLM 0.33.0 models/deepseek_v2.py), and of "other" (latent expert
-# projections, hyper-connections) nobody has said that it is split.
-_COPIED: frozenset[Part] = frozenset({"router", "norm", "indexer", "other"})
+# Kept whole on every GPU of a stage: routers and norms are small, MLA's projections into the
+# latents and the indexer's are replicated as their caches are (vLLM 0.33.0 models/deepseek_v2.py),
+# and of "other" (latent expert projections, hyper-connections) nobody has said that it is split.
+_COPIED: frozenset[Part] = frozenset({"attention_down", "router", "norm", "indexer", "other"})
 _FIRST_STAGE: frozenset[Part] = frozenset({"embedding", "vision", "audio"})
 _LAST_STAGE: frozenset[Part] = frozenset({"lm_head"})
 
@@ -32,9 +32,9 @@ def weights_on_rank(
     """Weights of a GPU whose stage has ``layers`` of the model's layers.
 
     Routed experts are spread over all GPUs that share them, whole experts or slices of each;
-    everything else is split over the tensor-parallel group. Attention of fewer KV heads than GPUs
-    and MLA's down-projections are in truth copied: some tenths of a percent more than counted
-    here. A stage's share of the layers' weights is its share of the layers.
+    everything else is split over the tensor-parallel group. The projections of fewer KV heads than
+    GPUs are in truth copied: some tenths of a percent more than counted here. A stage's share of
+    the layers' weights is its share of the layers.
     """
     parts: dict[str, list[StoredWeights]] = {}
     for row in spec.weights:
