@@ -101,8 +101,9 @@ class Footprint:
     sequences: int
     kv_cache_dtype: str
     tensor_parallel: int
+    context_parallel: int
     lines: tuple[Line, ...]
-    draft: bool = False
+    draft: bool
 
     @property
     def bytes_per_token(self) -> Fraction:
@@ -128,6 +129,20 @@ class Footprint:
     def total_bytes(self) -> int:
         """All ``sequences``, each of ``context_tokens``."""
         return self.sequences * self.bytes_per_sequence
+
+
+def resized(like: Footprint, context_tokens: int, sequences: int) -> Footprint:
+    """The same caches at another context and number of sequences, without packing them anew."""
+    lines = tuple(
+        replace(line, entries=_entries(line.kind, context_tokens, like.context_parallel))
+        for line in like.lines
+    )
+    return replace(like, context_tokens=context_tokens, sequences=sequences, lines=lines)
+
+
+def _entries(kind: CacheKind, context_tokens: int, context_parallel: int) -> int:
+    entries = kind.entries(context_tokens)
+    return ceil_div(entries, context_parallel) if kind.growth() else entries
 
 
 def resolved_format(spec: ModelSpec, kv_cache_dtype: str = "auto") -> CacheFormat:
@@ -166,12 +181,18 @@ def footprint(
     lines = []
     for kind, layers, copies in spec.caches(draft=draft):
         slots = tuple(_pack(slot, spec, chosen, tensor_parallel) for slot in kind.slots())
-        entries, growth = kind.entries(context_tokens), kind.growth()
-        if growth:
-            entries = ceil_div(entries, context_parallel)
-        lines.append(Line(kind, layers, copies, slots, entries, growth / context_parallel))
+        entries = _entries(kind, context_tokens, context_parallel)
+        growth = kind.growth() / context_parallel
+        lines.append(Line(kind, layers, copies, slots, entries, growth))
     return Footprint(
-        spec.name, context_tokens, sequences, chosen.name, tensor_parallel, tuple(lines), draft
+        model=spec.name,
+        context_tokens=context_tokens,
+        sequences=sequences,
+        kv_cache_dtype=chosen.name,
+        tensor_parallel=tensor_parallel,
+        context_parallel=context_parallel,
+        lines=tuple(lines),
+        draft=draft,
     )
 
 

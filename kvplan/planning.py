@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import inf
 
-from kvplan.calc import Footprint, footprint
+from kvplan.calc import Footprint, footprint, resized
 from kvplan.errors import RefusedError, UsageError
 from kvplan.fit import Workload, tensor_parallel_sizes
 from kvplan.parallel import Layout
@@ -99,6 +99,8 @@ class Plan:
     budget: Budget
     max_context_tokens: int | None
     max_sequences: int | None
+    max_concurrency: float
+    """Sequences of the context asked for that fit at once, as vLLM counts: with a fraction."""
     decode_read_bytes: int
     decode_floor_seconds: float | None
 
@@ -106,14 +108,6 @@ class Plan:
     def fits(self) -> bool:
         """Whether the workload asked for fits."""
         return self.budget.fits
-
-    @property
-    def max_concurrency(self) -> float:
-        """Sequences of the context asked for that fit at once, as vLLM counts: with a fraction."""
-        one = replace(self.work, sequences=1)
-        each = _caches(self.spec, one, self.layout)[0].bytes_per_sequence
-        room = max(0, self.budget.room_bytes)
-        return inf if not each else room / each * self.layout.sequence_groups
 
     @property
     def tokens(self) -> int | None:
@@ -221,8 +215,10 @@ def _stage_weights(spec: ModelSpec, where: Layout) -> tuple[tuple[WeightsLine, .
     )
 
 
-def budget(spec: ModelSpec, work: Workload, gpu: Gpu, where: Layout, settings: Settings) -> Budget:
-    """The budget of the fullest GPU. Raises KvplanError for a layout or format that cannot be."""
+def stage_budgets(
+    spec: ModelSpec, work: Workload, gpu: Gpu, where: Layout, settings: Settings
+) -> tuple[Budget, ...]:
+    """The budget of a GPU of each stage. Raises KvplanError for what cannot be laid out."""
     if spec.weights_bytes is None and settings.kv_cache_memory_bytes is None:
         raise RefusedError(
             f"the weights of {spec.name} are not known",
@@ -236,6 +232,15 @@ def budget(spec: ModelSpec, work: Workload, gpu: Gpu, where: Layout, settings: S
         if room is None:
             room = allowed - extra - sum(line.size_bytes for line in weights)
         budgets.append(Budget(gpu.memory_bytes, allowed, extra, basis, weights, cache, room))
+    return tuple(budgets)
+
+
+def budget(spec: ModelSpec, work: Workload, gpu: Gpu, where: Layout, settings: Settings) -> Budget:
+    """The budget of the fullest GPU. Raises KvplanError for what cannot be laid out."""
+    return _fullest(stage_budgets(spec, work, gpu, where, settings))
+
+
+def _fullest(budgets: tuple[Budget, ...]) -> Budget:
     return min(budgets, key=lambda each: each.free_bytes)
 
 
@@ -245,11 +250,16 @@ def plan(
     """The model in this layout: what fits, how long a context, how many sequences."""
     chosen = settings or Settings()
     check_layout(spec, where)
+    budgets = stage_budgets(spec, work, gpu, where, chosen)
 
-    def fits(longer: Workload) -> bool:
-        return budget(spec, longer, gpu, where, chosen).fits
+    def fits(context_tokens: int, sequences: int) -> bool:
+        share = ceil_div(sequences, where.sequence_groups)
+        return all(
+            resized(each.cache, context_tokens, share).total_bytes <= each.room_bytes
+            for each in budgets
+        )
 
-    read = _read_bytes(spec, work, where)
+    read = _read_bytes(spec, budgets)
     bandwidth = gpu.bandwidth_bytes_per_s
     return Plan(
         spec=spec,
@@ -257,21 +267,31 @@ def plan(
         layout=where,
         work=work,
         settings=chosen,
-        budget=budget(spec, work, gpu, where, chosen),
-        max_context_tokens=_most(lambda n: fits(replace(work, context_tokens=n))),
-        max_sequences=_most(lambda n: fits(replace(work, sequences=n))),
+        budget=_fullest(budgets),
+        max_context_tokens=_most(lambda n: fits(n, work.sequences)),
+        max_sequences=_most(lambda n: fits(work.context_tokens, n)),
+        max_concurrency=_concurrency(budgets, where),
         decode_read_bytes=read,
         decode_floor_seconds=read / bandwidth if bandwidth else None,
     )
 
 
-def _read_bytes(spec: ModelSpec, work: Workload, where: Layout) -> int:
+def _concurrency(budgets: tuple[Budget, ...], where: Layout) -> float:
+    """Sequences that fit at once, with a fraction; infinite where they keep nothing."""
+    held = (
+        max(0, each.room_bytes) / each.cache.bytes_per_sequence
+        for each in budgets
+        if each.cache.bytes_per_sequence
+    )
+    return min(held, default=inf) * where.sequence_groups
+
+
+def _read_bytes(spec: ModelSpec, budgets: tuple[Budget, ...]) -> int:
     """Bytes that one GPU of each stage reads in turn for one decode step, at the least.
 
     Where an indexer chooses what attention reads, only the indexer's own keys are counted.
     """
-    weights = sum(read_bytes(spec, lines) for lines in _stage_weights(spec, where))
-    return weights + sum(_cache_read_bytes(cache) for cache in _caches(spec, work, where))
+    return sum(read_bytes(spec, each.weights) + _cache_read_bytes(each.cache) for each in budgets)
 
 
 def _cache_read_bytes(cache: Footprint) -> int:
@@ -409,8 +429,9 @@ def smallest_plan(
     spec: ModelSpec, work: Workload, gpu: Gpu, settings: Settings | None = None
 ) -> Plan | None:
     """The fewest GPUs that hold the workload, in the layout that holds most there; or None."""
+    chosen = settings or Settings()
     for gpus in _COPIES_TRIED:
-        found = compared_layouts(spec, work, gpu, gpus, settings)
-        if found and found[0].fits:
-            return found[0]
+        possible = layouts(spec, gpus)
+        if any(budget(spec, work, gpu, where, chosen).fits for where in possible):
+            return compared_layouts(spec, work, gpu, gpus, chosen)[0]
     return None

@@ -148,6 +148,8 @@ class ModelSpec(Input):
     """The KV scheme that the checkpoint itself names; None where ``auto`` is the model's dtype."""
     parameters: Parameters | None = None
     weights: tuple[StoredWeights, ...] = ()
+    routed_experts: Annotated[int, Limit(gt=0, le=1_000_000)] | None = None
+    """Routed experts of a layer, for expert parallelism: a GPU holds whole ones."""
     not_counted: tuple[Text, ...] = ()
     """Parts of the model that are in neither ``parameters`` nor ``weights``."""
     layers: LayerCount | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
 
 from kvplan.parallel import Layout
 from kvplan.spec import ModelSpec, Part, StoredWeights
@@ -47,7 +49,8 @@ def weights_on_rank(
             size_bytes = ceil_div(size_bytes * layers, spec.total_layers)
         shared_by = _shared_by(part, where)
         if whole:
-            lines.append(WeightsLine(part, shared_by, ceil_div(size_bytes, shared_by)))
+            share = ceil(size_bytes * _fullest_share(spec, part, where) / shared_by)
+            lines.append(WeightsLine(part, shared_by, share))
     return tuple(lines)
 
 
@@ -58,6 +61,15 @@ def _on_stage(part: str, *, first: bool, last: bool) -> tuple[bool, bool]:
     if part in _LAST_STAGE:
         return last, False
     return True, True
+
+
+def _fullest_share(spec: ModelSpec, part: str, where: Layout) -> Fraction:
+    """What the fullest GPU has of an even share: whole experts do not always divide."""
+    whole_experts = where.attention_groups > 1 or where.expert_parallel
+    if part != "routed_experts" or not whole_experts or not spec.routed_experts:
+        return Fraction(1)
+    gpus = _shared_by(part, where)
+    return Fraction(ceil_div(spec.routed_experts, gpus) * gpus, spec.routed_experts)
 
 
 def _shared_by(part: str, where: Layout) -> int:

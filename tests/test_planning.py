@@ -57,6 +57,15 @@ def test_data_parallel_attention_copies_all_but_the_routed_experts() -> None:
     )
 
 
+def test_experts_are_whole_where_they_are_dealt_out() -> None:
+    """256 experts over 72 GPUs: the fullest has 4, and not 3.56."""
+    experts = 653_908_770_816 + 159_645_696
+    dealt = weights_on_rank(DEEPSEEK, Layout(1, attention_groups=72), 61)
+    assert next(line.size_bytes for line in dealt if line.part == "routed_experts") == (
+        experts * 4 // 256
+    )
+
+
 def test_stages_take_their_share_of_layers_and_the_ends_their_own() -> None:
     """80 layers in 4 stages of 20; embedding on the first GPU, head on the last."""
     stages = LLAMA.stages(4)
