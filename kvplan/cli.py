@@ -228,6 +228,8 @@ def plan(
     from kvplan.units import parse_tokens
 
     _known_engine(engine)
+    if price is not None and not price < float("inf"):
+        raise UsageError(f"--price {price} is no price")
     degrees = (tensor, pipeline, replicas, attention, context)
     tp, pp, dp, dpa, dcp = (degree or 1 for degree in degrees)
     where = None

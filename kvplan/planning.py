@@ -37,6 +37,13 @@ class Settings:
     overhead_bytes: int | None = None
     kv_cache_memory_bytes: int | None = None
 
+    def __post_init__(self) -> None:
+        if not 0 < self.utilization <= 1:
+            raise UsageError(
+                f"gpu_memory_utilization has to be more than 0 and at most 1, "
+                f"not {self.utilization}"
+            )
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -87,8 +94,10 @@ class Plan:
 
     ``max_context_tokens`` (for the sequences asked for) and ``max_sequences`` (at the context
     asked for) are None where memory does not bound them. ``tokens`` is how many tokens all caches
-    hold together in sequences of that context. The decode floor is a bound and no prediction:
-    active weights and caches read once at the GPU's full bandwidth, None where that is unknown.
+    hold together in sequences of that context. ``decode_read_bytes`` are read one stage after the
+    other for a step, ``decode_busiest_bytes`` by the stage that reads most. What follows from them
+    is a bound and no prediction: nothing but active weights and caches, read once at the GPU's
+    full bandwidth; None where that is unknown.
     """
 
     spec: ModelSpec
@@ -102,7 +111,7 @@ class Plan:
     max_concurrency: float
     """Sequences of the context asked for that fit at once, as vLLM counts: with a fraction."""
     decode_read_bytes: int
-    decode_floor_seconds: float | None
+    decode_busiest_bytes: int
 
     @property
     def fits(self) -> bool:
@@ -118,8 +127,16 @@ class Plan:
     @property
     def tokens_per_second_bound(self) -> float | None:
         """Decoded tokens a second that no server of this layout can exceed at this batch."""
-        floor = self.decode_floor_seconds
-        return None if not floor else self.work.sequences / floor
+        bandwidth = self.gpu.bandwidth_bytes_per_s
+        if bandwidth is None or not self.decode_busiest_bytes:
+            return None
+        return self.work.sequences * bandwidth / self.decode_busiest_bytes
+
+    @property
+    def decode_floor_seconds(self) -> float | None:
+        """The least time from one token of a sequence to its next."""
+        bandwidth = self.gpu.bandwidth_bytes_per_s
+        return None if bandwidth is None else self.decode_read_bytes / bandwidth
 
 
 def check_layout(spec: ModelSpec, where: Layout) -> None:
@@ -259,8 +276,7 @@ def plan(
             for each in budgets
         )
 
-    read = _read_bytes(spec, budgets)
-    bandwidth = gpu.bandwidth_bytes_per_s
+    read = [read_bytes(spec, each.weights) + _cache_read_bytes(each.cache) for each in budgets]
     return Plan(
         spec=spec,
         gpu=gpu,
@@ -271,8 +287,8 @@ def plan(
         max_context_tokens=_most(lambda n: fits(n, work.sequences)),
         max_sequences=_most(lambda n: fits(work.context_tokens, n)),
         max_concurrency=_concurrency(budgets, where),
-        decode_read_bytes=read,
-        decode_floor_seconds=read / bandwidth if bandwidth else None,
+        decode_read_bytes=sum(read),
+        decode_busiest_bytes=max(read),
     )
 
 
@@ -286,15 +302,11 @@ def _concurrency(budgets: tuple[Budget, ...], where: Layout) -> float:
     return min(held, default=inf) * where.sequence_groups
 
 
-def _read_bytes(spec: ModelSpec, budgets: tuple[Budget, ...]) -> int:
-    """Bytes that one GPU of each stage reads in turn for one decode step, at the least.
+def _cache_read_bytes(cache: Footprint) -> int:
+    """Cache bytes that a decode step reads, at the least.
 
     Where an indexer chooses what attention reads, only the indexer's own keys are counted.
     """
-    return sum(read_bytes(spec, each.weights) + _cache_read_bytes(each.cache) for each in budgets)
-
-
-def _cache_read_bytes(cache: Footprint) -> int:
     sparse = any(slot.role == "index_key" for line in cache.lines for slot in line.slots)
     chosen = {"latent", "shared_kv", "key"} if sparse else set()
     read = (

@@ -232,6 +232,14 @@ def test_the_decode_floor_reads_active_weights_and_caches_once() -> None:
     assert found.decode_floor_seconds == found.decode_read_bytes / 3.35e12
 
 
+def test_stages_bound_a_step_together_and_the_throughput_one_by_one() -> None:
+    """Two equal stages: a step waits for both, but each can work on another batch."""
+    found = plan(LLAMA, Workload(8_192, 10), H100, Layout(2, pipeline=2))
+    assert found.decode_floor_seconds == found.decode_read_bytes / 3.35e12
+    assert found.tokens_per_second_bound == 10 * 3.35e12 / found.decode_busiest_bytes
+    assert found.decode_busiest_bytes < found.decode_read_bytes < 2 * found.decode_busiest_bytes
+
+
 def test_experts_of_one_token_are_the_fewest_that_are_read() -> None:
     """DeepSeek-V3: 37,552,282,624 active of 671,026,404,352: 8 of 256 experts."""
     found = plan(DEEPSEEK, Workload(1), H200, Layout(1), Settings(kv_cache_memory_bytes=GIB))
@@ -334,6 +342,9 @@ def test_plan_json_keeps_the_contract() -> None:
         (("llama3-70b", "--engine", "vllm"), 2),
         (("llama3-70b", "--overhead", "much"), 2),
         (("llama3-70b", "--gpu-memory-utilization", "2"), 2),
+        (("llama3-70b", "--gpu-memory-utilization", "nan"), 2),
+        (("llama3-70b", "--price", "nan"), 2),
+        (("llama3-70b", "--sequences", "0"), 2),
         (("gpt-oss-120b", "-tp", "16", "-dcp", "2"), 3),
     ],
 )

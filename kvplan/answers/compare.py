@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from kvplan.answers.words import NOTHING, UNKNOWN, gpu_basis
+from kvplan.answers.words import NOTHING, UNKNOWN, gpu_basis, plural
 from kvplan.comparison import Comparison, Row
 from kvplan.errors import DOES_NOT_FIT
 from kvplan.fit import BASIS
@@ -87,7 +87,7 @@ def _compare_record(row: Row) -> dict[str, Any]:
 
 def _compare_table(result: Comparison) -> Table:
     work, gpu = result.work, result.gpu
-    sequences = f"{work.sequences:,} sequence{'s' if work.sequences > 1 else ''}"
+    sequences = plural(work.sequences)
     columns = (
         Column("Model", "left"),
         Column("Attention", "left"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kvplan.answers.words import NOTHING, UNKNOWN, gpu_basis
+from kvplan.answers.words import NOTHING, UNKNOWN, gpu_basis, plural
 from kvplan.comparison import cache_warnings
 from kvplan.errors import DOES_NOT_FIT
 from kvplan.planning import Budget, Plan
@@ -185,9 +185,9 @@ def _remedy(found: Plan) -> str:
         return f"{problem}: weights and overhead alone take more; use more GPUs or a smaller dtype"
     changes = []
     if found.max_context_tokens:
-        changes.append(f"{found.max_context_tokens:,} tokens for {work.sequences:,} sequences")
+        changes.append(f"{found.max_context_tokens:,} tokens for {plural(work.sequences)}")
     if found.max_sequences:
-        changes.append(f"{found.max_sequences:,} sequences of {work.context_tokens:,} tokens")
+        changes.append(f"{plural(found.max_sequences)} of {work.context_tokens:,} tokens")
     would = f"; what fits: {', or '.join(changes)}" if changes else ""
     return f"{problem}{would}; or more GPUs, or --kv-cache-dtype fp8"
 
@@ -197,7 +197,7 @@ def _summary(found: Plan, price: float | None) -> Table:
     verdict = "fits" if found.fits else "DOES NOT FIT"
     facts = [
         ("GPUs", f"{found.layout.gpus} × {found.gpu.name}, laid out as {found.layout.name}"),
-        ("asked", f"{work.sequences:,} sequences × {work.context_tokens:,} tokens: {verdict}"),
+        ("asked", f"{plural(work.sequences)} × {work.context_tokens:,} tokens: {verdict}"),
         ("longest context", _limit(found.max_context_tokens, f"tokens for {work.sequences:,}")),
         ("most sequences", _limit(found.max_sequences, f"of {work.context_tokens:,} tokens")),
         ("tokens held", NOTHING if found.tokens is None else f"{found.tokens:,} in all"),

@@ -36,3 +36,8 @@ def model_record(spec: ModelSpec, whole: Footprint) -> dict[str, Any]:
         "weights_bytes": spec.weights_bytes,
         "not_counted": list(spec.not_counted),
     }
+
+
+def plural(sequences: int) -> str:
+    """So many sequences, in words."""
+    return f"{sequences:,} sequence{'' if sequences == 1 else 's'}"
