@@ -169,3 +169,109 @@ def test_a_contradiction_is_refused_and_not_guessed_at(tmp_path: Path) -> None:
     path.write_text(json.dumps({**LLAMA, "num_key_value_heads": 5}))
     with pytest.raises(RefusedError, match="cannot share 5 KV heads"):
         kvplan.load(path)
+
+
+GEMMA4 = {
+    "model_type": "gemma4_text",
+    "num_hidden_layers": 12,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "sliding_window": 1024,
+    "num_kv_shared_layers": 0,
+    "layer_types": (["sliding_attention"] * 5 + ["full_attention"]) * 2,
+    "max_position_embeddings": 131072,
+    "torch_dtype": "bfloat16",
+}
+
+
+def imported(tmp_path: Path, config: dict[str, Any]) -> kvplan.ModelSpec:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    return kvplan.load(path)
+
+
+def test_a_file_saved_by_transformers_pads_its_layer_indices(tmp_path: Path) -> None:
+    """Two full layers of 2 KV heads x 512, key and value, in bf16."""
+    heads = {"head_dim": 512, "num_key_value_heads": 2}
+    spec = imported(tmp_path, {**GEMMA4, "per_layer_config": {"05": heads, "11": heads}})
+    assert kvplan.footprint(spec, 131_072).bytes_per_token == 2 * (2 * 2 * 512 * 2)
+
+
+def test_gemma3_without_head_dim_is_refused(tmp_path: Path) -> None:
+    """The class's constant, 256, is not hidden over heads."""
+    config = {**LLAMA, "model_type": "gemma3_text", "architectures": ["Gemma3ForCausalLM"]}
+    with pytest.raises(RefusedError, match="head_dim"):
+        imported(tmp_path, {**config, "sliding_window": 512})
+
+
+def test_falcon_mamba_is_as_wide_as_it_says(tmp_path: Path) -> None:
+    """tiiuae/falcon-mamba-7b: 8,192 inside, whatever ``expand`` says; 7.27B as published."""
+    spec = imported(
+        tmp_path,
+        {
+            "model_type": "falcon_mamba",
+            "architectures": ["FalconMambaForCausalLM"],
+            "hidden_size": 4096,
+            "intermediate_size": 8192,
+            "expand": 16,
+            "state_size": 16,
+            "conv_kernel": 4,
+            "num_hidden_layers": 64,
+            "time_step_rank": 256,
+            "use_bias": False,
+            "use_conv_bias": True,
+            "tie_word_embeddings": False,
+            "vocab_size": 65024,
+            "torch_dtype": "bfloat16",
+        },
+    )
+    assert kvplan.footprint(spec, 1).fixed_bytes_per_sequence == 64 * 8192 * (3 * 2 + 16 * 4)
+    assert spec.parameters is not None
+    assert spec.parameters.total == 7_272_665_088
+
+
+def test_levels_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    """Step-3.7 saved anew: the flat keys slide, the nested defaults do not."""
+    flat = {
+        "model_type": "step3p7",
+        "architectures": ["Step3p7ForConditionalGeneration"],
+        "num_hidden_layers": 4,
+        "sliding_window": 512,
+        "layer_types": ["full_attention"] + ["sliding_attention"] * 3,
+        "text_config": {"model_type": "step3p5", "num_hidden_layers": 4},
+    }
+    with pytest.raises(RefusedError, match=r"sliding_window|layer_types"):
+        imported(tmp_path, flat)
+
+
+def test_weights_are_counted_by_part(checkpoint: Path) -> None:
+    """Llama-3-8B: 8,030,261,248 parameters, as published."""
+    spec = kvplan.load(checkpoint)
+    assert spec.parameters is not None
+    assert (spec.parameters.total, spec.weights_bytes) == (8_030_261_248, 16_060_522_496)
+    assert {row.part for row in spec.weights} == {
+        "embedding",
+        "lm_head",
+        "attention",
+        "dense_mlp",
+        "norm",
+    }
+
+
+def test_a_part_that_cannot_be_counted_is_named_in_every_answer(tmp_path: Path) -> None:
+    llava = {**LLAMA, "architectures": ["LlavaLlamaForCausalLM"], "mm_vision_tower": "openai/clip"}
+    spec = imported(tmp_path, {**llava, "model_type": "llava"})
+    assert spec.parameters is None
+    assert spec.weights_bytes == 16_060_522_496
+    result = run("compare", str(tmp_path / "config.json"))
+    assert "weights leave out what could not be counted: vision tower" in result.stderr
+
+
+def test_bytes_that_the_file_leaves_open_are_said_to_be(tmp_path: Path) -> None:
+    """A quantisation whose layout no key tells: no bytes, so no GPU count, and the reason."""
+    config = {**LLAMA, "quantization_config": {"quant_method": "awq", "bits": 4}}
+    spec = imported(tmp_path, config)
+    assert spec.parameters is not None
+    assert spec.weights_bytes is None
+    assert any("weights in bytes are not known" in text for text in spec.assumptions)

@@ -22,7 +22,7 @@ ALLOWED = {
     "strict_yaml": {"errors", "files"},
     "validation": {"errors", "kinds", "spec", "strict_yaml"},
     "registry": {"errors", "hf", "spec", "strict_yaml", "validation"},
-    "hf": {"errors", "files", "hf", "kinds", "spec"},
+    "hf": {"errors", "files", "hf", "kinds", "spec", "units"},
     "fit": {"calc", "errors", "parallel", "spec", "units"},
     "weights": {"parallel", "spec", "units"},
     "planning": {"calc", "errors", "fit", "formats", "parallel", "spec", "units", "weights"},

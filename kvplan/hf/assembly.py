@@ -14,6 +14,7 @@ from kvplan.hf.config import HINT, MAX_SIZE, MAX_TOKENS, Config, Figure, Word, p
 from kvplan.hf.latent import CSA
 from kvplan.hf.layers import Layer, Plan
 from kvplan.hf.quantization import kv_cache_scheme
+from kvplan.hf.weighing import weighed
 from kvplan.kinds import kind_class
 from kvplan.spec import Group, ModelSpec
 
@@ -58,7 +59,9 @@ _CACHE_KEYS = re.compile(
     r"ssm_state|conv_(l_cache|kernel)|conv1d|attention_chunk|cross_attention_layers|full_att|"
     r"global_(att|head|num)|num_global|^swa_|sparse_att|block_configs|per_layer_config|key_value_heads|"
     r"kv_heads|multi_query|^attn_config|head_dim$|state_size|^local_|recurrent|^lru_|"
-    r"attention_other|heads_per_layer|is_encoder_decoder|add_cross_attention|cross_layer",
+    r"attention_other|heads_per_layer|is_encoder_decoder|add_cross_attention|cross_layer|"
+    r"^sparse_config|^nsa_|moba|^dsa_|yoco|num_loops|ut_steps|attention_pattern|"
+    r"(skip|no)_attention|num_query_groups|^head_size$|^d_head$|cache_dtype",
     re.IGNORECASE,
 )
 _HARMLESS = re.compile(
@@ -95,13 +98,14 @@ def model_spec(
     if quantization is not None:
         beside = Config(quantization, path, top.architecture, "hf_quant_config.json: ")
     dtype, unnamed = _dtype(top, text)
+    weights, said = weighed(top, text, model_type, beside)
     facts: dict[str, Any] = {
         "native_context_tokens": _context(text, top, model_type),
         "dtype": dtype,
         "kv_cache_dtype": _kv_cache_dtype(levels, beside, plan),
-        "assumptions": (*assumed, *unnamed),
+        "assumptions": (*assumed, *unnamed, *said),
     }
-    return _assemble(top, name, facts, plan)
+    return _assemble(top, name, facts, plan, weights)
 
 
 def _kv_cache_dtype(levels: list[Config], beside: Config | None, plan: Plan) -> str | None:
@@ -138,9 +142,21 @@ def _text_part(top: Config) -> tuple[str, Config]:
         if nested is None:
             text.missing(step)
         text = nested
+    if model_type in families.OPTIONAL_WRAPPERS:
+        _refuse_disagreement(top, text)
     inner = text.word("model_type") or families.UNNAMED_TEXT.get(model_type)
     inner = _known(text, inner, text.words("architectures") or [], nested=True)
     return inner, _with_defaults(replace(text, outer=top), inner)
+
+
+def _refuse_disagreement(top: Config, text: Config) -> None:
+    """Figures of a cache that stand at both levels of the file, and differ."""
+    for key, value in top.raw.items():
+        matters = key in _GEOMETRY_KEYS or (_CACHE_KEYS.search(key) and not _HARMLESS.match(key))
+        if matters and value is not None and text.raw.get(key) != value:
+            top.refuse(
+                f"{key} is {shown(value)}, but {text.name(key)} is {shown(text.raw.get(key))}"
+            )
 
 
 def _with_defaults(text: Config, model_type: str) -> Config:
@@ -207,7 +223,7 @@ def _refuse_unread(config: Config, plan: Plan) -> None:
 
 
 def _assemble(
-    top: Config, name: str, facts: dict[str, Any], plan: Plan
+    top: Config, name: str, facts: dict[str, Any], plan: Plan, weights: dict[str, Any]
 ) -> tuple[ModelSpec, Provenance]:
     source = f"config.json of {top.architecture}, {top.path}"[:2_000]
     data = {"name": name, "source": source, **facts, **_grouped(plan)}
@@ -216,7 +232,8 @@ def _assemble(
     for key in ("groups", "draft"):
         bare[key] = tuple(_made(top, group) for group in bare.get(key, ()))
     try:
-        return ModelSpec(**{**bare, "pattern": tuple(bare.get("pattern", ()))}), origins
+        pattern = tuple(bare.get("pattern", ()))
+        return ModelSpec(**{**bare, **weights, "pattern": pattern}), origins
     except ValueError as error:
         top.refuse(str(error))
 

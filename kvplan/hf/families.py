@@ -148,10 +148,8 @@ FAMILIES: dict[str, Reader] = {
     "granitemoehybrid": recurrent.mamba2_hybrid,
     "falcon_h1": recurrent.falcon_h1,
     "zamba2": recurrent.zamba2,
-    **_each(
-        "mamba falcon_mamba",
-        recurrent.mamba1,
-    ),
+    "mamba": recurrent.mamba1,
+    "falcon_mamba": recurrent.falcon_mamba,
     "mamba2": recurrent.mamba2,
     **_each(
         "lfm2 lfm2_moe",
@@ -207,6 +205,10 @@ ARCHITECTURES: dict[str, str] = {
     # model_type is another model's name in these files, or stands for none.
     "Grok1ForCausalLM": "grok",
     "Grok1ModelForCausalLM": "grok",
+    "DeepseekV4ForCausalLM": "deepseek_v4",
+    "LlavaLlamaForCausalLM": "llama",
+    "LlavaMistralForCausalLM": "mistral",
+    "LlavaQwenForCausalLM": "qwen2",
     "HunYuanForCausalLM": "hunyuan",
     "HunYuanMoEV1ForCausalLM": "hunyuan_v1_moe",
 }
@@ -220,8 +222,8 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "step3p5": ("step3p7", "step3p7flash"),
     "internvl_chat": ("internvlchat",),
     "internvl": ("internvl", "interns1"),
-    "deepseek_vl_v2": ("deepseekvlv2", "deepseekocr"),
-    "multi_modality": ("multimodality",),
+    "deepseek_vl_v2": ("deepseekvlv2", "deepseekocr", "deepseekocr2"),
+    "multi_modality": ("multimodality", "multimodalitycausallm"),
     "RefinedWeb": ("rw", "falcon"),
     "RefinedWebModel": ("rw", "falcon"),
     "bailing_moe": ("bailingmoe", "bailingmoev2"),
@@ -232,6 +234,7 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "minimax_m3_vl": ("minimaxm3vl", "minimaxm3sparse"),
     "step3_text": ("step3text", "step3"),
     "step3_vl": ("step3vl",),
+    "hunyuan_v1_dense": ("hunyuandensev1",),
     "hunyuan": ("hunyuandensev1", "hunyuanmoev1", "hunyuan"),
     "gemma3n_text": ("gemma3n",),
     "mllama_text_model": ("mllamatext", "mllama"),
@@ -260,6 +263,15 @@ NESTED_DEFAULTS: dict[str, tuple[str, dict[str, int]]] = {
             "num_hidden_layers": 32,
             "num_attention_heads": 32,
             "num_key_value_heads": 8,
+        },
+    ),
+    "qwen2": (
+        "Qwen2Config",
+        {
+            "hidden_size": 4096,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 32,
         },
     ),
     "gemma": ("GemmaConfig", {"head_dim": 256}),

@@ -64,7 +64,8 @@ def sparse_mla(rule: Rule | None = None) -> Reader:
         latent, keys = geo.mla(config), geo.index_keys(config)
         count = layer_count(config)
         attention = config.words("layer_types")
-        if attention is not None and not set(attention) <= {"indexed_attention", FULL}:
+        known = {"indexed_attention", "deepseek_sparse_attention", FULL}
+        if attention is not None and not set(attention) <= known:
             config.refuse("layer_types names other layers than indexed_attention")
         types = _indexers(config, count, rule)
         layers = by_type_of(
@@ -132,7 +133,8 @@ def _ratios(config: Config, layers: int, draft: int) -> list[int]:
         ratios = [names.get(kind, -1) for kind in types]
     if ratios is None:
         config.missing("compress_ratios", "compress_rates")
-    if len(ratios) not in (layers, layers + draft):
+    spare = ratios[layers:]
+    if len(ratios) < layers or (len(spare) > draft and any(spare)):
         config.refuse(
             f"compress_ratios has {len(ratios)} entries for {layers} layers and {draft} draft"
         )

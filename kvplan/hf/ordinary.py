@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from kvplan.hf import geometry as geo
@@ -155,9 +156,10 @@ def unsettled_window(dialect: Dialect = DENSE) -> Reader:
 def gemma3(config: Config) -> Plan:
     """One full layer in six (Gemma3TextConfig); bidirectional use halves the window."""
     config.require("use_bidirectional_attention", False)
-    return hybrid_window(every=6, pattern=("sliding_window_pattern", "_sliding_window_pattern"))(
-        config
-    )
+    # The class's head_dim is a constant, 256, and not hidden over heads.
+    dialect = replace(DENSE, head_dim_absent="refuse")
+    pattern = ("sliding_window_pattern", "_sliding_window_pattern")
+    return hybrid_window(every=6, dialect=dialect, pattern=pattern)(config)
 
 
 def gemma3n(config: Config) -> Plan:
@@ -211,6 +213,8 @@ def _global_heads(config: Config, local: Heads, types: Sequence[str]) -> Heads:
             wide["num_key_value_heads"] = few
         return wide
     config.ignore("global_head_dim", "attention_k_eq_v")
+    # transformers pads the indices with zeros: "05", "11".
+    section = replace(section, raw={key.lstrip("0") or "0": v for key, v in section.raw.items()})
     indices = [str(index) for index, kind in enumerate(types) if kind == FULL]
     entries = [section.raw[index] for index in indices if index in section.raw]
     if set(section.raw) != set(indices) or any(entry != entries[0] for entry in entries):

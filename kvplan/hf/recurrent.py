@@ -278,6 +278,22 @@ def _zamba2_state(config: Config) -> Cache:
     )
 
 
+def falcon_mamba(config: Config) -> Plan:
+    """Mamba-1 on every layer; the inner width is ``intermediate_size`` (FalconMambaConfig).
+
+    falcon-mamba-7b names an ``expand`` of 16 that nothing uses.
+    """
+    inner = config.count("intermediate_size")
+    config.ignore("expand")
+    state = cache(
+        "mamba1",
+        d_inner=inner,
+        d_state=config.count("state_size"),
+        conv_kernel=config.count("conv_kernel"),
+    )
+    return uniform(config, (state,))
+
+
 def mamba1(config: Config) -> Plan:
     """Mamba-1 on every layer; the inner width is ``expand x hidden_size`` (MambaConfig)."""
     inner = config.maybe("intermediate_size", "d_inner")

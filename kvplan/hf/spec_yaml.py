@@ -63,7 +63,7 @@ def _fields(cache: Any, place: Place, provenance: Mapping[Place, str]) -> Iterat
 def _set_fields(model: Any) -> Iterator[tuple[str, object]]:
     for field in fields(model):
         value = getattr(model, field.name)
-        if value is not None and (field.default is MISSING or value != field.default):
+        if field.default is MISSING or value not in (None, field.default):
             yield field.name, value
 
 

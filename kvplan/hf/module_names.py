@@ -1,0 +1,135 @@
+"""Which modules the lists of a quantised checkpoint mean, by name, prefix, wildcard or pattern."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from kvplan.hf.config import shown
+from kvplan.hf.parameters.blocks import TOWERS, Tensor
+
+OUTSIDE = re.compile(
+    r"mtp|vision|visual|audio|mm_projector|multi_modal|embed|nextn|eh_proj|indexers_proj|rotary|"
+    r"kv_cache",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"\.(\d{1,6})(?=\.|$)")
+_GLOB_NUMBER = re.compile(r"\d[*?]|[*?]\d|[\[?]")
+_BOUNDED, _STARS = 400, 8
+_NESTED_REPEAT = re.compile(r"[+*}]\)[+*{?]")
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """A module's name as wrappers and older releases of transformers spell it as well."""
+    found = [name]
+    if name.startswith("model."):
+        rest = name.removeprefix("model.")
+        found += [f"language_model.{name}", f"model.language_model.{rest}", f"backbone.{rest}"]
+    elif name.startswith("backbone."):
+        found.append(name.replace("backbone.", "model.", 1))
+    else:
+        found += [f"language_model.{name}", f"model.{name}"]
+    return tuple(found)
+
+
+@dataclass
+class Patterns:
+    """Names of an ignore list, those of numbered layers together."""
+
+    layers: dict[str, set[int]] = field(default_factory=dict)
+    """A name with ``#`` for its layer, and the layers that it is there for."""
+    plain: set[str] = field(default_factory=set)
+    regular: list[re.Pattern[str]] = field(default_factory=list)
+    problem: str | None = None
+
+
+def patterns(names: Sequence[str]) -> Patterns:
+    """The names of a list, sorted by how they have to be compared."""
+    found = Patterns()
+    for name in names:
+        if name.startswith("re:"):
+            _add_regular(found, name[3:])
+            continue
+        numbers = _NUMBER.findall(name)
+        if _GLOB_NUMBER.search(name):
+            _add_glob(found, name)
+        elif len(numbers) > 1 and ".experts." in name:
+            found.problem = f"{shown(name)} is one expert of many"
+        elif numbers:
+            key = _NUMBER.sub(".#", name, count=1)
+            found.layers.setdefault(key, set()).add(int(numbers[0]))
+        else:
+            found.plain.add(name)
+    return found
+
+
+def _add_glob(found: Patterns, name: str) -> None:
+    """``layers.1*`` is layer 1 and 10 and more: each layer's own name has to be asked."""
+    if len(name) > _BOUNDED or name.count("*") > _STARS:
+        found.problem = "a pattern that is too long, or could take forever"
+    else:
+        found.regular.append(re.compile(fnmatch.translate(name)))
+
+
+def _add_regular(found: Patterns, text: str) -> None:
+    if len(text) > _BOUNDED or _NESTED_REPEAT.search(text):
+        found.problem = "a pattern that is too long, or could take forever"
+        return
+    try:
+        found.regular.append(re.compile(text))
+    except (re.error, OverflowError, RecursionError):
+        found.problem = f"{shown(text)} is no pattern"
+
+
+def _hits(pattern: str, names: Iterable[str]) -> bool:
+    """By name, by the name of a module around it, by its last words, or with wildcards."""
+    for name in names:
+        if name == pattern or name.startswith(f"{pattern}.") or name.endswith(f".{pattern}"):
+            return True
+        if "*" in pattern and fnmatch.fnmatchcase(name, pattern):
+            return True
+    return False
+
+
+def skipped(found: Patterns, tensor: Tensor) -> frozenset[int]:
+    """Layers on which the list leaves this tensor alone."""
+    where = frozenset(tensor.layers or (0,))
+    names = [name.replace("*", "#", 1).replace("*", "0", 1) for name in spellings(tensor.name)]
+    if any(_hits(pattern, names) for pattern in found.plain):
+        return where
+    skipped: set[int] = set()
+    for pattern, layers in found.layers.items():
+        if _hits(pattern, names):
+            skipped |= layers
+    skipped |= _skipped_by_regular(found.regular, names, where - skipped)
+    return frozenset(skipped) & where
+
+
+def _skipped_by_regular(
+    regular: Sequence[re.Pattern[str]], names: Sequence[str], where: frozenset[int]
+) -> set[int]:
+    hits: set[int] = set()
+    for pattern in regular:
+        numbered = re.search(r"\d|\\d|\[", pattern.pattern)
+        for layer in sorted(where - hits) if numbered else [0]:
+            if any(pattern.match(name.replace("#", str(layer), 1)) for name in names):
+                hits |= {layer} if numbered else where
+    return hits
+
+
+def lost(found: Patterns, tensors: list[Tensor]) -> str | None:
+    """A name in the list that fits no module: another spelling would be missed in silence."""
+    names = [
+        name.replace("*", "#", 1).replace("*", "0", 1)
+        for tensor in tensors
+        for name in spellings(tensor.name)
+    ]
+    most = max((max(t.layers) for t in tensors if t.layers and t.part not in TOWERS), default=0)
+    for pattern, layers in found.layers.items():
+        if min(layers) > most or OUTSIDE.search(pattern):
+            continue
+        if not _hits(pattern, names):
+            return f"{shown(pattern.replace('#', str(min(layers)), 1))} is no module known here"
+    return None
