@@ -443,7 +443,21 @@ def smallest_plan(
     """The fewest GPUs that hold the workload, in the layout that holds most there; or None."""
     chosen = settings or Settings()
     for gpus in _COPIES_TRIED:
-        possible = layouts(spec, gpus)
-        if any(budget(spec, work, gpu, where, chosen).fits for where in possible):
-            return compared_layouts(spec, work, gpu, gpus, chosen)[0]
+        if gpus * gpu.memory_bytes < (spec.weights_bytes or 0):
+            continue
+        best = _best_layout(spec, work, gpu, gpus, chosen)
+        if best is not None:
+            return plan(spec, work, gpu, best, chosen)
     return None
+
+
+def _best_layout(
+    spec: ModelSpec, work: Workload, gpu: Gpu, gpus: int, settings: Settings
+) -> Layout | None:
+    """The best of so many GPUs that fits, without the limits of those that are not it."""
+    fitting = []
+    for where in layouts(spec, gpus):
+        budgets = stage_budgets(spec, work, gpu, where, settings)
+        if all(each.fits for each in budgets):
+            fitting.append((where.pipeline > 1, -_concurrency(budgets, where), where))
+    return min(fitting, key=lambda found: found[:2])[2] if fitting else None

@@ -276,13 +276,15 @@ def _dtype(top: Config, text: Config) -> tuple[Word, tuple[str, ...]]:
     """
     word = top.word(*_DTYPE_KEYS) or text.word(*_DTYPE_KEYS)
     if word is None or word == "auto":
-        said = "the config names no dtype: bf16 is taken, as vLLM 0.33.0 serves such files"
+        said = (
+            "the config names no dtype: bf16 is taken, which is how vLLM 0.33.0 serves such files"
+        )
         return Word("bf16", "none; bf16 as vLLM 0.33.0 serves it"), (said,)
     dtype = _DTYPES.get(word.removeprefix("torch."))
     if dtype is None:
         top.refuse(f"{word.origin} is {shown(str(word))}, which is no dtype that is known here")
     if dtype == "fp32":
-        said = "the config says float32: bf16 is taken, as vLLM 0.33.0 serves such files"
+        said = "the config says float32: the cache is taken in bf16, as vLLM 0.33.0 serves it"
         return Word("bf16", f"{word.origin}; float32 is served in bf16"), (said,)
     return Word(dtype, word.origin), ()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, get_args
 
 from kvplan.hf.config import Config
 from kvplan.hf.parameters import Part, Weights, counted
+from kvplan.hf.schemes import DTYPE_KEYS
 from kvplan.spec import Parameters, StoredWeights
 from kvplan.spec import Part as PartName
 
@@ -28,19 +30,27 @@ def weighed(
     A part that could not be counted is named in ``not_counted``; bytes that the file leaves open
     within a hundredth are taken at their most; where it leaves more open there are no weights.
     """
-    weights = counted(top, text, model_type, beside)
+    weights = counted(*_with_dtype(top, text), model_type, beside)
     facts: dict[str, Any] = {"not_counted": tuple(part[:2_000] for part in weights.not_counted)}
     if weights.total is not None:
         facts["parameters"] = Parameters(total=weights.total, active=weights.active)
     rows = _rows(weights)
     if rows is None:
-        why = "; ".join(part.unknown for part in weights.parts if part.unknown)
+        why = "; ".join(dict.fromkeys(part.unknown for part in weights.parts if part.unknown))
         return facts, (f"weights in bytes are not known: {why}"[:2_000],) if why else ()
     facts["weights"] = rows
     experts = next((text.raw[key] for key in _EXPERTS if type(text.raw.get(key)) is int), None)
     if experts and any(row.part == "routed_experts" for row in rows):
         facts["routed_experts"] = experts
     return facts, _open_bytes(weights)
+
+
+def _with_dtype(top: Config, text: Config) -> tuple[Config, Config]:
+    """A file that names no dtype is served in bf16, weights and cache; assembly says so."""
+    if any(config.has(key) for config in (top, text) for key in DTYPE_KEYS):
+        return top, text
+    named = replace(top, raw={**top.raw, "torch_dtype": "bfloat16"})
+    return named, named if text is top else text
 
 
 def _rows(weights: Weights) -> tuple[StoredWeights, ...] | None:
