@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def fetched_config(name: str) -> Path:
     except ImportError:
         problem = "--from-hub needs the package huggingface_hub"
         raise UsageError(problem, "pip install 'kvplan[hub]'") from None
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are not an answer
     repository, revision = match.groups()
     try:
         config = Path(hf_hub_download(repository, "config.json", revision=revision))
