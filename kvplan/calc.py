@@ -130,14 +130,14 @@ class Footprint:
         """All ``sequences``, each of ``context_tokens``."""
         return self.sequences * self.bytes_per_sequence
 
-
-def resized(like: Footprint, context_tokens: int, sequences: int) -> Footprint:
-    """The same caches at another context and number of sequences, without packing them anew."""
-    lines = tuple(
-        replace(line, entries=_entries(line.kind, context_tokens, like.context_parallel))
-        for line in like.lines
-    )
-    return replace(like, context_tokens=context_tokens, sequences=sequences, lines=lines)
+    def bytes_per_sequence_at(self, context_tokens: int) -> int:
+        """One sequence of another context, without packing the caches anew."""
+        return sum(
+            line.copies
+            * line.bytes_per_entry
+            * _entries(line.kind, context_tokens, self.context_parallel)
+            for line in self.lines
+        )
 
 
 def _entries(kind: CacheKind, context_tokens: int, context_parallel: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
@@ -43,6 +44,17 @@ class ImportOutput(StrEnum):
     JSON = "json"
     MARKDOWN = "markdown"
     CSV = "csv"
+
+
+class CheckOutput(StrEnum):
+    """What ``--format`` of ``kvplan check`` takes."""
+
+    TABLE = "table"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    JUNIT = "junit"
+    GITHUB = "github"
 
 
 class Catalogue(StrEnum):
@@ -325,6 +337,81 @@ def list_(
     _answer(report, output, json)
 
 
+@app.command()
+def check(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Deployments and what they have to do.")
+    ],
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline", metavar="LOCK", help="Any figure that is not in this lock file fails."
+        ),
+    ] = None,
+    update_baseline: Annotated[
+        bool, typer.Option("--update-baseline", help="Write the lock file instead.")
+    ] = False,
+    output: Annotated[
+        CheckOutput, typer.Option("--format", help="How to print the findings.")
+    ] = CheckOutput.TABLE,
+    json: Json = False,
+) -> None:
+    """Hold deployments against what is expected of them, and against a baseline."""
+    from pathlib import Path
+
+    from kvplan import check as checking
+    from kvplan.answers.check import check_report
+    from kvplan.lock import read_lock, write_lock
+
+    if update_baseline and baseline is None:
+        raise UsageError("--update-baseline of which file?", "--baseline plan.lock.json")
+    lock = Path(baseline) if baseline else None
+    paths = [Path(file) for file in files]
+    locked = read_lock(lock) if lock and not update_baseline else None
+    checked = checking.check(paths, locked, lock.parent if lock else Path())
+    if lock and update_baseline and checked.understood:
+        write_lock(lock, checked.lock)
+    elif update_baseline:
+        _complain(f"warning: {baseline}: not written, as not every deployment is understood")
+    report = check_report(checked, paths, lock)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        _tell_github(report, annotate=output is not CheckOutput.GITHUB)
+    _answer(report, output, json)
+
+
+def _tell_github(report: Report, *, annotate: bool) -> None:
+    """Annotations, on stderr so that stdout is the answer alone, and the job's summary."""
+    from pathlib import Path
+
+    from kvplan.files import append
+    from kvplan.render import github
+
+    if annotate:
+        sys.stderr.write(github.render(report))
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        append(Path(summary), github.summary(report))
+
+
+@app.command()
+def diff(
+    one: Annotated[str, typer.Argument(metavar="A", help="A model, or a *.lock.json.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    ctx: Annotated[
+        str, typer.Option("--ctx", "--max-model-len", metavar="TOKENS", help="Context.")
+    ] = "128k",
+    kv_cache_dtype: KVDtype = "auto",
+    output: Format = Output.TABLE,
+    json: Json = False,
+) -> None:
+    """Show in which figures two models, or two lock files, differ."""
+    from kvplan.answers.check import diff_report
+    from kvplan.difference import difference
+    from kvplan.units import parse_tokens
+
+    found = difference(one, other, parse_tokens(ctx), kv_cache_dtype)
+    _answer(diff_report(found, one, other), output, json)
+
+
 @app.command("import")
 def import_(
     path: Annotated[
@@ -393,10 +480,10 @@ def _main(
     del version
 
 
-def _answer(report: Report, output: Output, json: bool) -> NoReturn:
+def _answer(report: Report, output: Output | CheckOutput, json: bool) -> NoReturn:
     from kvplan.render import rendered
 
-    text = rendered(report, "json" if json else output.value)
+    text = rendered(report, "json" if json else CheckOutput(output.value).value)
     _warn(report.warnings)
     for note in report.notes:
         _complain(f"note: {note}")

@@ -36,3 +36,13 @@ def write_whole(path: Path, text: str) -> None:
         unfinished.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{path}: cannot be written: {reason}") from None
+
+
+def append(path: Path, text: str) -> None:
+    """The text at the end of this file. Raises UsageError where it cannot be written."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path}: cannot be written: {reason}") from None

@@ -6,7 +6,11 @@ importing pydantic: the catalogue is validated by the tests, and read without it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
+
+from kvplan.errors import UsageError
+from kvplan.units import parse_bytes, parse_tokens
 
 
 class Limit:
@@ -20,9 +24,33 @@ class Limit:
         return {**handler(source), "strict": True, **self.bounds}
 
 
+class Reading:
+    """A quantity that may be written with its unit: ``32k`` tokens, ``3GiB``."""
+
+    def __init__(self, parse: Callable[[str], int]) -> None:
+        self.parse = parse
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """The scalar's schema behind a step that reads text (pydantic's hook)."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(self._read, handler(source))
+
+    def _read(self, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self.parse(value)
+        except UsageError as error:
+            raise ValueError(f"{error.message}; {error.hint}") from None
+
+
 # No model comes near these; they keep a mistyped spec from asking for 10^18 heads.
 Size = Annotated[int, Limit(gt=0, le=1_000_000)]
 Tokens = Annotated[int, Limit(gt=0, le=1 << 40)]
 Count = Annotated[int, Limit(gt=0, le=10**18)]
 Text = Annotated[str, Limit(min_length=1, max_length=2_000)]
 Flag = Annotated[bool, Limit()]
+WrittenTokens = Annotated[int, Limit(gt=0, le=1 << 60), Reading(parse_tokens)]
+WrittenBytes = Annotated[int, Limit(gt=0, le=10**18), Reading(parse_bytes)]
+Percent = Annotated[float, Limit(ge=0, le=100, allow_inf_nan=False)]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import inf
 
-from kvplan.calc import Footprint, footprint, resized
+from kvplan.calc import Footprint, footprint
 from kvplan.errors import RefusedError, UsageError
 from kvplan.fit import Workload, tensor_parallel_sizes
 from kvplan.parallel import Layout
@@ -23,6 +23,10 @@ _PROCESS_BYTES = 765 << 20  # CUDA context, kernels, cuBLAS: measured on an H100
 _ACTIVATION_SHARE = 0.02  # activations and CUDA graphs: H100 logs of vLLM leave 1.5 GiB of 80
 _MOST = 1 << 60
 _COPIES_TRIED = (1, 2, 4, 8, 16, 24, 32, 48, 64, 72, 96, 128, 144, 192, 256)
+
+
+class NothingFitsError(UsageError):
+    """No layout that was tried holds the workload."""
 
 
 @dataclass(frozen=True)
@@ -269,13 +273,6 @@ def plan(
     check_layout(spec, where)
     budgets = stage_budgets(spec, work, gpu, where, chosen)
 
-    def fits(context_tokens: int, sequences: int) -> bool:
-        share = ceil_div(sequences, where.sequence_groups)
-        return all(
-            resized(each.cache, context_tokens, share).total_bytes <= each.room_bytes
-            for each in budgets
-        )
-
     read = [read_bytes(spec, each.weights) + _cache_read_bytes(each.cache) for each in budgets]
     return Plan(
         spec=spec,
@@ -284,12 +281,34 @@ def plan(
         work=work,
         settings=chosen,
         budget=_fullest(budgets),
-        max_context_tokens=_most(lambda n: fits(n, work.sequences)),
-        max_sequences=_most(lambda n: fits(work.context_tokens, n)),
+        max_context_tokens=_max_context(budgets, ceil_div(work.sequences, where.sequence_groups)),
+        max_sequences=_max_sequences(budgets, where),
         max_concurrency=_concurrency(budgets, where),
         decode_read_bytes=sum(read),
         decode_busiest_bytes=max(read),
     )
+
+
+def _max_context(budgets: tuple[Budget, ...], sequences: int) -> int | None:
+    """The longest context of so many sequences in each group; None for any."""
+    return _most(
+        lambda tokens: all(
+            sequences * each.cache.bytes_per_sequence_at(tokens) <= each.room_bytes
+            for each in budgets
+        )
+    )
+
+
+def _max_sequences(budgets: tuple[Budget, ...], where: Layout) -> int | None:
+    """Whole sequences that every group holds at once; None for any number."""
+    if any(each.room_bytes < 0 for each in budgets):
+        return 0
+    held = [
+        each.room_bytes // each.cache.bytes_per_sequence
+        for each in budgets
+        if each.cache.bytes_per_sequence
+    ]
+    return min(held) * where.sequence_groups if held else None
 
 
 def _concurrency(budgets: tuple[Budget, ...], where: Layout) -> float:
@@ -423,11 +442,14 @@ def _laid_out(
     if asked.gpus is None:
         found = smallest_plan(spec, work, gpu, settings)
         if found is None:
-            raise UsageError(
+            raise NothingFitsError(
                 f"no layout of up to {_COPIES_TRIED[-1]} {gpu.name} holds {spec.name} like this",
                 "give -tp, -pp or --gpus to see what one layout is short of",
             )
         return found
+    best = _best_layout(spec, work, gpu, asked.gpus, settings or Settings())
+    if best is not None:
+        return plan(spec, work, gpu, best, settings)
     compared = compared_layouts(spec, work, gpu, asked.gpus, settings)
     if not compared:
         possible = ", ".join(map(str, tensor_parallel_sizes(spec)))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from kvplan.errors import UsageError
 from kvplan.formats import cache_format
-from kvplan.kinds import AnyKind, CacheKind, kind_class
+from kvplan.kinds import KINDS, AnyKind, CacheKind, kind_class
 from kvplan.limits import Count, Limit, Text, Tokens
 from kvplan.units import ceil_div
 
@@ -61,6 +61,16 @@ class Input:
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    @classmethod
+    def prepared(cls, data: Any) -> Any:
+        """The data of a file as the class takes it."""
+        return data
+
+    @classmethod
+    def parts(cls) -> dict[str, type[Any]]:
+        """Classes of the parts that a file names, for what is to be said of their keys."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +167,16 @@ class ModelSpec(Input):
     groups: tuple[Group, ...]
     draft: tuple[Group, ...] = ()
     """Layers of the multi-token-prediction head: cached only where a draft model is served."""
+
+    @classmethod
+    def prepared(cls, data: Any) -> Any:
+        return with_cache_lists(data)
+
+    @classmethod
+    def parts(cls) -> dict[str, type[Any]]:
+        kinds = {name: kind_class(name) for name in KINDS}
+        named = {"parameters": Parameters, "weights": StoredWeights}
+        return {"groups": Group, "draft": Group, **named, **kinds}
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> ModelSpec:

@@ -16,6 +16,7 @@ from kvplan.files import read_text
 MAX_FILE_BYTES = 1 << 20
 MAX_NODES = 50_000
 MAX_DEPTH = 40
+MERGE = "<<"
 
 _SHOWN = 60
 
@@ -52,6 +53,10 @@ class _Open:
     container: dict[str, Any] | list[Any]
     location: Location
     key: str | None = None
+    merging: bool = False
+    anchor: str | None = None
+    nodes_before: int = 0
+    merges: list[Any] = field(default_factory=list)
 
     def next_location(self) -> Location:
         """Where the next value goes."""
@@ -62,21 +67,33 @@ class _Open:
         if isinstance(self.container, list):
             self.container.append(value)
         elif self.key is not None:
-            self.container[self.key] = value
+            if self.key == MERGE and self.merging:
+                self.merges += value if isinstance(value, list) else [value]
+            else:
+                self.container[self.key] = value
             self.key = None
+
+    def merge(self) -> None:
+        """What ``<<`` brings in, where the mapping has no such key of its own."""
+        for merged in self.merges:
+            if isinstance(self.container, dict) and isinstance(merged, dict):
+                for key, value in merged.items():
+                    self.container.setdefault(key, value)
 
 
 class _Reader:
     """Builds plain data from YAML events, with YAML 1.2's scalars and no recursion.
 
-    Duplicate keys, anchors, tags and depth are refused as they are met, so that nothing small can
-    unfold into something large.
+    Duplicate keys, tags and depth are refused as they are met, and so are anchors where they are
+    not asked for; an alias counts as all that it stands for, so that nothing small can unfold into
+    something large.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, anchors: bool) -> None:
         self.path = path
         self.lines: dict[Location, int] = {}
         self.nodes = 0
+        self.anchors: dict[str, tuple[Any, int]] | None = {} if anchors else None
 
     def read(self, text: str) -> Document:
         """The one document of ``text``. Raises SpecError."""
@@ -94,7 +111,7 @@ class _Reader:
         unfinished: list[_Open] = []
         for event in events:
             if isinstance(event, yaml.CollectionEndEvent):
-                unfinished.pop()
+                self._close(unfinished.pop())
             if isinstance(event, yaml.DocumentStartEvent) and () in self.lines:
                 raise self._failure(event, "a second document; write one spec a file")
             if not isinstance(event, yaml.NodeEvent):
@@ -106,14 +123,32 @@ class _Reader:
                 continue
             location = here.next_location() if here else ()
             self.lines.setdefault(location, _line(event))
-            value = _value(event)
+            value = self._aliased(event) if isinstance(event, yaml.AliasEvent) else _value(event)
             if here:
                 here.add(value)
             else:
                 root = value
-            if isinstance(value, dict | list):
-                unfinished.append(_Open(value, location))
+            if isinstance(event, yaml.CollectionStartEvent):
+                merging = self.anchors is not None
+                unfinished.append(
+                    _Open(value, location, None, merging, event.anchor, nodes_before=self.nodes)
+                )
+            elif event.anchor and self.anchors is not None:
+                self.anchors.setdefault(event.anchor, (value, 1))
         return root
+
+    def _close(self, done: _Open) -> None:
+        done.merge()
+        if done.anchor and self.anchors is not None:
+            self.anchors[done.anchor] = (done.container, self.nodes - done.nodes_before + 1)
+
+    def _aliased(self, event: Any) -> Any:
+        known = self.anchors or {}
+        if event.anchor not in known:
+            raise self._failure(event, f"*{event.anchor} stands for nothing that is above it")
+        value, nodes = known[event.anchor]
+        self.nodes += nodes
+        return value
 
     def _failure(self, event: Any, problem: str) -> SpecError:
         return SpecError(f"{self.path}:{_line(event)}: {problem}")
@@ -124,7 +159,7 @@ class _Reader:
             raise self._failure(event, f"more than {MAX_NODES:,} values; this is no spec")
         if depth > MAX_DEPTH:
             raise self._failure(event, f"nested deeper than {MAX_DEPTH} levels; this is no spec")
-        if isinstance(event, yaml.AliasEvent) or event.anchor:
+        if self.anchors is None and event.anchor:
             raise self._failure(event, "anchors and aliases are not used in specs; write it out")
         if getattr(event, "tag", None) not in (None, "!"):
             raise self._failure(event, f"the tag {quoted(event.tag)} is not used in specs")
@@ -134,6 +169,8 @@ class _Reader:
             raise self._failure(event, "a list or mapping cannot be a key")
         key = str(event.value)
         location = (*here.location, key)
+        if key == MERGE and self.anchors is not None:
+            return key
         if key in here.container:
             first = self.lines[location]
             raise self._failure(event, f"{quoted(key)} is given twice (first on line {first})")
@@ -161,14 +198,17 @@ def _value(event: Any) -> Any:
     return float(re.sub(r"\.(?=[in])", "", text.lower())) if _FLOAT.fullmatch(text) else text
 
 
-def read_yaml(path: Path) -> Document:
-    """The document in this file. Raises SpecError with file and line for anything else."""
+def read_yaml(path: Path, *, anchors: bool = False) -> Document:
+    """The document in this file. Raises SpecError with file and line for anything else.
+
+    With ``anchors``, ``&name``, ``*name`` and ``<<`` work as in YAML 1.1.
+    """
     text = read_text(path, MAX_FILE_BYTES, "spec file")
-    document = _Reader(path).read(text)
+    document = _Reader(path, anchors=anchors).read(text)
     if document.data is None:
-        raise SpecError(f"{path}: empty; a spec has at least name, source, dtype and groups")
+        raise SpecError(f"{path}: empty; the README shows what such a file holds")
     if not isinstance(document.data, dict):
-        raise SpecError(f"{path}:1: a spec is a mapping of keys, not {type_name(document.data)}")
+        raise SpecError(f"{path}:1: has to be a mapping of keys, not {type_name(document.data)}")
     return document
 
 

@@ -9,15 +9,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from kvplan.errors import SpecError, nearest
-from kvplan.kinds import KINDS, CacheKind, kind_class
-from kvplan.spec import (
-    Group,
-    Input,
-    ModelSpec,
-    Parameters,
-    StoredWeights,
-    with_cache_lists,
-)
+from kvplan.kinds import KINDS, CacheKind
+from kvplan.spec import Input
 from kvplan.strict_yaml import Document, Location, quoted, shown
 
 T = TypeVar("T", bound=Input)
@@ -25,6 +18,7 @@ T = TypeVar("T", bound=Input)
 _MOST_PROBLEMS = 30
 _WANTED = {
     "int_type": "a whole number",
+    "float_type": "a number",
     "string_type": "text",
     "bool_type": "true or false",
     "tuple_type": "a list",
@@ -36,19 +30,21 @@ _WANTED = {
 def validated(document: Document, model: type[T], path: Path) -> T:
     """The document as ``model``. Raises SpecError with every problem at once."""
     try:
-        return TypeAdapter(model).validate_python(with_cache_lists(document.data))
+        return TypeAdapter(model).validate_python(model.prepared(document.data))
     except ValidationError as error:
-        raise SpecError("\n".join(_problems(error, document, path))) from None
+        raise SpecError("\n".join(_problems(error, document, path, model))) from None
 
 
-def _problems(error: ValidationError, document: Document, path: Path) -> list[str]:
+def _problems(
+    error: ValidationError, document: Document, path: Path, model: type[Input]
+) -> list[str]:
     found = []
     for detail in error.errors(include_url=False):
         location = _in_file(detail["loc"], document.data)
         unknown = detail["type"] == "unexpected_keyword_argument"
         if detail["type"] == "union_tag_invalid":
             location = (*location, "kind")
-        message = f"{path}:{document.line(location)}: {_explain(dict(detail), location)}"
+        message = f"{path}:{document.line(location)}: {_explain(dict(detail), location, model)}"
         found.append((not unknown, document.line(location), message))
     messages = [message for _, _, message in sorted(found, key=lambda problem: problem[:2])]
     more = len(messages) - _MOST_PROBLEMS
@@ -70,11 +66,11 @@ def _in_file(loc: tuple[int | str, ...], data: Any) -> Location:
     return tuple(location)
 
 
-def _explain(detail: dict[str, Any], location: Location) -> str:
+def _explain(detail: dict[str, Any], location: Location, model: type[Input]) -> str:
     where = ".".join(str(step) for step in location) or "the spec"
     match detail["type"]:
         case "unexpected_keyword_argument":
-            return f"unknown key {quoted(location[-1])}{_did_you_mean(detail['loc'])}"
+            return f"unknown key {quoted(location[-1])}{_did_you_mean(detail['loc'], model)}"
         case "missing":
             problem = "is missing"
         case "union_tag_invalid":
@@ -97,15 +93,11 @@ def _nearest_kind(kind: str) -> str:
     return f"{quoted(kind)}; {hint}"
 
 
-def _did_you_mean(loc: tuple[int | str, ...]) -> str:
-    parts: dict[str | int, type[Any]] = {
-        "groups": Group,
-        "draft": Group,
-        "parameters": Parameters,
-        "weights": StoredWeights,
-        **{name: kind_class(name) for name in KINDS},
-    }
-    owner = next((parts[step] for step in reversed(loc[:-1]) if step in parts), ModelSpec)
+def _did_you_mean(loc: tuple[int | str, ...], model: type[Input]) -> str:
+    parts = model.parts()
+    owner: type[Any] = next(
+        (parts[str(step)] for step in reversed(loc[:-1]) if step in parts), model
+    )
     keys = [field.name for field in fields(owner)]
     if issubclass(owner, CacheKind):
         keys += ["name", "layers"]  # of the group in which the cache stands inline

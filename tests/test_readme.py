@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import kvplan
+from kvplan.check import check
 from kvplan.strict_yaml import read_yaml
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -52,3 +53,13 @@ def test_the_numbers_of_the_catalogue_are_right() -> None:
 def test_every_command_is_documented() -> None:
     for command in ("compare", "show", "list", "import", "plan", "layouts"):
         assert f"kvplan {command}" in README
+
+
+def test_the_deployments_for_ci_pass_and_fail_as_told(tmp_path: Path) -> None:
+    text = next(block for block in README.split("```yaml\n") if block.startswith("defaults"))
+    path = tmp_path / "deploy.yaml"
+    path.write_text(text.split("```")[0])
+    assert {finding.status for finding in check([path]).findings} == {"passed"}
+    path.write_text(path.read_text().replace("context: 32k", "context: 64k"))
+    message = next(each.message for each in check([path]).findings if each.status == "failed")
+    assert message in " ".join(README.split())

@@ -165,13 +165,17 @@ def _cost(found: Plan, price: float | None) -> dict[str, Any] | None:
 
 
 def _warnings(found: Plan) -> tuple[str, ...]:
+    remedy = () if found.fits else (_remedy(found),)
+    return tuple(f"{found.spec.name}: {text}" for text in (*remedy, *caveats(found)))
+
+
+def caveats(found: Plan) -> tuple[str, ...]:
+    """What has to be known of the figures of this plan before they are believed."""
     spec, budget = found.spec, found.budget
     told = list(cache_warnings(spec, budget.cache, draft=found.work.draft))
-    if not found.fits:
-        told.append(_remedy(found))
     if any(row.part is None for row in spec.weights):
         told.append("the spec names no parts of the weights: all are split evenly")
-    return tuple(f"{spec.name}: {text}" for text in told)
+    return tuple(told)
 
 
 def _remedy(found: Plan) -> str:

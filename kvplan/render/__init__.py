@@ -6,11 +6,14 @@ from typing import Literal
 
 from kvplan.report import Report
 
-OutputFormat = Literal["table", "json", "markdown", "csv"]
+OutputFormat = Literal["table", "json", "markdown", "csv", "junit", "github"]
 
 
 def rendered(report: Report, output: OutputFormat) -> str:
-    """The report as text in this format. Drawing for terminals is loaded only when asked for."""
+    """The report as text in this format; "junit" and "github" are for reports of findings.
+
+    Drawing for terminals is loaded only when asked for.
+    """
     match output:
         case "table":
             from kvplan.render import terminal
@@ -28,3 +31,11 @@ def rendered(report: Report, output: OutputFormat) -> str:
             from kvplan.render import comma_separated
 
             return comma_separated.render(report)
+        case "junit":
+            from kvplan.render import junit
+
+            return junit.render(report)
+        case "github":
+            from kvplan.render import github
+
+            return github.render(report)

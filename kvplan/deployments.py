@@ -1,0 +1,168 @@
+"""Deployments and what is expected of them, as a platform team keeps them in YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from kvplan.errors import SpecError, nearest
+from kvplan.limits import Count, Flag, Percent, Size, Text, WrittenBytes, WrittenTokens
+from kvplan.spec import Input
+from kvplan.strict_yaml import Document, Location, quoted, read_yaml
+from kvplan.validation import validated
+
+Figure = Literal[
+    "bytes_per_token",
+    "fixed_bytes_per_sequence",
+    "kv_bytes",
+    "weights_bytes",
+    "kv_available_bytes",
+    "gpus",
+    "max_context_tokens",
+    "max_sequences",
+]
+"""Figures of a deployment that can be stated; sizes of one GPU but for the first two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stated(Input):
+    """A figure as somebody stated it, and by how much of it kvplan may differ."""
+
+    figure: Figure
+    value: Count
+    tolerance_percent: Percent = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectations(Input):
+    """What has to hold; a deployment is expected to fit unless ``fits`` is false."""
+
+    fits: Flag | None = None
+    min_sequences: Count | None = None
+    min_context: WrittenTokens | None = None
+    max_gpus: Size | None = None
+    max_bytes_per_token: Count | None = None
+    min_headroom_percent: Percent | None = None
+    stated: tuple[Stated, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment(Input):
+    """A model as it is served. Names are vLLM's; what is not given is found, as by ``plan``."""
+
+    name: Text
+    model: Text
+    gpu: Text
+    engine: Literal["none"] = "none"
+    gpus: Size | None = None
+    tensor_parallel_size: Size | None = None
+    pipeline_parallel_size: Size | None = None
+    data_parallel_size: Size | None = None
+    data_parallel_attention: Size | None = None
+    decode_context_parallel_size: Size | None = None
+    enable_expert_parallel: Flag = False
+    context: WrittenTokens | None = None
+    sequences: Count | None = None
+    kv_cache_dtype: Text = "auto"
+    gpu_memory_utilization: Percent = 0.92
+    overhead: WrittenBytes | None = None
+    kv_cache_memory_bytes: WrittenBytes | None = None
+    draft: Flag = False
+    expect: Expectations = Expectations()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gpu_memory_utilization <= 1:
+            raise ValueError("gpu_memory_utilization has to be more than 0 and at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployments(Input):
+    """A file of them. ``defaults`` are keys that every deployment has unless it says otherwise."""
+
+    deployments: tuple[Deployment, ...]
+    defaults: Any = None
+    anchors: Any = None
+    """A place for ``&anchors``, looked at by nobody."""
+
+    def __post_init__(self) -> None:
+        if not self.deployments:
+            raise ValueError("deployments: there is none, so nothing would be checked")
+
+    @classmethod
+    def prepared(cls, data: Any) -> Any:
+        return _with_defaults(data)
+
+    @classmethod
+    def parts(cls) -> dict[str, type[Any]]:
+        return {"deployments": Deployment, "expect": Expectations, "stated": Stated}
+
+
+@dataclass(frozen=True)
+class CheckFile:
+    """A file's deployments, and where in it each of them stands."""
+
+    path: Path
+    document: Document
+    deployments: tuple[Deployment, ...]
+
+    def line(self, index: int, *place: str | int) -> int:
+        """Line of a part of a deployment; of the same part of the defaults, if it is from there."""
+        location: Location = ("deployments", index, *place)
+        if location not in self.document.lines and ("defaults", *place) in self.document.lines:
+            return self.document.line(("defaults", *place))
+        return self.document.line(location)
+
+
+def read_deployments(path: Path) -> CheckFile:
+    """The deployments of this file. Raises SpecError with every problem, file and line."""
+    document = read_yaml(path, anchors=True)
+    _check_defaults(document, path)
+    found = validated(document, Deployments, path).deployments
+    _check_names(found, document, path)
+    return CheckFile(path, document, found)
+
+
+def _with_defaults(data: Any) -> Any:
+    defaults, listed = data.get("defaults"), data.get("deployments")
+    if not isinstance(defaults, dict) or not isinstance(listed, list):
+        return data
+    return {**data, "deployments": [_over(defaults, each) for each in listed]}
+
+
+def _over(defaults: dict[str, Any], own: Any) -> Any:
+    if not isinstance(own, dict):
+        return own
+    whole = {**defaults, **own}
+    both = [given.get("expect") for given in (defaults, own)]
+    if all(isinstance(expect, dict) for expect in both):
+        whole["expect"] = {**both[0], **both[1]}  # type: ignore[dict-item]
+    return whole
+
+
+def _check_defaults(document: Document, path: Path) -> None:
+    defaults = document.data.get("defaults")
+    if not isinstance(defaults, dict | None):
+        line = document.line(("defaults",))
+        raise SpecError(f"{path}:{line}: defaults: has to be a mapping")
+    known = [field.name for field in fields(Deployment) if field.name != "name"]
+    problems = [
+        f"{path}:{document.line(('defaults', key))}: unknown key {quoted(key)} in defaults"
+        + "".join(f"; did you mean {near}?" for near in nearest(str(key), known, 1, 0.5))
+        for key in defaults or ()
+        if key not in known
+    ]
+    if problems:
+        raise SpecError("\n".join(problems))
+
+
+def _check_names(found: tuple[Deployment, ...], document: Document, path: Path) -> None:
+    seen: dict[str, int] = {}
+    for index, each in enumerate(found):
+        line = document.line(("deployments", index, "name"))
+        if each.name in seen:
+            raise SpecError(
+                f"{path}:{line}: deployment {quoted(each.name)} is there twice "
+                f"(first on line {seen[each.name]})"
+            )
+        seen[each.name] = line
