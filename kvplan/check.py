@@ -189,6 +189,8 @@ def plan_of(deployment: Deployment, beside: Path) -> Plan:
         where = Layout(tp, pp, dp, dpa, dcp, expert_parallel=deployment.enable_expert_parallel)
         if deployment.gpus not in (None, where.gpus):
             raise UsageError(f"gpus is {deployment.gpus}, but {where.name} has {where.gpus}")
+    elif deployment.enable_expert_parallel:
+        raise UsageError("enable_expert_parallel needs a layout", "give tensor_parallel_size too")
     asked = Question(
         deployment.context,
         deployment.sequences,

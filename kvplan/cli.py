@@ -247,6 +247,8 @@ def plan(
     where = None
     if any(degrees):
         where = Layout(tp, pp, dp, dpa, dcp, expert_parallel=experts)
+    elif experts:
+        raise UsageError("--enable-expert-parallel needs a layout", "give -tp or -dpa with it")
     if where is not None and gpus not in (None, where.gpus):
         raise UsageError(f"--gpus {gpus} is not the {where.gpus} GPUs of {where.name}")
     asked = planning.Question(

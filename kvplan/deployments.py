@@ -9,7 +9,7 @@ from typing import Any, Literal
 from kvplan.errors import SpecError, nearest
 from kvplan.limits import Count, Flag, Percent, Size, Text, WrittenBytes, WrittenTokens
 from kvplan.spec import Input
-from kvplan.strict_yaml import Document, Location, quoted, read_yaml
+from kvplan.strict_yaml import Document, quoted, read_yaml
 from kvplan.validation import validated
 
 Figure = Literal[
@@ -90,10 +90,6 @@ class Deployments(Input):
             raise ValueError("deployments: there is none, so nothing would be checked")
 
     @classmethod
-    def prepared(cls, data: Any) -> Any:
-        return _with_defaults(data)
-
-    @classmethod
     def parts(cls) -> dict[str, type[Any]]:
         return {"deployments": Deployment, "expect": Expectations, "stated": Stated}
 
@@ -107,17 +103,16 @@ class CheckFile:
     deployments: tuple[Deployment, ...]
 
     def line(self, index: int, *place: str | int) -> int:
-        """Line of a part of a deployment; of the same part of the defaults, if it is from there."""
-        location: Location = ("deployments", index, *place)
-        if location not in self.document.lines and ("defaults", *place) in self.document.lines:
-            return self.document.line(("defaults", *place))
-        return self.document.line(location)
+        """Line of a part of a deployment."""
+        return self.document.line(("deployments", index, *place))
 
 
 def read_deployments(path: Path) -> CheckFile:
     """The deployments of this file. Raises SpecError with every problem, file and line."""
     document = read_yaml(path, anchors=True)
     _check_defaults(document, path)
+    _place_defaults(document)
+    document = Document(_with_defaults(document.data), document.lines)
     found = validated(document, Deployments, path).deployments
     _check_names(found, document, path)
     return CheckFile(path, document, found)
@@ -154,6 +149,16 @@ def _check_defaults(document: Document, path: Path) -> None:
     ]
     if problems:
         raise SpecError("\n".join(problems))
+
+
+def _place_defaults(document: Document) -> None:
+    """What a deployment has from the defaults stands where the defaults are."""
+    listed = document.data.get("deployments")
+    places = [place[1:] for place in document.lines if place[:1] == ("defaults",) and place[1:]]
+    for index in range(len(listed) if isinstance(listed, list) else 0):
+        for place in places:
+            line = document.line(("defaults", *place))
+            document.lines.setdefault(("deployments", index, *place), line)
 
 
 def _check_names(found: tuple[Deployment, ...], document: Document, path: Path) -> None:

@@ -64,6 +64,7 @@ class Budget:
     weights: tuple[WeightsLine, ...]
     cache: Footprint
     room_bytes: int
+    room_is_given: bool = False
 
     @property
     def weights_bytes(self) -> int:
@@ -84,6 +85,8 @@ class Budget:
     @property
     def free_bytes(self) -> int:
         """What is left when everything is in; negative by what is missing."""
+        if self.room_is_given and self.room_bytes < 0:
+            return self.room_bytes  # the caches would lie in the room that is not there
         return self.room_bytes - self.cache.total_bytes
 
     @property
@@ -246,14 +249,26 @@ def stage_budgets(
             "give parameters and weights in the spec, or the caches' room: --kv-cache-memory-bytes",
         )
     extra, basis = overhead(gpu, settings)
-    allowed = int(gpu.memory_bytes * settings.utilization)
     budgets = []
     for weights, cache in zip(_stage_weights(spec, where), _caches(spec, work, where), strict=True):
-        room = settings.kv_cache_memory_bytes
-        if room is None:
-            room = allowed - extra - sum(line.size_bytes for line in weights)
-        budgets.append(Budget(gpu.memory_bytes, allowed, extra, basis, weights, cache, room))
+        taken = extra + sum(line.size_bytes for line in weights)
+        allowed, room = _allowed(settings, gpu.memory_bytes, taken)
+        given = settings.kv_cache_memory_bytes is not None
+        budgets.append(Budget(gpu.memory_bytes, allowed, extra, basis, weights, cache, room, given))
     return tuple(budgets)
+
+
+def _allowed(settings: Settings, memory_bytes: int, taken_bytes: int) -> tuple[int, int]:
+    """Bytes that may be used, and what of them is left for caches: negative by what is missing.
+
+    Room that is given takes the place of utilisation; an engine takes it whole or does not start.
+    """
+    given = settings.kv_cache_memory_bytes
+    if given is None:
+        allowed = int(memory_bytes * settings.utilization)
+        return allowed, allowed - taken_bytes
+    missing = taken_bytes + given - memory_bytes
+    return (memory_bytes, -missing) if missing > 0 else (taken_bytes + given, given)
 
 
 def budget(spec: ModelSpec, work: Workload, gpu: Gpu, where: Layout, settings: Settings) -> Budget:

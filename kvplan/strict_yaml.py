@@ -68,17 +68,20 @@ class _Open:
             self.container.append(value)
         elif self.key is not None:
             if self.key == MERGE and self.merging:
-                self.merges += value if isinstance(value, list) else [value]
+                self.merges.append(value)
             else:
                 self.container[self.key] = value
             self.key = None
 
-    def merge(self) -> None:
-        """What ``<<`` brings in, where the mapping has no such key of its own."""
-        for merged in self.merges:
-            if isinstance(self.container, dict) and isinstance(merged, dict):
-                for key, value in merged.items():
-                    self.container.setdefault(key, value)
+    def merge(self) -> bool:
+        """What ``<<`` brings in, where the mapping has no such key; False if it is no mapping."""
+        for value in self.merges:
+            for merged in value if isinstance(value, list) else [value]:
+                if not isinstance(merged, dict):
+                    return False
+                for key, each in merged.items():
+                    self.container.setdefault(key, each)  # type: ignore[union-attr]
+        return True
 
 
 class _Reader:
@@ -138,7 +141,9 @@ class _Reader:
         return root
 
     def _close(self, done: _Open) -> None:
-        done.merge()
+        if not done.merge():
+            line = self.lines[(*done.location, MERGE)]
+            raise SpecError(f"{self.path}:{line}: << takes *mapping, or a list of such")
         if done.anchor and self.anchors is not None:
             self.anchors[done.anchor] = (done.container, self.nodes - done.nodes_before + 1)
 

@@ -136,7 +136,9 @@ def test_defaults_anchors_and_relative_models(run: Run, tmp_path: Path) -> None:
 defaults: {gpu: b200, expect: {max_gpus: 8, max_bytes_per_token: 400000}}
 anchors:
   wide: &wide {tensor_parallel_size: 8, context: 8k}
+  small: &small {sequences: 2, context: 4k}
 deployments:
+  - {name: c, model: gpt2, <<: [*small, *wide], tensor_parallel_size: 1}
   - {name: a, model: tuned.yaml, <<: *wide, expect: {max_gpus: 4}}
   - name: b
     <<: *wide
@@ -147,10 +149,11 @@ deployments:
     told = {(each["deployment"], each["check"]): each for each in found}
     assert code == 1
     assert told["a", "max_gpus"]["status"] == "failed"
-    assert told["a", "max_gpus"]["line"] == 6
+    assert told["a", "max_gpus"]["line"] == 8
     assert told["a", "max_bytes_per_token"]["status"] == "passed"
     assert told["a", "max_bytes_per_token"]["line"] == 2  # from the defaults
     assert told["b", "max_gpus"]["message"] == "2, at most 8 expected"
+    assert "(TP1), 2 × 4,096 tokens" in told["c", "fits"]["message"]  # its own, the first, the last
 
 
 @pytest.mark.parametrize(
@@ -177,6 +180,18 @@ deployments:
             (3, "deployment 'a' is there twice (first on line 2)"),
         ),
         ("deployments: []\n", (1, "there is none, so nothing would be checked")),
+        (
+            "anchors: {n: &n 5}\ndeployments:\n  - name: a\n    <<: *n\n",
+            (4, "<< takes *mapping, or a list of such"),
+        ),
+        (
+            "defaults: {expect: {max_gpu: 4}}\ndeployments: [\n{name: a, model: m, gpu: g}]\n",
+            (1, "unknown key 'max_gpu'; did you mean max_gpus?"),
+        ),
+        (
+            "deployments: [{name: a, model: gpt2, gpu: h100, enable_expert_parallel: true}]\n",
+            (1, "enable_expert_parallel needs a layout"),
+        ),
         ("deployments: [*nothing]\n", (1, "*nothing stands for nothing that is above it")),
         ("", (1, "empty")),
         ("deployments: [{name: a, name: b}]\n", (1, "'name' is given twice")),

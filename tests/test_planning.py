@@ -16,6 +16,7 @@ from kvplan.errors import RefusedError, UsageError
 from kvplan.fit import Workload
 from kvplan.parallel import Layout
 from kvplan.planning import (
+    NothingFitsError,
     Question,
     Settings,
     budget,
@@ -111,6 +112,22 @@ def test_the_caches_room_can_be_given_outright() -> None:
     assert found.max_sequences == 8
 
 
+def test_room_that_is_given_has_to_be_there() -> None:
+    """Half of Llama-3-70B is 70,555,025,408 B: of an H100 14 GB are left, and never 30 GiB."""
+    spec, work = kvplan.load("llama3-70b"), Workload(8_192)
+    taken = 70_555_025_408 + 2 * GIB
+    short = taken + 30 * GIB - H100.memory_bytes
+    for given, free in ((30 * GIB, -short), (10 * GIB, 10 * GIB - 8_192 * 163_840)):
+        found = plan(spec, work, H100, Layout(2), Settings(0.92, 2 * GIB, given))
+        assert found.budget.weights_bytes == taken - 2 * GIB
+        assert found.fits is (free > 0)
+        assert found.budget.free_bytes == free
+        assert bool(found.max_sequences) is (free > 0)
+    assert found.budget.allowed_bytes == taken + 10 * GIB
+    with pytest.raises(NothingFitsError, match="no layout"):
+        solved(spec, H100, Question(8_192), Settings(kv_cache_memory_bytes=80 * GIB))
+
+
 @pytest.mark.parametrize(
     ("where", "tokens"),
     [
@@ -121,7 +138,7 @@ def test_the_caches_room_can_be_given_outright() -> None:
 )
 def test_decode_context_parallelism_divides_latents(where: Layout, tokens: int) -> None:
     settings = Settings(kv_cache_memory_bytes=40 * GIB)
-    found = plan(DEEPSEEK, Workload(163_840), H100, where, settings)
+    found = plan(DEEPSEEK, Workload(163_840), H200, where, settings)
     assert found.max_context_tokens == pytest.approx(tokens, abs=8 * where.context)
     assert found.max_context_tokens == 40 * GIB // 70_272 * where.context
 

@@ -186,7 +186,9 @@ def _remedy(found: Plan) -> str:
         f"and have {gib(max(0, budget.room_bytes))}"
     )
     if budget.room_bytes <= 0:
-        return f"{problem}: weights and overhead alone take more; use more GPUs or a smaller dtype"
+        given = found.settings.kv_cache_memory_bytes
+        taken = f", overhead and the given {gib(given)}" if given else " and overhead alone"
+        return f"{problem}: weights{taken} take more; use more GPUs or a smaller dtype"
     changes = []
     if found.max_context_tokens:
         changes.append(f"{found.max_context_tokens:,} tokens for {plural(work.sequences)}")
