@@ -40,16 +40,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class Checked:
-    """All findings of a run, and its plans with the lock that they make, by ``file#name``."""
+    """All findings of a run, and its plans by ``file#name``."""
 
     findings: tuple[Finding, ...]
-    lock: Lock
-    plans: dict[str, Plan]
+    plans: dict[str, tuple[Deployment, Plan]]
 
     @property
     def exit_code(self) -> int:
         """The worst of all findings."""
         return max((finding.exit_code for finding in self.findings), default=0)
+
+    def lock(self) -> Lock:
+        """The lock that these plans make."""
+        return {name: _entry(*planned) for name, planned in self.plans.items()}
 
     @property
     def understood(self) -> bool:
@@ -77,8 +80,7 @@ def check(paths: list[Path], locked: Lock | None = None, lock_folder: Path = Pat
     others are still told. Deployments are named in the lock by their file, seen from its folder.
     """
     findings: list[Finding] = []
-    plans: dict[str, Plan] = {}
-    lock: Lock = {}
+    plans: dict[str, tuple[Deployment, Plan]] = {}
     for path in paths:
         try:
             file = read_deployments(path)
@@ -92,12 +94,10 @@ def check(paths: list[Path], locked: Lock | None = None, lock_folder: Path = Pat
             if found is None:
                 continue
             findings += _held(file, index, found)
-            key = key_of(path, lock_folder, deployment.name)
-            plans[key] = found
-            lock[key] = entry(deployment, found.spec, found.gpu, figures(found))
+            plans[key_of(path, lock_folder, deployment.name)] = deployment, found
         if locked is not None:
-            findings += _drifted(file, lock_folder, locked, lock)
-    return Checked(tuple(findings), lock, plans)
+            findings += _drifted(file, lock_folder, locked, plans)
+    return Checked(tuple(findings), plans)
 
 
 def _unreadable(path: Path, error: SpecError) -> Iterator[Finding]:
@@ -139,21 +139,30 @@ def _said(error: KvplanError) -> str:
     return f"{error.message}: {error.hint}" if error.hint else error.message
 
 
-def _drifted(file: CheckFile, lock_folder: Path, locked: Lock, lock: Lock) -> Iterator[Finding]:
+def _entry(deployment: Deployment, found: Plan) -> dict[str, Any]:
+    return entry(deployment, found.spec, found.gpu, figures(found))
+
+
+def _drifted(
+    file: CheckFile,
+    lock_folder: Path,
+    locked: Lock,
+    plans: dict[str, tuple[Deployment, Plan]],
+) -> Iterator[Finding]:
     for index, deployment in enumerate(file.deployments):
         key = key_of(file.path, lock_folder, deployment.name)
         line = file.line(index, "name")
         differs = partial(
             Finding, str(file.path), line, deployment.name, status="failed", exit_code=DOES_NOT_FIT
         )
-        if key not in lock:
+        if key not in plans:
             continue
         if key not in locked:
             yield differs(
                 check="baseline", message="not in the baseline; --update-baseline takes it in"
             )
             continue
-        for drift in drifts(locked[key], lock[key]):
+        for drift in drifts(locked[key], _entry(*plans[key])):
             told = f"{drift.figure}: {drift.told()} ({drift.cause})"
             yield differs(check=f"baseline {drift.figure}", message=told)
     names = {key_of(file.path, lock_folder, each.name) for each in file.deployments}

@@ -372,7 +372,7 @@ def check(
     locked = read_lock(lock) if lock and not update_baseline else None
     checked = checking.check(paths, locked, lock.parent if lock else Path())
     if lock and update_baseline and checked.understood:
-        write_lock(lock, checked.lock)
+        write_lock(lock, checked.lock())
     elif update_baseline:
         _complain(f"warning: {baseline}: not written, as not every deployment is understood")
     report = check_report(checked, paths, lock)

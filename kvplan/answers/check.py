@@ -40,9 +40,11 @@ def check_report(checked: Checked, paths: Sequence[Path], baseline: Path | None)
         records=records,
         tables=(_table(checked.findings, summary),),
         warnings=tuple(
-            f"{name}: {caveat}" for name, each in checked.plans.items() for caveat in caveats(each)
+            f"{name}: {caveat}"
+            for name, (_, each) in checked.plans.items()
+            for caveat in caveats(each)
         ),
-        notes=(ESTIMATE,) if any(_is_estimate(each) for each in checked.plans.values()) else (),
+        notes=(ESTIMATE,) if any(_is_estimate(each) for _, each in checked.plans.values()) else (),
         exit_code=checked.exit_code,
     )
 
