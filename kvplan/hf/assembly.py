@@ -14,6 +14,7 @@ from kvplan.hf.config import HINT, MAX_SIZE, MAX_TOKENS, Config, Figure, Word, p
 from kvplan.hf.latent import CSA
 from kvplan.hf.layers import Layer, Plan
 from kvplan.hf.quantization import kv_cache_scheme
+from kvplan.hf.schemes import DTYPE_KEYS, DTYPES
 from kvplan.hf.weighing import weighed
 from kvplan.kinds import kind_class
 from kvplan.spec import Group, ModelSpec
@@ -26,17 +27,6 @@ class UnknownArchitectureError(RefusedError):
 Provenance = dict[tuple[str | int, ...], str]
 """Where each figure came from, by its place in the spec: ("groups", 0, "caches", 0, "head_dim")."""
 
-_DTYPES = {
-    "bfloat16": "bf16",
-    "bf16": "bf16",
-    "float16": "fp16",
-    "half": "fp16",
-    "fp16": "fp16",
-    "float32": "fp32",
-    "float": "fp32",
-    "fp32": "fp32",
-}
-_DTYPE_KEYS = ("dtype", "torch_dtype", "params_dtype")
 # vLLM 0.33.0 config/model.py, _get_and_verify_max_len: model_max_length goes before all others
 # (Command-R), else the smallest counts (Qwen-7B).
 _CONTEXT_KEYS = (
@@ -274,13 +264,13 @@ def _dtype(top: Config, text: Config) -> tuple[Word, tuple[str, ...]]:
 
     vLLM 0.33.0 (config/model.py:2440) serves files that say float32, or nothing, in bf16.
     """
-    word = top.word(*_DTYPE_KEYS) or text.word(*_DTYPE_KEYS)
+    word = top.word(*DTYPE_KEYS) or text.word(*DTYPE_KEYS)
     if word is None or word == "auto":
         said = (
             "the config names no dtype: bf16 is taken, which is how vLLM 0.33.0 serves such files"
         )
         return Word("bf16", "none; bf16 as vLLM 0.33.0 serves it"), (said,)
-    dtype = _DTYPES.get(word.removeprefix("torch."))
+    dtype = DTYPES.get(word.removeprefix("torch."))
     if dtype is None:
         top.refuse(f"{word.origin} is {shown(str(word))}, which is no dtype that is known here")
     if dtype == "fp32":
