@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from kvplan.calc import footprint
-from kvplan.deployments import CheckFile, Deployment, Stated, read_deployments
-from kvplan.errors import DOES_NOT_FIT, KvplanError, SpecError, UsageError
+from kvplan.deployments import CheckFile, Deployment, read_deployments
+from kvplan.errors import DOES_NOT_FIT, KvplanError, SpecError
+from kvplan.expectations import expectations, figures
 from kvplan.lock import Lock, drifts, entry, key_of
-from kvplan.parallel import Layout
+from kvplan.parallel import written_layout
 from kvplan.planning import NothingFitsError, Plan, Question, Settings, solved
 from kvplan.registry import load, load_gpu, model_files
 from kvplan.spec import ModelSpec
-from kvplan.units import gib, json_number
 
 Status = Literal["passed", "failed", "error"]
-Number = int | float
+ModelAt = Callable[[str, Path], ModelSpec]
 
 
 @dataclass(frozen=True)
@@ -60,25 +59,13 @@ class Checked:
         return all(finding.status != "error" for finding in self.findings)
 
 
-class _Bound(NamedTuple):
-    name: str
-    expected: Number
-    found: Number | None
-    at_least: bool
-
-    def holds(self) -> bool:
-        """``None`` is found where there is no bound: as many as one likes."""
-        if self.found is None:
-            return True
-        return self.found >= self.expected if self.at_least else self.found <= self.expected
-
-
 def check(paths: list[Path], locked: Lock | None = None, lock_folder: Path = Path()) -> Checked:
     """Every expectation of these files, and with a lock every figure that drifted from it.
 
     A file that cannot be understood and a model that is refused are findings as well, so that the
     others are still told. Deployments are named in the lock by their file, seen from its folder.
     """
+    model_at = cache(_model)  # for this run alone: a spec may be another one in the next
     findings: list[Finding] = []
     plans: dict[str, tuple[Deployment, Plan]] = {}
     for path in paths:
@@ -88,7 +75,7 @@ def check(paths: list[Path], locked: Lock | None = None, lock_folder: Path = Pat
             findings += _unreadable(path, error)
             continue
         for index, deployment in enumerate(file.deployments):
-            finding, found = _planned(file, index)
+            finding, found = _planned(file, index, model_at)
             if finding is not None:
                 findings.append(finding)
             if found is None:
@@ -108,12 +95,12 @@ def _unreadable(path: Path, error: SpecError) -> Iterator[Finding]:
         yield Finding(str(path), line, "", "file", "error", message, error.exit_code)
 
 
-def _planned(file: CheckFile, index: int) -> tuple[Finding | None, Plan | None]:
+def _planned(file: CheckFile, index: int, model_at: ModelAt) -> tuple[Finding | None, Plan | None]:
     """The plan of a deployment, or what is to be said where there is none."""
     deployment = file.deployments[index]
     finding = partial(Finding, str(file.path), deployment=deployment.name)
     try:
-        return None, plan_of(deployment, file.path)
+        return None, _plan(deployment, model_at(deployment.model, file.path))
     except NothingFitsError as error:
         line, said = file.line(index, "expect", "fits"), _said(error)
         if deployment.expect.fits is False:
@@ -128,7 +115,7 @@ def _planned(file: CheckFile, index: int) -> tuple[Finding | None, Plan | None]:
 
 def _held(file: CheckFile, index: int, found: Plan) -> Iterator[Finding]:
     deployment = file.deployments[index]
-    for name, place, holds, message in _expectations(deployment, found):
+    for name, place, holds, message in expectations(deployment, found):
         status: Status = "passed" if holds else "failed"
         code = 0 if holds else DOES_NOT_FIT
         line = file.line(index, *place)
@@ -180,11 +167,7 @@ def _drifted(
             )
 
 
-def plan_of(deployment: Deployment, beside: Path) -> Plan:
-    """The plan of a deployment; its model may be a path relative to the file it stands in.
-
-    Raises what ``planning.solved`` and ``registry.load`` raise.
-    """
+def _plan(deployment: Deployment, spec: ModelSpec) -> Plan:
     degrees = (
         deployment.tensor_parallel_size,
         deployment.pipeline_parallel_size,
@@ -192,14 +175,9 @@ def plan_of(deployment: Deployment, beside: Path) -> Plan:
         deployment.data_parallel_attention,
         deployment.decode_context_parallel_size,
     )
-    tp, pp, dp, dpa, dcp = (degree or 1 for degree in degrees)
-    where = None
-    if any(degrees):
-        where = Layout(tp, pp, dp, dpa, dcp, expert_parallel=deployment.enable_expert_parallel)
-        if deployment.gpus not in (None, where.gpus):
-            raise UsageError(f"gpus is {deployment.gpus}, but {where.name} has {where.gpus}")
-    elif deployment.enable_expert_parallel:
-        raise UsageError("enable_expert_parallel needs a layout", "give tensor_parallel_size too")
+    where = written_layout(
+        degrees, deployment.gpus, expert_parallel=deployment.enable_expert_parallel
+    )
     asked = Question(
         deployment.context,
         deployment.sequences,
@@ -211,123 +189,12 @@ def plan_of(deployment: Deployment, beside: Path) -> Plan:
     settings = Settings(
         deployment.gpu_memory_utilization, deployment.overhead, deployment.kv_cache_memory_bytes
     )
-    return solved(_model(deployment.model, beside), load_gpu(deployment.gpu), asked, settings)
+    return solved(spec, load_gpu(deployment.gpu), asked, settings)
 
 
-@cache
 def _model(name: str, beside: Path) -> ModelSpec:
+    """The model of this name, or at this path seen from the file that names it."""
     relative = beside.parent / name
     if name.lower() not in model_files() and relative.exists():
         return load(relative if relative.is_file() else str(relative))
     return load(name)
-
-
-def _told(found: Plan) -> str:
-    sequences, context = found.work.sequences, found.work.context_tokens
-    return (
-        f"{found.layout.gpus} × {found.gpu.name} ({found.layout.name}), "
-        f"{sequences:,} × {context:,} tokens, {gib(max(0, found.budget.free_bytes))} of a GPU free"
-    )
-
-
-def _expectations(
-    deployment: Deployment, found: Plan
-) -> Iterator[tuple[str, tuple[str | int, ...], bool, str]]:
-    """Each expectation's name, its place in the file, whether it holds, and what was found."""
-    expect = deployment.expect
-    holds = found.fits == (expect.fits is not False)
-    yield "fits", ("expect", "fits"), holds, _fits(found, holds=holds)
-    for bound in _bounds(deployment, found):
-        yield bound.name, ("expect", bound.name), bound.holds(), _measured(bound, found)
-    for index, stated in enumerate(expect.stated):
-        holds, message = _compared(stated, found)
-        yield f"stated {stated.figure}", ("expect", "stated", index), holds, message
-
-
-def _fits(found: Plan, *, holds: bool) -> str:
-    if found.fits:
-        return _told(found) if holds else f"fits, although it should not: {_told(found)}"
-    budget = found.budget
-    return (
-        f"does not fit: caches need {gib(budget.cache.total_bytes)} on each of "
-        f"{found.layout.gpus} × {found.gpu.name} ({found.layout.name}) and have "
-        f"{gib(max(0, budget.room_bytes))}; {_remedy(found)}"
-    )
-
-
-def _remedy(found: Plan) -> str:
-    work, fitting = found.work, []
-    if found.max_sequences:
-        fitting.append(f"sequences: {found.max_sequences}")
-    if found.max_context_tokens:
-        fitting.append(f"context: {found.max_context_tokens}")
-    if fitting:
-        asked = f"{work.sequences:,} × {work.context_tokens:,} tokens"
-        half = " or kv_cache_dtype: fp8" if _is_16_bit(found) else ""
-        return f"instead of {asked} it holds {' or '.join(fitting)}; or take more GPUs{half}"
-    return "no cache fits at all: take more or larger GPUs"
-
-
-def _is_16_bit(found: Plan) -> bool:
-    return found.budget.cache.kv_cache_dtype in ("bfloat16", "float16")
-
-
-def _bounds(deployment: Deployment, found: Plan) -> Iterator[_Bound]:
-    expect, budget = deployment.expect, found.budget
-    headroom = 100 * budget.free_bytes / budget.memory_bytes
-    whole = float(_whole(found).bytes_per_token)
-    for bound in (
-        ("min_sequences", expect.min_sequences, found.max_sequences, True),
-        ("min_context", expect.min_context, found.max_context_tokens, True),
-        ("max_gpus", expect.max_gpus, found.layout.gpus, False),
-        ("max_bytes_per_token", expect.max_bytes_per_token, whole, False),
-        ("min_headroom_percent", expect.min_headroom_percent, headroom, True),
-    ):
-        name, expected, actual, at_least = bound
-        if expected is not None:
-            yield _Bound(name, expected, actual, at_least)
-
-
-def _measured(bound: _Bound, found: Plan) -> str:
-    word = "at least" if bound.at_least else "at most"
-    told = f"{shown(bound.found)}, {word} {shown(bound.expected)} expected"
-    if bound.holds():
-        return told
-    return f"{told}; {_told(found) if found.fits else _remedy(found)}"
-
-
-def shown(value: Number | None) -> str:
-    """A figure as people read it."""
-    if value is None:
-        return "no bound"
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
-
-
-def _whole(found: Plan) -> Any:
-    """The footprint of one copy of the whole model, as ``compare`` tells it."""
-    dtype = found.budget.cache.kv_cache_dtype
-    return footprint(found.spec, 1, 1, dtype, draft=found.work.draft)
-
-
-def figures(found: Plan) -> dict[str, Number | None]:
-    """The figures of a plan that can be stated, and that a baseline keeps."""
-    budget, whole = found.budget, _whole(found)
-    return {
-        "bytes_per_token": json_number(whole.bytes_per_token),
-        "fixed_bytes_per_sequence": whole.fixed_bytes_per_sequence,
-        "kv_bytes": budget.cache.total_bytes,
-        "weights_bytes": budget.weights_bytes,
-        "kv_available_bytes": max(0, budget.room_bytes),
-        "gpus": found.layout.gpus,
-        "max_context_tokens": found.max_context_tokens,
-        "max_sequences": found.max_sequences,
-    }
-
-
-def _compared(stated: Stated, found: Plan) -> tuple[bool, str]:
-    actual = figures(found)[stated.figure]
-    allowed = stated.value * stated.tolerance_percent / 100
-    tolerance = f" ± {stated.tolerance_percent:g}%" if stated.tolerance_percent else ""
-    holds = actual is not None and abs(actual - stated.value) <= allowed
-    told = f"{shown(actual)}, {stated.value:,}{tolerance} stated"
-    return holds, told if holds else f"{told}; {_told(found)}"

@@ -235,7 +235,7 @@ def plan(
     """Plan a deployment: what fits, how long a context, how many sequences, on how many GPUs."""
     from kvplan import planning
     from kvplan.answers.plan import plan_report
-    from kvplan.parallel import Layout
+    from kvplan.parallel import written_layout
     from kvplan.registry import load, load_gpu
     from kvplan.units import parse_tokens
 
@@ -243,14 +243,7 @@ def plan(
     if price is not None and not price < float("inf"):
         raise UsageError(f"--price {price} is no price")
     degrees = (tensor, pipeline, replicas, attention, context)
-    tp, pp, dp, dpa, dcp = (degree or 1 for degree in degrees)
-    where = None
-    if any(degrees):
-        where = Layout(tp, pp, dp, dpa, dcp, expert_parallel=experts)
-    elif experts:
-        raise UsageError("--enable-expert-parallel needs a layout", "give -tp or -dpa with it")
-    if where is not None and gpus not in (None, where.gpus):
-        raise UsageError(f"--gpus {gpus} is not the {where.gpus} GPUs of {where.name}")
+    where = written_layout(degrees, gpus, expert_parallel=experts)
     asked = planning.Question(
         parse_tokens(ctx) if ctx else None, sequences, gpus, where, kv_cache_dtype, draft
     )

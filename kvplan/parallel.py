@@ -52,6 +52,28 @@ class Layout:
         return f"{copies}{stages}{inner}{shared}"
 
 
+def written_layout(
+    degrees: tuple[int | None, int | None, int | None, int | None, int | None],
+    gpus: int | None,
+    *,
+    expert_parallel: bool,
+) -> Layout | None:
+    """The layout of degrees as users write them, in ``Layout``'s order; None where there is none.
+
+    Raises UsageError where it has not so many GPUs, or experts are laid out over nothing.
+    """
+    if not any(degrees):
+        if expert_parallel:
+            hint = "give the tensor parallel or data-parallel attention size too"
+            raise UsageError("enable_expert_parallel needs a layout", hint)
+        return None
+    tensor, pipeline, replicas, groups, context = (degree or 1 for degree in degrees)
+    where = Layout(tensor, pipeline, replicas, groups, context, expert_parallel=expert_parallel)
+    if gpus not in (None, where.gpus):
+        raise UsageError(f"{gpus} GPUs are not the {where.gpus} of {where.name}")
+    return where
+
+
 def heads_on_rank(slot: Slot, tensor_parallel: int) -> int:
     """Heads of the slot that each of ``tensor_parallel`` GPUs keeps.
 
