@@ -15,7 +15,7 @@ from kvplan.lock import Lock, drifts, entry, key_of
 from kvplan.parallel import written_layout
 from kvplan.planning import NothingFitsError, Plan, Question, Settings, solved
 from kvplan.registry import load, load_gpu, model_files
-from kvplan.spec import ModelSpec
+from kvplan.spec import Gpu, ModelSpec
 
 Status = Literal["passed", "failed", "error"]
 ModelAt = Callable[[str, Path], ModelSpec]
@@ -100,7 +100,8 @@ def _planned(file: CheckFile, index: int, model_at: ModelAt) -> tuple[Finding | 
     deployment = file.deployments[index]
     finding = partial(Finding, str(file.path), deployment=deployment.name)
     try:
-        return None, _plan(deployment, model_at(deployment.model, file.path))
+        gpu = _gpu(deployment.gpu, file.path)
+        return None, _plan(deployment, model_at(deployment.model, file.path), gpu)
     except NothingFitsError as error:
         line, said = file.line(index, "expect", "fits"), _said(error)
         if deployment.expect.fits is False:
@@ -167,7 +168,7 @@ def _drifted(
             )
 
 
-def _plan(deployment: Deployment, spec: ModelSpec) -> Plan:
+def _plan(deployment: Deployment, spec: ModelSpec, gpu: Gpu) -> Plan:
     degrees = (
         deployment.tensor_parallel_size,
         deployment.pipeline_parallel_size,
@@ -189,7 +190,13 @@ def _plan(deployment: Deployment, spec: ModelSpec) -> Plan:
     settings = Settings(
         deployment.gpu_memory_utilization, deployment.overhead, deployment.kv_cache_memory_bytes
     )
-    return solved(spec, load_gpu(deployment.gpu), asked, settings)
+    return solved(spec, gpu, asked, settings)
+
+
+def _gpu(name: str, beside: Path) -> Gpu:
+    """The GPU of this name, or in this file as seen from the one that names it."""
+    relative = beside.parent / name
+    return load_gpu(relative if relative.suffix in (".yaml", ".yml") else name)
 
 
 def _model(name: str, beside: Path) -> ModelSpec:

@@ -206,7 +206,8 @@ def overhead(gpu: Gpu, settings: Settings) -> tuple[int, str]:
     """Bytes that are neither weights nor caches, and the basis of that figure."""
     if settings.overhead_bytes is not None:
         return settings.overhead_bytes, "measured"
-    return _PROCESS_BYTES + int(gpu.memory_bytes * _ACTIVATION_SHARE), "assumed"
+    process_bytes = gpu.process_bytes or _PROCESS_BYTES
+    return process_bytes + int(gpu.memory_bytes * _ACTIVATION_SHARE), "assumed"
 
 
 def _caches(spec: ModelSpec, work: Workload, where: Layout) -> tuple[Footprint, ...]:

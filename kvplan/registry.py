@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from kvplan.errors import UsageError, nearest
-from kvplan.spec import Gpu, ModelSpec
+from kvplan.spec import Gpu, GpuFile, ModelSpec
 from kvplan.strict_yaml import quoted, read_yaml
 
 
@@ -111,8 +111,16 @@ def gpus() -> tuple[Gpu, ...]:
     return tuple(Gpu(**{**entry, "aliases": tuple(entry["aliases"])}) for entry in listed)
 
 
-def load_gpu(name: str) -> Gpu:
-    """The GPU of this name or alias. Raises UsageError with the nearest names."""
+def load_gpu(name: str | Path) -> Gpu:
+    """The GPU of this name or alias, or the one in this file (``kvplan measure --save`` writes it).
+
+    Raises UsageError with the nearest names, SpecError for a file that cannot be understood.
+    """
+    if isinstance(name, Path) or (isinstance(name, str) and name.endswith((".yaml", ".yml"))):
+        from kvplan.validation import validated
+
+        path = Path(name)
+        return validated(read_yaml(path), GpuFile, path).gpus[0]
     if not isinstance(name, str):
         raise UsageError(f"a GPU is named by text, not {name!r}")
     by_name = {alias.lower(): gpu for gpu in gpus() for alias in (*gpu.aliases, gpu.name)}

@@ -339,3 +339,22 @@ class Gpu(Input):
     link_bytes_per_s: Count | None
     gpus_per_node: Count | None
     sources: Text
+    rates_basis: Literal["datasheet", "measured"] = "datasheet"
+    """Whether bandwidth and FLOP rates are the maker's or were reached on a card."""
+    process_bytes: Count | None = None
+    """What one process takes before its first tensor, where it was measured on this very card."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuFile(Input):
+    """A file of the catalogue's form: one GPU of the user's own."""
+
+    gpus: tuple[Gpu, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.gpus) != 1:
+            raise ValueError(f"gpus: has to list one GPU, not {len(self.gpus)}")
+
+    @classmethod
+    def parts(cls) -> dict[str, type[Any]]:
+        return {"gpus": Gpu}

@@ -8,11 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kvplan.answers.plan import ESTIMATE, caveats
+from kvplan.answers.plan import caveats, estimates
 from kvplan.answers.words import NOTHING
 from kvplan.check import Checked, Finding
 from kvplan.difference import Difference
-from kvplan.planning import Plan
 from kvplan.report import Column, Report, Table
 
 _RESULTS = {"passed": "ok", "failed": "FAILED", "error": "ERROR"}
@@ -44,13 +43,11 @@ def check_report(checked: Checked, paths: Sequence[Path], baseline: Path | None)
             for name, (_, each) in checked.plans.items()
             for caveat in caveats(each)
         ),
-        notes=(ESTIMATE,) if any(_is_estimate(each) for _, each in checked.plans.values()) else (),
+        notes=tuple(
+            dict.fromkeys(note for _, each in checked.plans.values() for note in estimates(each))
+        ),
         exit_code=checked.exit_code,
     )
-
-
-def _is_estimate(found: Plan) -> bool:
-    return found.budget.overhead_basis == "assumed"
 
 
 def _table(findings: Sequence[Finding], summary: dict[str, int]) -> Table:

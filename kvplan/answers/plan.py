@@ -10,19 +10,27 @@ from kvplan.comparison import cache_warnings
 from kvplan.errors import DOES_NOT_FIT
 from kvplan.planning import Budget, Plan
 from kvplan.report import Column, Report, Table
+from kvplan.spec import Gpu
 from kvplan.units import gib, json_number, number
 
 BAR_WIDTH = 48
 _MILLION = 10**6
 
-ESTIMATE = (
-    "activations, CUDA graphs and the process are an estimate: 765 MiB a process as measured on "
-    "an H100, and 2% of the card; --overhead takes the measured figure"
-)
 BOUND = (
     "the decode floor is a bound and no prediction: active weights and caches read once at full "
     "bandwidth, nothing else"
 )
+
+
+def _estimate(gpu: Gpu) -> str:
+    """What the overhead rests on where nobody gave it."""
+    process = "765 MiB a process as measured on an H100"
+    if gpu.process_bytes:
+        process = f"{gib(gpu.process_bytes)} a process as measured on this card"
+    return (
+        f"activations, CUDA graphs and the process are an estimate: {process}, and 2% of the "
+        "card; --overhead takes the measured figure"
+    )
 
 
 def plan_report(found: Plan, price_per_gpu_hour: float | None = None) -> Report:
@@ -35,7 +43,7 @@ def plan_report(found: Plan, price_per_gpu_hour: float | None = None) -> Report:
         records=[{"name": found.spec.name, "layout": found.layout.name, **record["per_gpu"]}],
         tables=(_summary(found, price_per_gpu_hour), _budget_table(found.budget)),
         warnings=_warnings(found),
-        notes=(*((ESTIMATE,) if found.budget.overhead_basis == "assumed" else ()), BOUND),
+        notes=(*estimates(found), BOUND),
         exit_code=0 if found.fits else DOES_NOT_FIT,
     )
 
@@ -54,9 +62,14 @@ def layouts_report(plans: Sequence[Plan]) -> Report:
         records=records,
         tables=(_layouts_table(plans),),
         warnings=_warnings(first) if first.fits else (),
-        notes=(ESTIMATE,) if first.budget.overhead_basis == "assumed" else (),
+        notes=estimates(first),
         exit_code=0 if first.fits else DOES_NOT_FIT,
     )
+
+
+def estimates(found: Plan) -> tuple[str, ...]:
+    """What has to be said of the plan's overhead; nothing where it was given."""
+    return (_estimate(found.gpu),) if found.budget.overhead_basis == "assumed" else ()
 
 
 def _inputs(found: Plan, price: float | None) -> dict[str, Any]:
