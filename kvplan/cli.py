@@ -57,6 +57,28 @@ class CheckOutput(StrEnum):
     GITHUB = "github"
 
 
+class CacheLayout(StrEnum):
+    """What ``--layout`` takes: how a cache's bytes are cut into tensors."""
+
+    ARITHMETIC = "arithmetic"
+    VLLM = "vllm"
+    WHOLE = "whole"
+    SEQUENCES = "sequences"
+    GROWN = "grown"
+    ALL = "all"
+
+
+class AttentionKernel(StrEnum):
+    """What ``--kernel`` takes."""
+
+    AUTO = "auto"
+    FLASHMLA = "flashmla"
+    FLASHINFER = "flashinfer"
+    SDPA = "sdpa"
+    TRITON = "triton"
+    TORCH = "torch"
+
+
 class Catalogue(StrEnum):
     """What ``kvplan list`` lists."""
 
@@ -284,6 +306,122 @@ def layouts(
     if not found:
         raise UsageError(f"{spec.name} cannot be laid out over {gpus} GPUs")
     _answer(layouts_report(found), output, json)
+
+
+@app.command()
+def measure(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL...]",
+            help="Names or files; llama3-70b, deepseek-v3, llama2-7b, "
+            "deepseek-v2 where none is given.",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="cuda, cuda:1 or cpu.")] = "cuda",
+    ctx: Annotated[
+        str | None,
+        typer.Option(
+            "--ctx", "--max-model-len", metavar="TOKENS", help="Context; 128k, on a CPU 1k."
+        ),
+    ] = None,
+    sequences: Annotated[
+        int, typer.Option("--sequences", "--max-num-seqs", min=1, help="Sequences of that length.")
+    ] = 1,
+    tensor_parallel: Annotated[
+        int,
+        typer.Option("--tensor-parallel-size", "-tp", min=1, help="One GPU's share of so many."),
+    ] = 1,
+    kv_cache_dtype: KVDtype = "auto",
+    layout: Annotated[
+        list[CacheLayout] | None,
+        typer.Option("--layout", help="How the bytes are cut into tensors; several are measured."),
+    ] = None,
+    block_size: Annotated[
+        int, typer.Option("--block-size", min=1, help="Tokens of a page in the vllm layout.")
+    ] = 16,
+    find_max: Annotated[
+        bool, typer.Option("--find-max", help="Find the longest context and the most sequences.")
+    ] = False,
+    reserve_weights: Annotated[
+        bool, typer.Option("--reserve-weights", help="With --find-max: weights are there first.")
+    ] = False,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Time one step of attention over the cache.")
+    ] = False,
+    kernel: Annotated[
+        AttentionKernel, typer.Option("--kernel", help="Attention kernel; auto: the fastest.")
+    ] = AttentionKernel.AUTO,
+    max_bytes: Annotated[
+        str | None, typer.Option("--max-bytes", metavar="BYTES", help="Take no more: 20GiB.")
+    ] = None,
+    save: Annotated[
+        str | None,
+        typer.Option("--save", metavar="FILE", help="Write this card's entry for --gpu FILE."),
+    ] = None,
+    draft: Draft = False,
+    assume: Assume = None,
+    output: Format = Output.TABLE,
+    json: Json = False,
+) -> None:
+    """Allocate the real caches on a device, and hold every counter against the plan."""
+    from pathlib import Path
+
+    from kvplan.files import write_whole
+    from kvplan.measure import require_torch
+    from kvplan.registry import load
+    from kvplan.units import parse_bytes, parse_tokens
+
+    if reserve_weights and not find_max:
+        raise UsageError("--reserve-weights is for --find-max", "give both")
+    if kernel is not AttentionKernel.AUTO and not decode:
+        raise UsageError("--kernel is for --decode", "give both")
+    if save and (device == "cpu" or not Path(save).absolute().parent.is_dir()):
+        reason = "is for a GPU" if device == "cpu" else f"{save}: there is no such folder"
+        raise UsageError(f"--save {reason}")
+    tokens = parse_tokens(ctx or ("1k" if device == "cpu" else "128k"))
+    bound = parse_bytes(max_bytes) if max_bytes else None
+    specs = [load(model, _assumed_kind(assume)) for model in models or _MEASURED]
+    require_torch()
+    from kvplan.answers.measure import measure_report
+    from kvplan.measure.caches import CacheQuestion
+    from kvplan.measure.entry import gpu_entry, to_yaml
+    from kvplan.measure.kernels import Kernel
+    from kvplan.measure.layouts import Layout
+    from kvplan.measure.session import Request
+    from kvplan.measure.session import measure as measured
+    from kvplan.render.progress import Progress
+
+    asked = [
+        CacheQuestion(spec, tokens, sequences, kv_cache_dtype, tensor_parallel, block_size, draft)
+        for spec in specs
+    ]
+    wanted = dict.fromkeys(layout or [CacheLayout.ARITHMETIC])
+    request = Request(
+        device=device,
+        questions=tuple(asked),
+        layouts=tuple(Layout if CacheLayout.ALL in wanted else (Layout(each) for each in wanted)),
+        max_bytes=bound,
+        find_max=find_max,
+        reserve_weights=reserve_weights,
+        decode=decode,
+        kernel=Kernel(kernel),
+        ceilings=save is not None,
+    )
+    with Progress() as progress:
+        found = measured(request, progress.tell)
+    if save and found.ceilings:
+        write_whole(Path(save), to_yaml(gpu_entry(found.card, found.ceilings, _today())))
+    _answer(measure_report(request, found, save), output, json)
+
+
+_MEASURED = ("llama3-70b", "deepseek-v3", "llama2-7b", "deepseek-v2")
+
+
+def _today() -> str:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).date().isoformat()
 
 
 def _known_engine(engine: str) -> None:

@@ -43,6 +43,12 @@ class RefusedError(KvplanError):
     exit_code = 3
 
 
+class MeasurementError(KvplanError):
+    """A device, or the software that drives it, that does not do what a measurement needs."""
+
+    exit_code = 4
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3, likeness: float = 0.6) -> list[str]:
     """The known names that look most like this one, for a hint; none that look unlike it."""
     from difflib import get_close_matches  # only a wrong name has to wait for it

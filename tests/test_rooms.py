@@ -41,6 +41,17 @@ ALLOWED = {
     "weights": {"parallel", "spec", "units"},
     "planning": {"calc", "errors", "fit", "formats", "parallel", "spec", "units", "weights"},
     "comparison": {"calc", "errors", "fit", "parallel", "registry", "spec", "units"},
+    "measure": {
+        "calc",
+        "errors",
+        "kinds",
+        "measure",
+        "parallel",
+        "planning",
+        "spec",
+        "units",
+        "weights",
+    },
     "answers": {
         "answers",
         "calc",
@@ -50,6 +61,7 @@ ALLOWED = {
         "errors",
         "formats",
         "fit",
+        "measure",
         "planning",
         "report",
         "spec",
@@ -67,6 +79,7 @@ ALLOWED = {
         "hf",
         "kvplan",
         "lock",
+        "measure",
         "parallel",
         "planning",
     }
@@ -74,7 +87,13 @@ ALLOWED = {
     "__main__": {"cli"},
     "__init__": {"calc", "comparison", "errors", "registry", "spec", "units"},
 }
-OUTSIDERS = {"rich": {"render"}, "typer": {"cli"}, "yaml": {"strict_yaml"}, "torch": {"measure"}}
+OUTSIDERS = {
+    "rich": {"render"},
+    "typer": {"cli"},
+    "yaml": {"strict_yaml"},
+    "torch": {"measure"},
+    "triton": {"measure"},
+}
 
 
 def imports() -> list[tuple[str, str]]:

@@ -1,0 +1,49 @@
+"""A measured card as an entry of the catalogue."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+
+from kvplan.errors import UsageError
+from kvplan.measure.card import Card
+from kvplan.measure.ceilings import Ceilings
+from kvplan.spec import Gpu
+from kvplan.units import MIB
+
+
+def gpu_entry(card: Card, ceilings: Ceilings, date: str) -> Gpu:
+    """The card as the catalogue describes one; what was not measured is unknown, not copied.
+
+    ``date`` is the day of the measurement. Raises UsageError for a CPU.
+    """
+    if card.kind != "cuda":
+        raise UsageError("--save writes a GPU's entry, and this is a CPU", "--device cuda")
+    driver = card.driver
+    software = [f"torch {card.torch_version}", *([f"driver {driver.version}"] if driver else [])]
+    return Gpu(
+        name=re.sub(r"[^a-z0-9]+", "-", card.name.lower()).strip("-") + "-measured",
+        description=card.name,
+        memory_bytes=card.total_bytes,
+        memory_basis="measured",
+        driver_memory_mib=driver.total_bytes // MIB if driver else None,
+        bandwidth_bytes_per_s=round(ceilings.read_bytes_per_second),
+        bf16_flops=round(ceilings.matmul_flops_per_second),
+        fp8_flops=None,
+        link_bytes_per_s=None,
+        gpus_per_node=None,
+        sources=f"kvplan measure on this card, {date} ({', '.join(software)}): memory as torch "
+        "sees it, bandwidth of a pure read, bf16 products kept up for a second",
+        rates_basis="measured",
+        process_bytes=card.process_bytes,
+    )
+
+
+def to_yaml(gpu: Gpu) -> str:
+    """The entry in the form of configs/gpus.yaml, which ``--gpu FILE`` reads."""
+    lines = [
+        f"{key}: {json.dumps(list(value) if isinstance(value, tuple) else value)}"
+        for key, value in asdict(gpu).items()
+    ]
+    return "gpus:\n  - " + "\n    ".join(lines) + "\n"

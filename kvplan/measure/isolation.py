@@ -1,0 +1,97 @@
+"""Work in a child process: a kernel that kills its CUDA context kills nothing else."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+from kvplan.errors import KvplanError, MeasurementError
+from kvplan.measure import require_torch
+from kvplan.measure.decode import DecodeMeasurement, DecodeQuestion, KernelTime, measured_decode
+from kvplan.measure.device import first_line, opened
+from kvplan.measure.kernels import Kernel
+
+Tell = Callable[[str], None]
+
+
+def decode_apart(device: str, question: DecodeQuestion, tell: Tell) -> DecodeMeasurement:
+    """The decode measurement, made in a process of its own.
+
+    A kernel that takes the process with it is left out the next time. Raises what
+    ``measured_decode`` raises, and MeasurementError where nothing survives.
+    """
+    lost: list[KernelTime] = []
+    while True:
+        skipped = tuple(time.kernel for time in lost)
+        found, trying = _attempt(device, replace(question, skip=skipped), tell)
+        if isinstance(found, DecodeMeasurement):
+            return _with_lost(found, tuple(lost))
+        if trying is None or question.kernel is not Kernel.AUTO or trying in skipped:
+            raise MeasurementError(f"the measuring process died: {found}")
+        lost.append(KernelTime(trying, reason=f"took its process with it: {found}"))
+
+
+def _with_lost(found: DecodeMeasurement, lost: tuple[KernelTime, ...]) -> DecodeMeasurement:
+    layers = tuple(replace(layer, tried=(*layer.tried, *lost)) for layer in found.layers)
+    return replace(found, layers=layers)
+
+
+def _attempt(
+    device: str, question: DecodeQuestion, tell: Tell
+) -> tuple[DecodeMeasurement | str, Kernel | None]:
+    """The measurement, or how the child ended; and the kernel it had begun."""
+    spawning = multiprocessing.get_context("spawn")
+    ours, theirs = spawning.Pipe()
+    child = spawning.Process(target=_child, args=(theirs, device, question), daemon=True)
+    with _deaf_to_interrupts():
+        child.start()
+    theirs.close()
+    trying = None
+    try:
+        while True:
+            what, value = ours.recv()
+            if what == "trying":
+                trying = Kernel(value) if value in set(Kernel) else trying
+                tell(value)
+            elif what == "error":
+                raise value
+            else:
+                return value, trying
+    except EOFError:
+        child.join()
+        return f"exit code {child.exitcode}", trying
+    finally:
+        child.terminate()
+        child.join()
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """A process started in here never sees Ctrl-C: its parent does, and ends it."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not in the main thread: signals are not ours
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _child(pipe: Connection, device: str, question: DecodeQuestion) -> None:
+    try:
+        require_torch()
+        found: Any = measured_decode(
+            opened(device), question, lambda text: pipe.send(("trying", text))
+        )
+        pipe.send(("found", found))
+    except KvplanError as error:
+        pipe.send(("error", error))
+    except Exception as error:  # noqa: BLE001 - whatever CUDA raises goes to the parent
+        pipe.send(("found", f"{type(error).__name__}: {first_line(error)}"))

@@ -1,0 +1,200 @@
+"""Kernels that attend to a cache, by the name that ``--kernel`` takes.
+
+A kernel is prepared once for a shape and then called with a query and the caches of one layer:
+key and value ``[sequences, kv_heads, tokens, width]``, or one MLA cache
+``[sequences, tokens, latent + rope]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kvplan.measure import attention
+from kvplan.measure.shapes import AttentionShape
+
+_PAGE = 64  # tokens of a page in FlashMLA
+_WORKSPACE_BYTES = 128 << 20  # what FlashInfer asks for
+
+Attend = Callable[[Tensor, tuple[Tensor, ...]], Tensor]
+
+
+class Kernel(StrEnum):
+    """What ``--kernel`` takes."""
+
+    AUTO = "auto"
+    FLASHMLA = "flashmla"
+    FLASHINFER = "flashinfer"
+    SDPA = "sdpa"
+    TRITON = "triton"
+    TORCH = "torch"
+
+
+class UnavailableError(Exception):
+    """This kernel cannot be used for this shape on this device, for the reason given."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and over what a kernel runs."""
+
+    shape: AttentionShape
+    sequences: int
+    device: torch.device
+
+
+def candidates(shape: AttentionShape, device: torch.device) -> tuple[Kernel, ...]:
+    """The kernels worth trying for a shape, what an engine would use first.
+
+    Plain torch comes last and is for where nothing else works.
+    """
+    if device.type == "cpu":
+        return (Kernel.TORCH,) if shape.expanded else (Kernel.SDPA, Kernel.TORCH)
+    if shape.expanded:
+        return (Kernel.FLASHMLA, Kernel.FLASHINFER, Kernel.TRITON, Kernel.TORCH)
+    return (Kernel.SDPA, Kernel.TRITON, Kernel.TORCH)
+
+
+def prepared(kernel: Kernel, setting: Setting) -> Attend:
+    """The kernel, ready for this shape. Raises UnavailableError where it is not to be had."""
+    latent = setting.shape.expanded is not None
+    makers: dict[tuple[Kernel, bool], Callable[[Setting], Attend]] = {
+        (Kernel.SDPA, False): _sdpa,
+        (Kernel.TORCH, False): _products,
+        (Kernel.TORCH, True): _latent_products,
+        (Kernel.TRITON, False): _triton,
+        (Kernel.TRITON, True): _latent_triton,
+        (Kernel.FLASHMLA, True): _flashmla,
+        (Kernel.FLASHINFER, True): _flashinfer,
+    }
+    maker = makers.get((kernel, latent))
+    if maker is None:
+        raise UnavailableError(f"{kernel.value} is no kernel for {setting.shape.label}")
+    return maker(setting)
+
+
+def _sdpa(setting: Setting) -> Attend:
+    scale = setting.shape.scale
+    return lambda query, cache: attention.fused(query, cache[0], cache[1], scale)
+
+
+def _products(setting: Setting) -> Attend:
+    scale = setting.shape.scale
+    return lambda query, cache: attention.by_products(query, cache[0], cache[1], scale)
+
+
+def _latent_products(setting: Setting) -> Attend:
+    width, scale = setting.shape.value_width, setting.shape.scale
+    return lambda query, cache: attention.latent_by_products(query, cache[0], width, scale)
+
+
+def _module(name: str) -> Any:
+    if find_spec(name.partition(".")[0]) is None:
+        raise UnavailableError(f"{name} is not installed")
+    try:
+        return import_module(name)
+    except (ImportError, OSError, RuntimeError) as error:
+        raise UnavailableError(f"{name} cannot be loaded: {error}") from None
+
+
+def _flashmla(setting: Setting) -> Attend:
+    """FlashMLA's dense decode (deepseek-ai/FlashMLA, flash_mla_interface.py)."""
+    module = _module("flash_mla")
+    table, lengths, pages = _pages(setting, _PAGE)
+    heads = setting.shape.query_heads
+    metadata, splits = module.get_mla_metadata(lengths, heads, 1)
+
+    def attend(query: Tensor, cache: tuple[Tensor, ...]) -> Tensor:
+        paged = cache[0].view(pages, _PAGE, 1, setting.shape.key_width)
+        out, _ = module.flash_mla_with_kvcache(
+            query.unsqueeze(1),
+            paged,
+            table,
+            lengths,
+            setting.shape.value_width,
+            metadata,
+            splits,
+            softmax_scale=setting.shape.scale,
+        )
+        return torch.squeeze(out, 1)
+
+    return attend
+
+
+def _flashinfer(setting: Setting) -> Attend:
+    """FlashInfer's MLA decode (flashinfer-ai/flashinfer, flashinfer/mla.py)."""
+    module = _module("flashinfer.mla")
+    shape, where = setting.shape, setting.device
+    table, lengths, pages = _pages(setting, _PAGE)
+    workspace = torch.empty(_WORKSPACE_BYTES, dtype=torch.int8, device=where)
+    wrapper = module.BatchMLAPagedAttentionWrapper(workspace)
+    starts = torch.arange(setting.sequences + 1, dtype=torch.int32, device=where)
+    dtype = torch.float16 if shape.dtype == "fp16" else torch.bfloat16
+    wrapper.plan(
+        starts,
+        starts * table.shape[1],
+        table.flatten(),
+        lengths,
+        shape.query_heads,
+        shape.value_width,
+        shape.key_width - shape.value_width,
+        _PAGE,
+        False,
+        shape.scale,
+        dtype,
+        dtype,
+    )
+
+    def attend(query: Tensor, cache: tuple[Tensor, ...]) -> Tensor:
+        paged = cache[0].view(pages, _PAGE, shape.key_width)
+        latent = shape.value_width
+        out: Tensor = wrapper.run(
+            query[..., :latent], query[..., latent:], paged[..., :latent], paged[..., latent:]
+        )
+        return out
+
+    return attend
+
+
+def _pages(setting: Setting, page: int) -> tuple[Tensor, Tensor, int]:
+    """Page table, lengths and number of pages of caches that lie one after the other."""
+    if setting.shape.entries % page:
+        raise UnavailableError(f"its pages of {page} tokens do not divide the context")
+    each = setting.shape.entries // page
+    pages = each * setting.sequences
+    table = torch.arange(pages, dtype=torch.int32, device=setting.device)
+    lengths = torch.full(
+        (setting.sequences,), setting.shape.entries, dtype=torch.int32, device=setting.device
+    )
+    return table.view(setting.sequences, each), lengths, pages
+
+
+def _triton(setting: Setting) -> Attend:
+    """Our own split-KV kernel for keys and values."""
+    module = _own("triton_attention")
+    scale = setting.shape.scale
+    return lambda query, cache: module.gqa_decode(query, cache[0], cache[1], scale)
+
+
+def _latent_triton(setting: Setting) -> Attend:
+    """Our own split-KV kernel for MLA: written for Hopper where it runs there, else in Triton."""
+    shape = setting.shape
+    module = _own("triton_attention")
+    width, scale = shape.value_width, shape.scale
+    return lambda query, cache: module.mla_decode(query, cache[0], width, scale)
+
+
+def _own(name: str) -> Any:
+    if find_spec("triton") is None:
+        raise UnavailableError("triton is not installed")
+    try:
+        return import_module(f"kvplan.measure.{name}")
+    except (ImportError, AttributeError) as error:
+        raise UnavailableError(f"this Triton is too old or too new for it: {error}") from None

@@ -1,0 +1,143 @@
+"""The longest context, and the most sequences, that a device really holds: found by allocating."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from kvplan.measure.caches import CacheQuestion, allocate, held, reserved_bytes, room_bytes
+from kvplan.measure.device import Device, is_out_of_memory
+from kvplan.measure.layouts import Layout, planned_bytes
+from kvplan.measure.prediction import largest
+from kvplan.units import MIB
+
+MOST_ALLOCATIONS = 12
+_FIRST_STEP_BYTES = 2 * MIB
+_ENDLESS = 1 << 60
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The most that was held, and what was said of it beforehand.
+
+    ``found`` was allocated, ``refused`` was tried and not had. ``planner`` is plain arithmetic on
+    what was free, ``allocator`` the same by the allocator's rules. ``left_bytes`` were free beside
+    the cache that was found, which holds ``planned_bytes``.
+    """
+
+    found: int
+    refused: int | None
+    planner: int
+    allocator: int
+    allocations: int
+    planned_bytes: int
+    left_bytes: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether one more was tried and refused."""
+        return self.refused == self.found + 1
+
+
+def longest_context(
+    device: Device, asked: CacheQuestion, layout: Layout, max_bytes: int | None = None
+) -> Limit | None:
+    """The longest context for the sequences asked for; None where memory does not bound it."""
+    return _limit(device, asked.of, layout, max_bytes)
+
+
+def most_sequences(
+    device: Device, asked: CacheQuestion, layout: Layout, max_bytes: int | None = None
+) -> Limit | None:
+    """The most sequences of the context asked for; None where they keep nothing."""
+    return _limit(device, lambda count: replace(asked, sequences=count), layout, max_bytes)
+
+
+def _limit(
+    device: Device, of: Callable[[int], CacheQuestion], layout: Layout, max_bytes: int | None
+) -> Limit | None:
+    room = room_bytes(device, max_bytes)
+    too_many = _too_many(of, room)
+    if too_many is None:
+        return None
+    probe = _Probe(device, of, layout, room, room_bytes(device, None))
+
+    def within(bound_bytes: int) -> int:
+        return largest(lambda number: probe.needs(number) <= bound_bytes, too_many)
+
+    guess = within(room)
+    low, high = _bracket(probe, guess, within)
+    return Limit(
+        found=low,
+        refused=high,
+        planner=largest(lambda number: of(number).footprint().total_bytes <= room, too_many),
+        allocator=guess,
+        allocations=probe.allocations,
+        planned_bytes=planned_bytes(of(low).tensors(layout)) if low else 0,
+        left_bytes=probe.left_bytes,
+    )
+
+
+def _too_many(of: Callable[[int], CacheQuestion], room: int) -> int | None:
+    """A number whose planned bytes alone are more than there is; None where none is."""
+    number = 1
+    while of(number).footprint().total_bytes <= room:
+        number *= 2
+        if number > _ENDLESS:
+            return None
+    return number
+
+
+@dataclass
+class _Probe:
+    """Tries numbers on the device. A bound of the user's own is a device of that size."""
+
+    device: Device
+    of: Callable[[int], CacheQuestion]
+    layout: Layout
+    room: int
+    usable: int
+    allocations: int = 0
+    left_bytes: int = 0
+
+    def needs(self, number: int) -> int:
+        """What so many will take, by the allocator's rules."""
+        return reserved_bytes(self.device, self.of(number), self.layout)
+
+    def holds(self, number: int) -> bool:
+        """Whether the device has it: allocated for real, and given back."""
+        bounded = self.room < self.usable or self.device.kind == "cpu"
+        if bounded and self.needs(number) > self.room:
+            return False
+        self.allocations += 1
+        try:
+            with held(self.device) as tensors:
+                described = self.of(number).tensors(self.layout)
+                allocate(self.device, described, self.layout, tensors)
+                taken = self.usable - room_bytes(self.device, None)
+                taken = self.needs(number) if self.device.kind == "cpu" else taken
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                return False
+            raise
+        self.left_bytes = self.room - taken
+        return True
+
+
+def _bracket(probe: _Probe, guess: int, within: Callable[[int], int]) -> tuple[int, int | None]:
+    """The largest number that was held and the smallest that was refused, close together."""
+    low, high, step = 0, None, _FIRST_STEP_BYTES
+    number = guess or 1
+    while high != low + 1 and probe.allocations < MOST_ALLOCATIONS:
+        if probe.holds(number):
+            low = number
+            step_up = within(probe.needs(low) + step) if number != guess else low + 1
+            number = max(low + 1, step_up)
+        else:
+            high = number
+            number = max(1, min(high - 1, within(probe.needs(high) - step)))
+        if low and high is not None:
+            middle = within((probe.needs(low) + probe.needs(high)) // 2)
+            number = min(high - 1, max(low + 1, middle))
+        step *= 2
+    return low, high

@@ -1,0 +1,50 @@
+"""A line on the terminal that says what is being done, once it takes longer than a moment."""
+
+from __future__ import annotations
+
+from threading import Timer
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import Progress as RichProgress
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from kvplan.render.plain import visible
+
+_MOMENT_SECONDS = 1.0
+
+
+class Progress:
+    """Shows the step it was last told of; nothing where stderr is no terminal, nor at once."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._bar = RichProgress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("")
+        self._timer = Timer(_MOMENT_SECONDS, self._bar.start)
+        self._timer.daemon = True
+
+    def tell(self, step: str) -> None:
+        """What is being done from now on."""
+        self._bar.update(self._task, description=visible(step))
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        self._bar.stop()

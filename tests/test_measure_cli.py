@@ -1,0 +1,222 @@
+"""``kvplan measure`` as people and scripts meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from time import sleep
+
+import pytest
+import torch
+from test_cli import answer, kvplan
+
+WITHOUT_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+
+
+def test_the_default_set_on_a_cpu() -> None:
+    result = kvplan("measure", "--device", "cpu", "--ctx", "64")
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert (
+        result.stdout.partition("1 sequence each")[2]
+        == """\
+; counters as differences from the plan
+
+ Cache                    Tokens   Planned B  Tensors
+ ────────────────────────────────────────────────────────────
+ llama3-70b, arithmetic       64  20,971,520       +0  proved
+ deepseek-v3, arithmetic      64   4,497,408       +0  proved
+ llama2-7b, arithmetic        64  33,554,432       +0  proved
+ deepseek-v2, arithmetic      64   4,423,680       +0  proved
+
+"""
+    )
+
+
+def test_everything_in_json() -> None:
+    document = answer(
+        *("measure", "llama3-70b", "deepseek-v3", "--device", "cpu", "--ctx", "32"),
+        *("--layout", "all", "--find-max", "--max-bytes", "64MiB", "--decode"),
+    )
+    assert document["command"] == "measure"
+    assert document["inputs"]["context_tokens"] == 32
+    assert document["card"]["kind"] == "cpu"
+    assert len(document["caches"]) == 10
+    first = document["caches"][0]
+    assert (first["name"], first["layout"]) == ("llama3-70b", "arithmetic")
+    assert first["planned_bytes"] == first["tensor_bytes"] == 10_485_760
+    assert first["proved"]
+    assert first["basis"] == "measured"
+    limits = document["limits"][0]
+    assert limits["max_context_tokens"]["found"] == 204  # 64 MiB at 327,680 B
+    assert limits["max_context_tokens"]["exact"]
+    assert limits["max_sequences"]["found"] == 6
+    layer = document["decode"][1]["layers"][0]
+    assert (layer["label"], layer["layers"], layer["kernel"]) == ("MLA", 61, "torch")
+    assert layer["read_bytes"] == 32 * 1_152
+    assert layer["latent"]["naive_seconds"] > 0
+    (comparison,) = document["comparison"]
+    assert comparison["bytes_ratio"] == pytest.approx(327_680 / 70_272)
+    assert comparison["same_memory_sequences"] == 4
+    assert comparison["tokens_per_second_ratio"] > 0
+    assert document["ceilings"]["basis"] == "measured"
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
+    result = kvplan(
+        *("measure", "llama3-70b", "deepseek-v3", "--device", "cpu", "--ctx", "16"),
+        *("--find-max", "--max-bytes", "32MiB", "--decode"),
+        columns=columns,
+    )
+    assert result.returncode == 0
+    assert max(map(len, result.stdout.splitlines())) <= columns
+    for title in ("What the device holds", "One decode step", "MLA a token", "A token against"):
+        assert title in result.stdout
+
+
+def test_what_does_not_fit_is_measured_as_far_as_it_goes() -> None:
+    result = kvplan(
+        *("measure", "llama3-70b", "--device", "cpu", "--ctx", "1M", "--max-bytes", "10MiB")
+    )
+    assert result.returncode == 1
+    assert "1,048,576 tokens do not fit; measured with 32" in result.stderr
+    assert "shortened" in result.stdout
+
+
+@WITHOUT_CUDA
+def test_without_a_card_one_line_says_so() -> None:
+    result = kvplan("measure")
+    assert result.returncode == 4
+    assert result.stdout == ""
+    assert result.stderr == (
+        f"error: no CUDA device: torch {torch.__version__} is built without CUDA\n"
+        "  --device cpu measures in the host's memory\n"
+    )
+
+
+def test_without_torch_one_line_says_so() -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from kvplan.cli import main; sys.argv = ['kvplan', 'measure']; main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 4
+    assert result.stderr == "error: kvplan measure needs torch\n  pip install 'kvplan[measure]'\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("lama3-70b",), 2, "did you mean llama3-70b"),
+        (("--device", "tpu"), 2, "--device tpu is not known"),
+        (("--reserve-weights",), 2, "--reserve-weights is for --find-max"),
+        (("--kernel", "sdpa"), 2, "--kernel is for --decode"),
+        (("--save", "x.yaml", "--device", "cpu"), 2, "--save is for a GPU"),
+        (("--save", "/no/such/folder/x.yaml"), 2, "there is no such folder"),
+        (("--layout", "pages"), 2, "pages"),
+        (("--max-bytes", "much"), 2, "is not a number of bytes"),
+        (("--sequences", "0"), 2, "0 is not in the range"),
+        (("gemma3-27b", "--layout", "vllm", "--device", "cpu"), 3, "vLLM groups and pads"),
+        (("mamba-2.8b", "--decode", "--device", "cpu"), 3, "over Mamba is not measured"),
+        (
+            ("deepseek-v3", "--decode", "--kernel", "flashmla", "--device", "cpu", "--ctx", "64"),
+            4,
+            "flash_mla is not installed",
+        ),
+    ],
+)
+def test_wrong_questions(arguments: tuple[str, ...], code: int, message: str) -> None:
+    result = kvplan("measure", *arguments)
+    assert result.returncode == code
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_an_interrupt_ends_it_quietly() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "kvplan", "measure", "--device", "cpu", "--ctx", "2k", "--decode"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "NO_COLOR": "1"},
+    ) as process:
+        sleep(4)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out == ""
+    assert "Traceback" not in err
+
+
+GPU = """\
+gpus:
+  - name: mine
+    description: "my card"
+    memory_bytes: 85017493504
+    memory_basis: measured
+    driver_memory_mib: null
+    bandwidth_bytes_per_s: 3100000000000
+    bf16_flops: 690000000000000
+    fp8_flops: null
+    link_bytes_per_s: null
+    gpus_per_node: null
+    sources: "kvplan measure"
+    rates_basis: measured
+    process_bytes: 1073741824
+"""
+
+
+def test_a_saved_gpu_is_planned_on(tmp_path: Path) -> None:
+    file = tmp_path / "gpu.yaml"
+    file.write_text(GPU)
+    result = kvplan("plan", "llama2-7b", "--gpu", str(file), "-tp", "1", "--ctx", "4k", "--json")
+    document = json.loads(result.stdout)
+    assert document["inputs"]["gpu"]["name"] == "mine"
+    assert document["inputs"]["gpu"]["basis"] == "measured"
+    # The process as measured, and 2% of the card for activations and graphs, as assumed.
+    assert document["per_gpu"]["overhead_bytes"] == 1_073_741_824 + 85_017_493_504 * 2 // 100
+    assert "1.00 GiB a process as measured on this card" in result.stderr
+    compared = answer("compare", "llama2-7b", "--gpu", str(file))
+    assert compared["inputs"]["gpu"]["name"] == "mine"
+
+
+def test_a_deployment_names_its_gpu_file_relative_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "gpu.yaml").write_text(GPU)
+    deployments = tmp_path / "deploy.yaml"
+    deployments.write_text(
+        "deployments:\n  - {name: a, model: llama2-7b, gpu: gpu.yaml, context: 4k}\n"
+    )
+    assert kvplan("check", str(deployments)).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "gpu.yaml: empty"),
+        ("gpus: []\n", "has to list one GPU, not 0"),
+        (GPU.replace("memory_bytes", "memory_byte"), "did you mean memory_bytes?"),
+        (GPU.replace("85017493504", "lots"), "has to be a whole number"),
+        (GPU + GPU.removeprefix("gpus:\n"), "has to list one GPU, not 2"),
+    ],
+)
+def test_wrong_gpu_files(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "gpu.yaml"
+    file.write_text(text)
+    result = kvplan("plan", "llama2-7b", "--gpu", str(file))
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert str(file) in result.stderr
+
+
+def test_a_gpu_file_that_is_not_there() -> None:
+    result = kvplan("plan", "llama2-7b", "--gpu", "none.yaml")
+    assert result.returncode == 2
+    assert "none.yaml: cannot be read" in result.stderr
