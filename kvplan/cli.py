@@ -12,6 +12,7 @@ import typer
 
 from kvplan import __version__
 from kvplan.errors import BUG, INTERRUPTED, KvplanError, SpecError, UsageError
+from kvplan.measure.names import Kernel, Layout
 from kvplan.report import Report
 
 if TYPE_CHECKING:
@@ -66,17 +67,6 @@ class CacheLayout(StrEnum):
     SEQUENCES = "sequences"
     GROWN = "grown"
     ALL = "all"
-
-
-class AttentionKernel(StrEnum):
-    """What ``--kernel`` takes."""
-
-    AUTO = "auto"
-    FLASHMLA = "flashmla"
-    FLASHINFER = "flashinfer"
-    SDPA = "sdpa"
-    TRITON = "triton"
-    TORCH = "torch"
 
 
 class Catalogue(StrEnum):
@@ -350,8 +340,8 @@ def measure(
         bool, typer.Option("--decode", help="Time one step of attention over the cache.")
     ] = False,
     kernel: Annotated[
-        AttentionKernel, typer.Option("--kernel", help="Attention kernel; auto: the fastest.")
-    ] = AttentionKernel.AUTO,
+        Kernel, typer.Option("--kernel", help="Attention kernel; auto: the fastest.")
+    ] = Kernel.AUTO,
     max_bytes: Annotated[
         str | None, typer.Option("--max-bytes", metavar="BYTES", help="Take no more: 20GiB.")
     ] = None,
@@ -374,7 +364,7 @@ def measure(
 
     if reserve_weights and not find_max:
         raise UsageError("--reserve-weights is for --find-max", "give both")
-    if kernel is not AttentionKernel.AUTO and not decode:
+    if kernel is not Kernel.AUTO and not decode:
         raise UsageError("--kernel is for --decode", "give both")
     if save and (device == "cpu" or not Path(save).absolute().parent.is_dir()):
         reason = "is for a GPU" if device == "cpu" else f"{save}: there is no such folder"
@@ -386,8 +376,6 @@ def measure(
     from kvplan.answers.measure import measure_report
     from kvplan.measure.caches import CacheQuestion
     from kvplan.measure.entry import gpu_entry, to_yaml
-    from kvplan.measure.kernels import Kernel
-    from kvplan.measure.layouts import Layout
     from kvplan.measure.session import Request
     from kvplan.measure.session import measure as measured
     from kvplan.render.progress import Progress
@@ -405,7 +393,7 @@ def measure(
         find_max=find_max,
         reserve_weights=reserve_weights,
         decode=decode,
-        kernel=Kernel(kernel),
+        kernel=kernel,
         ceilings=save is not None,
     )
     with Progress() as progress:

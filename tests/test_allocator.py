@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import kvplan
 from kvplan.measure.allocator import Allocator, Block, OutOfMemoryError
 from kvplan.measure.caches import CacheQuestion
-from kvplan.measure.layouts import Layout, planned_bytes
+from kvplan.measure.layouts import planned_bytes
+from kvplan.measure.names import Layout
 from kvplan.measure.prediction import largest, predicted
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30

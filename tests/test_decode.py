@@ -21,7 +21,8 @@ from kvplan.measure.ceilings import Ceilings
 from kvplan.measure.decode import DecodeMeasurement, DecodeQuestion, measured_decode
 from kvplan.measure.device import opened
 from kvplan.measure.isolation import decode_apart
-from kvplan.measure.kernels import Kernel, Setting, UnavailableError, prepared
+from kvplan.measure.kernels import Setting, UnavailableError, prepared
+from kvplan.measure.names import Kernel
 from kvplan.measure.shapes import AttentionShape, attention_shapes
 
 CPU = opened("cpu")

@@ -30,7 +30,8 @@ from kvplan.measure.device import (
     opened,
 )
 from kvplan.measure.entry import gpu_entry, to_yaml
-from kvplan.measure.layouts import CacheTensor, Layout, cache_tensors, planned_bytes
+from kvplan.measure.layouts import CacheTensor, cache_tensors, planned_bytes
+from kvplan.measure.names import Layout
 from kvplan.measure.prediction import Prediction
 from kvplan.measure.search import MOST_ALLOCATIONS, longest_context, most_sequences
 from kvplan.measure.session import Request, measure

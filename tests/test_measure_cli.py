@@ -14,6 +14,9 @@ import pytest
 import torch
 from test_cli import answer, kvplan
 
+from kvplan.cli import CacheLayout
+from kvplan.measure.names import Layout
+
 WITHOUT_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 
 
@@ -220,3 +223,7 @@ def test_a_gpu_file_that_is_not_there() -> None:
     result = kvplan("plan", "llama2-7b", "--gpu", "none.yaml")
     assert result.returncode == 2
     assert "none.yaml: cannot be read" in result.stderr
+
+
+def test_the_layouts_that_can_be_asked_for() -> None:
+    assert {layout.value for layout in CacheLayout} == {*(each.value for each in Layout), "all"}

@@ -12,7 +12,8 @@ from kvplan.measure.caches import CacheMeasurement, CacheQuestion
 from kvplan.measure.card import Card
 from kvplan.measure.ceilings import Ceilings
 from kvplan.measure.decode import DecodeMeasurement, LayerTime
-from kvplan.measure.layouts import GROWTH_TOKENS, Layout
+from kvplan.measure.layouts import GROWTH_TOKENS
+from kvplan.measure.names import Layout
 from kvplan.measure.search import Limit
 from kvplan.measure.session import Limits, Measurement, Request
 from kvplan.report import Column, Report, Table

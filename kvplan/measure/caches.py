@@ -17,10 +17,10 @@ from kvplan.measure.layouts import (
     GROWTH_TOKENS,
     PAGE_TOKENS,
     CacheTensor,
-    Layout,
     cache_tensors,
     planned_bytes,
 )
+from kvplan.measure.names import Layout
 from kvplan.measure.prediction import Prediction, largest, predicted, prompt
 from kvplan.spec import ModelSpec
 

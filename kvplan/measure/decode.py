@@ -17,7 +17,8 @@ from kvplan.measure import attention
 from kvplan.measure.caches import CacheQuestion, held, room_bytes
 from kvplan.measure.ceilings import Ceilings
 from kvplan.measure.device import Device, first_line, is_out_of_memory
-from kvplan.measure.kernels import Kernel, Setting, UnavailableError, candidates, prepared
+from kvplan.measure.kernels import DTYPES, Setting, UnavailableError, candidates, prepared
+from kvplan.measure.names import Kernel
 from kvplan.measure.shapes import AttentionShape, attention_shapes
 from kvplan.measure.timing import seconds
 from kvplan.units import GIB, ceil_div
@@ -26,7 +27,6 @@ LARGEST_ERROR = 3e-3  # of bf16 results against float64; beyond it a kernel is w
 _ROTATED_BYTES = {"cuda": GIB, "cpu": 0}  # caches read in turn, so that none comes from the L2
 _WORKSPACE_BYTES = {"cuda": 2 * GIB, "cpu": 0}  # left free for scores, splits and the reference
 _WEIGHT_LAYERS = 8  # layers whose projections are read in turn
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 Tell = Callable[[str], None]
 
@@ -200,7 +200,7 @@ def _distinct(device: Device, setting: Setting, max_bytes: int | None) -> int:
 
 
 def _random(setting: Setting, shape: tuple[int, ...]) -> Tensor:
-    dtype = _DTYPES[setting.shape.dtype]
+    dtype = DTYPES[setting.shape.dtype]
     return torch.empty(shape, dtype=dtype, device=setting.device).normal_()
 
 

@@ -14,7 +14,7 @@ from kvplan.errors import KvplanError, MeasurementError
 from kvplan.measure import require_torch
 from kvplan.measure.decode import DecodeMeasurement, DecodeQuestion, KernelTime, measured_decode
 from kvplan.measure.device import first_line, opened
-from kvplan.measure.kernels import Kernel
+from kvplan.measure.names import Kernel
 
 Tell = Callable[[str], None]
 

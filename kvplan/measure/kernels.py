@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -18,23 +17,16 @@ import torch
 from torch import Tensor
 
 from kvplan.measure import attention
+from kvplan.measure.names import Kernel
 from kvplan.measure.shapes import AttentionShape
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Elements of the caches that attention is measured over."""
 
 _PAGE = 64  # tokens of a page in FlashMLA
 _WORKSPACE_BYTES = 128 << 20  # what FlashInfer asks for
 
 Attend = Callable[[Tensor, tuple[Tensor, ...]], Tensor]
-
-
-class Kernel(StrEnum):
-    """What ``--kernel`` takes."""
-
-    AUTO = "auto"
-    FLASHMLA = "flashmla"
-    FLASHINFER = "flashinfer"
-    SDPA = "sdpa"
-    TRITON = "triton"
-    TORCH = "torch"
 
 
 class UnavailableError(Exception):
@@ -58,7 +50,7 @@ def candidates(shape: AttentionShape, device: torch.device) -> tuple[Kernel, ...
     if device.type == "cpu":
         return (Kernel.TORCH,) if shape.expanded else (Kernel.SDPA, Kernel.TORCH)
     if shape.expanded:
-        return (Kernel.FLASHMLA, Kernel.FLASHINFER, Kernel.TRITON, Kernel.TORCH)
+        return (Kernel.FLASHMLA, Kernel.FLASHINFER, Kernel.GLUON, Kernel.TRITON, Kernel.TORCH)
     return (Kernel.SDPA, Kernel.TRITON, Kernel.TORCH)
 
 
@@ -71,6 +63,7 @@ def prepared(kernel: Kernel, setting: Setting) -> Attend:
         (Kernel.TORCH, True): _latent_products,
         (Kernel.TRITON, False): _triton,
         (Kernel.TRITON, True): _latent_triton,
+        (Kernel.GLUON, True): _latent_gluon,
         (Kernel.FLASHMLA, True): _flashmla,
         (Kernel.FLASHINFER, True): _flashinfer,
     }
@@ -136,7 +129,7 @@ def _flashinfer(setting: Setting) -> Attend:
     workspace = torch.empty(_WORKSPACE_BYTES, dtype=torch.int8, device=where)
     wrapper = module.BatchMLAPagedAttentionWrapper(workspace)
     starts = torch.arange(setting.sequences + 1, dtype=torch.int32, device=where)
-    dtype = torch.float16 if shape.dtype == "fp16" else torch.bfloat16
+    dtype = DTYPES[shape.dtype]
     wrapper.plan(
         starts,
         starts * table.shape[1],
@@ -184,9 +177,21 @@ def _triton(setting: Setting) -> Attend:
 
 
 def _latent_triton(setting: Setting) -> Attend:
-    """Our own split-KV kernel for MLA: written for Hopper where it runs there, else in Triton."""
-    shape = setting.shape
+    """Our own split-KV kernel for MLA."""
     module = _own("triton_attention")
+    width, scale = setting.shape.value_width, setting.shape.scale
+    return lambda query, cache: module.mla_decode(query, cache[0], width, scale)
+
+
+def _latent_gluon(setting: Setting) -> Attend:
+    """The same for Hopper's many-headed MLA, in Triton's lower language."""
+    module = _own("gluon_mla")
+    shape = setting.shape
+    rope = shape.key_width - shape.value_width
+    index = setting.device.index or 0
+    dtype = DTYPES[shape.dtype]
+    if not module.supported(index, shape.query_heads, shape.value_width, rope, dtype):
+        raise UnavailableError("written for more than 16 heads of 512 + 64 on a Hopper GPU")
     width, scale = shape.value_width, shape.scale
     return lambda query, cache: module.mla_decode(query, cache[0], width, scale)
 
@@ -194,7 +199,7 @@ def _latent_triton(setting: Setting) -> Attend:
 def _own(name: str) -> Any:
     if find_spec("triton") is None:
         raise UnavailableError("triton is not installed")
-    try:
+    try:  # Triton's language changes from release to release, Gluon's most of all
         return import_module(f"kvplan.measure.{name}")
     except (ImportError, AttributeError) as error:
-        raise UnavailableError(f"this Triton is too old or too new for it: {error}") from None
+        raise UnavailableError(f"not for this release of Triton: {error}") from None

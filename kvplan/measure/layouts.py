@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from math import prod
 
 from kvplan.calc import Footprint, Line, PackedSlot
 from kvplan.errors import RefusedError, UsageError
+from kvplan.measure.names import Layout
 from kvplan.units import ceil_div
 
 PAGE_TOKENS = 16  # vLLM 0.33.0's block_size where no backend asks for another
@@ -16,16 +16,6 @@ GROWTH_TOKENS = 8  # that the grown layout appends to its prompt, one by one
 MOST_TENSORS = 100_000
 
 _PLAIN = {"bf16": ("bfloat16", 2), "fp16": ("float16", 2), "fp32": ("float32", 4)}
-
-
-class Layout(StrEnum):
-    """How a cache's bytes are cut into tensors."""
-
-    ARITHMETIC = "arithmetic"  # a tensor for each slot and layer
-    VLLM = "vllm"  # pages, one tensor a layer: K and V together, MLA as one latent
-    WHOLE = "whole"  # one tensor
-    SEQUENCES = "sequences"  # a tensor for each sequence, slot and layer
-    GROWN = "grown"  # a prompt's cache, then torch.cat for each new token: DynamicCache
 
 
 @dataclass(frozen=True)

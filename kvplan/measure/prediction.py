@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kvplan.measure.allocator import Allocator, Block
-from kvplan.measure.layouts import GROWTH_TOKENS, CacheTensor, Layout
+from kvplan.measure.layouts import GROWTH_TOKENS, CacheTensor
+from kvplan.measure.names import Layout
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from kvplan.measure.caches import CacheQuestion, allocate, held, reserved_bytes, room_bytes
 from kvplan.measure.device import Device, is_out_of_memory
-from kvplan.measure.layouts import Layout, planned_bytes
+from kvplan.measure.layouts import planned_bytes
+from kvplan.measure.names import Layout
 from kvplan.measure.prediction import largest
 from kvplan.units import MIB
 

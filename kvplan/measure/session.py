@@ -26,8 +26,7 @@ from kvplan.measure.device import (
     opened,
 )
 from kvplan.measure.isolation import decode_apart
-from kvplan.measure.kernels import Kernel
-from kvplan.measure.layouts import Layout
+from kvplan.measure.names import Kernel, Layout
 from kvplan.measure.search import Limit, longest_context, most_sequences
 from kvplan.measure.shapes import attention_shapes
 from kvplan.parallel import Layout as Parallel

@@ -1,0 +1,141 @@
+"""The same on a real card: counters to the byte, limits by allocation, kernels against float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import kvplan
+from kvplan.measure import attention
+from kvplan.measure.caches import CacheQuestion, measured_caches
+from kvplan.measure.card import read_card
+from kvplan.measure.ceilings import measured_ceilings
+from kvplan.measure.decode import DecodeQuestion
+from kvplan.measure.device import CudaDevice, opened
+from kvplan.measure.isolation import decode_apart
+from kvplan.measure.kernels import Setting, UnavailableError, prepared
+from kvplan.measure.names import Kernel, Layout
+from kvplan.measure.search import MOST_ALLOCATIONS, longest_context
+from kvplan.measure.session import Request, measure
+from kvplan.measure.shapes import AttentionShape
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+MIB, GIB = 2**20, 2**30
+
+
+@pytest.fixture(scope="module")
+def card() -> CudaDevice:
+    device = opened("cuda")
+    assert isinstance(device, CudaDevice)
+    read_card(device)
+    return device
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize(
+    ("model", "tokens", "sequences"),
+    [("llama3-70b", 5_001, 1), ("deepseek-v3", 4_097, 5), ("deepseek-v4-pro", 3_000, 2)],
+)
+def test_every_counter_shows_what_was_predicted(
+    card: CudaDevice, model: str, tokens: int, sequences: int, layout: Layout
+) -> None:
+    if layout is Layout.VLLM and model == "deepseek-v4-pro":
+        return
+    asked = CacheQuestion(kvplan.load(model), tokens, sequences)
+    found = measured_caches(card, asked, layout)
+    assert found.proved
+    assert torch.cuda.memory_allocated() == torch.cuda.memory_reserved() == 0
+
+
+def test_growth_is_predicted_when_it_fills_the_card(card: CudaDevice) -> None:
+    room = card.usable_bytes()
+    layers_bytes = 80 * 2 * 8 * 128 * 2
+    tokens = room * 3 // 5 // layers_bytes // 1_024 * 1_024
+    asked = CacheQuestion(kvplan.load("llama3-70b"), tokens)
+    found = measured_caches(card, asked, Layout.GROWN)
+    assert found.proved
+    assert found.predicted
+    assert found.predicted.peak_bytes > 0.99 * room
+
+
+@pytest.mark.parametrize("bound", [None, 3 * GIB])
+def test_limits(card: CudaDevice, bound: int | None) -> None:
+    asked = CacheQuestion(kvplan.load("llama3-70b"), 1_024)
+    found = longest_context(card, asked, Layout.WHOLE, bound)
+    assert found
+    assert found.exact
+    assert found.allocations <= MOST_ALLOCATIONS
+    assert found.left_bytes < 32 * MIB
+
+
+def test_a_session_gives_everything_back(card: CudaDevice) -> None:
+    before = card.usable_bytes()
+    asked = CacheQuestion(kvplan.load("llama2-7b"), 4_096)
+    found = measure(Request("cuda", (asked,), find_max=True, max_bytes=4 * GIB))
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    assert found.caches[0].proved
+    assert found.card.total_bytes > found.card.free_bytes > found.card.usable_bytes > 0
+    assert card.usable_bytes() == before
+
+
+def test_no_rate_is_beyond_the_card(card: CudaDevice) -> None:
+    found = measured_ceilings(card)
+    assert 10**11 < found.read_bytes_per_second < 10**13
+    assert 10**13 < found.matmul_flops_per_second < 10**16
+
+
+@pytest.mark.parametrize("kernel", [Kernel.SDPA, Kernel.TRITON, Kernel.TORCH])
+@pytest.mark.parametrize("tokens", [1, 1_000, 4_096])
+@pytest.mark.parametrize("heads", [(64, 8, 128, 128), (32, 32, 128, 128), (12, 4, 80, 64)])
+def test_kernels_for_keys_and_values(
+    card: CudaDevice, kernel: Kernel, tokens: int, heads: tuple[int, int, int, int]
+) -> None:
+    query_heads, kv_heads, key_width, value_width = heads
+    shape = AttentionShape(
+        "GQA", 1, query_heads, kv_heads, key_width, value_width, tokens, key_width**-0.5, "bf16"
+    )
+    attend = prepared(kernel, Setting(shape, 3, card.torch_device))
+    torch.manual_seed(5)
+    where = {"dtype": torch.bfloat16, "device": card.torch_device}
+    query = torch.randn(3, query_heads, key_width, **where)  # type: ignore[call-overload]
+    key = torch.randn(3, kv_heads, tokens, key_width, **where)  # type: ignore[call-overload]
+    value = torch.randn(3, kv_heads, tokens, value_width, **where)  # type: ignore[call-overload]
+    exact = attention.reference(query, key, value, shape.scale)
+    assert attention.relative_error(attend(query, (key, value)), exact) < 3e-3
+
+
+@pytest.mark.parametrize("kernel", [Kernel.GLUON, Kernel.TRITON, Kernel.TORCH])
+@pytest.mark.parametrize("tokens", [1, 65, 8_192])
+@pytest.mark.parametrize("heads", [128, 16, 20])
+@pytest.mark.parametrize("widths", [(512, 64), (256, 32)])
+def test_kernels_for_latents(
+    card: CudaDevice, kernel: Kernel, tokens: int, heads: int, widths: tuple[int, int]
+) -> None:
+    latent, rope = widths
+    shape = AttentionShape(
+        "MLA", 1, heads, 1, latent + rope, latent, tokens, 192**-0.5, "bf16", (128, rope, 128)
+    )
+    try:
+        attend = prepared(kernel, Setting(shape, 2, card.torch_device))
+    except UnavailableError as reason:
+        assert kernel is Kernel.GLUON
+        pytest.skip(str(reason))
+    torch.manual_seed(6)
+    where = {"dtype": torch.bfloat16, "device": card.torch_device}
+    query = torch.randn(2, heads, latent + rope, **where)  # type: ignore[call-overload]
+    cache = torch.randn(2, tokens, latent + rope, **where)  # type: ignore[call-overload]
+    key = cache.unsqueeze(1)
+    exact = attention.reference(query, key, key[..., :latent], shape.scale)
+    assert attention.relative_error(attend(query, (cache,)), exact) < 3e-3
+
+
+def test_a_step_in_a_child_process(card: CudaDevice) -> None:
+    asked = CacheQuestion(kvplan.load("deepseek-v3"), 4_096, 4)
+    found = decode_apart("cuda", DecodeQuestion(asked, Kernel.AUTO), lambda _: None)
+    (layer,) = found.layers
+    assert layer.best.kernel in (Kernel.GLUON, Kernel.TRITON)
+    assert layer.latent
+    assert layer.latent.naive_seconds
+    ceilings = measured_ceilings(card)
+    assert 0.1 < layer.roof_share(ceilings) < 1.05
