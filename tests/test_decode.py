@@ -291,10 +291,11 @@ def made_up_flashinfer() -> ModuleType:
             self.pages = [kv_indices[a:b] for a, b in pairwise(starts)]
             self.length, self.scale = int(kv_len_arr[0]), sm_scale
 
-        def run(self, q_nope: Tensor, q_pe: Tensor, ckv: Tensor, kpe: Tensor) -> Tensor:
-            rows = paged(torch.cat([ckv, kpe], -1), torch.stack(self.pages), self.length)
+        def run(self, q_nope: Tensor, q_pe: Tensor, ckv_cache: Tensor, kpe_cache: Tensor) -> Tensor:
+            rows = torch.cat([ckv_cache, kpe_cache], -1)
+            rows = paged(rows, torch.stack(self.pages), self.length)
             query = torch.cat([q_nope, q_pe], -1)
-            return attention.latent_by_products(query, rows, ckv.shape[-1], self.scale)
+            return attention.latent_by_products(query, rows, q_nope.shape[-1], self.scale)
 
     module.BatchMLAPagedAttentionWrapper = (  # type: ignore[attr-defined]
         BatchMLAPagedAttentionWrapper

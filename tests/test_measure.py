@@ -382,6 +382,12 @@ def test_a_cpu_is_no_gpu() -> None:
 
 def test_a_session_on_the_cpu() -> None:
     steps: list[str] = []
+    done: list[float] = []
+
+    def tell(step: str, share: float) -> None:
+        steps.append(step)
+        done.append(share)
+
     request = Request(
         "cpu",
         (question("llama3-70b", 48), question("deepseek-v3", 48)),
@@ -390,7 +396,7 @@ def test_a_session_on_the_cpu() -> None:
         find_max=True,
         decode=True,
     )
-    found = measure(request, steps.append)
+    found = measure(request, tell)
     assert [(each.question.spec.name, each.layout.value) for each in found.caches] == [
         ("llama3-70b", "arithmetic"),
         ("llama3-70b", "vllm"),
@@ -401,6 +407,10 @@ def test_a_session_on_the_cpu() -> None:
     assert [each.read_bytes for each in found.decode] == [327_680 * 48, 70_272 * 48]
     assert [each.caches.sequences for each in found.same_memory] == [4]  # of 4.66
     assert "deepseek-v3: vllm" in steps
+    assert "deepseek-v3: a decode step, torch" in steps
+    assert done == sorted(done)
+    assert done[0] == 0
+    assert 0.8 < done[-1] < 1
 
 
 def test_a_layout_that_one_model_lacks_is_passed_over() -> None:

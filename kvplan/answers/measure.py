@@ -114,6 +114,7 @@ def _cache_record(each: CacheMeasurement) -> dict[str, Any]:
         "predicted_allocated_bytes": each.predicted and each.predicted.allocated_bytes,
         "predicted_device_bytes": each.predicted and each.predicted.reserved_bytes,
         "predicted_peak_bytes": each.predicted and each.predicted.peak_bytes,
+        "differences": _differences(each),
         "written_and_read_back": each.intact,
         "left_bytes": each.left_bytes,
         "proved": each.proved,
@@ -122,6 +123,24 @@ def _cache_record(each: CacheMeasurement) -> dict[str, Any]:
         "read_seconds": each.read_seconds,
         "free_seconds": each.free_seconds,
         "basis": "measured",
+    }
+
+
+def _differences(each: CacheMeasurement) -> dict[str, int | None]:
+    """Every counter, and what was predicted of it, less the planned bytes."""
+    expected = each.predicted
+    counters = {
+        "tensor_bytes": each.tensor_bytes,
+        "allocated_bytes": each.allocated_bytes,
+        "reserved_bytes": each.reserved_bytes,
+        "device_bytes": each.device_bytes,
+        "peak_bytes": each.peak_bytes,
+        "predicted_allocated_bytes": expected.allocated_bytes if expected else None,
+        "predicted_device_bytes": expected.reserved_bytes if expected else None,
+        "predicted_peak_bytes": expected.peak_bytes if expected else None,
+    }
+    return {
+        name: None if size is None else size - each.planned_bytes for name, size in counters.items()
     }
 
 
@@ -234,7 +253,7 @@ def _decode_warnings(found: Measurement) -> Iterator[str]:
                     "once; a token is their time for a layer, times the layers"
                 )
             for time in layer.tried:
-                if time.reason and "not installed" not in time.reason:
+                if time.reason and time.available:
                     yield f"{name}: kernel {time.kernel.value}: {time.reason}"
 
 
@@ -244,19 +263,27 @@ def _card_table(found: Measurement) -> Table:
     free, usable = gib(card.free_bytes), gib(card.usable_bytes)
     facts = [
         ("memory", f"{gib(card.total_bytes)}, {free} free, {usable} can be taken"),
+        ("driver", _driver(card)),
         ("one process", _process(card)),
         ("software", _software(card)),
         ("checked", f"{gib(total)} in {found.seconds:.2f} s: allocated, written, read, given back"),
     ]
     if found.ceilings:
-        read = found.ceilings.read_bytes_per_second / _TERA
+        read = found.ceilings.read_bytes_per_second / _GIGA
         products = found.ceilings.matmul_flops_per_second / _TERA
         facts.append(
-            ("ceilings", f"reads {read:.3f} TB/s, matrix products {products:,.3g} TFLOP/s")
+            ("ceilings", f"reads {read:,.0f} GB/s, matrix products {products:,.3g} TFLOP/s")
         )
     columns = (Column("Fact", "left"), Column("Value", "left"))
     shown = tuple(fact for fact in facts if fact[1])
     return Table(card.name, columns, shown, headed=False)
+
+
+def _driver(card: Card) -> str:
+    if card.driver is None:
+        return ""
+    total, free = gib(card.driver.total_bytes), gib(card.driver.free_bytes)
+    return f"{card.driver.version}: {total}, {free} free before this process"
 
 
 def _process(card: Card) -> str:
@@ -270,9 +297,8 @@ def _process(card: Card) -> str:
 
 
 def _software(card: Card) -> str:
-    driver = f", driver {card.driver.version}" if card.driver else ""
     segments = ", expandable segments" if card.expandable_segments else ""
-    return f"torch {card.torch_version}{driver}{segments}"
+    return f"torch {card.torch_version}{segments}"
 
 
 def _caches_table(found: Measurement) -> Table:
@@ -386,6 +412,7 @@ def _attention_table(decoded: tuple[DecodeMeasurement, ...], ceilings: Ceilings)
         Column("Layers", "left"),
         Column("Kernel", "left"),
         Column("µs/layer"),
+        Column("ms/token"),
         Column("GB/s", part=1),
         Column("TFLOP/s", part=1),
         Column("Bound by", "left", part=1),
@@ -398,6 +425,7 @@ def _attention_table(decoded: tuple[DecodeMeasurement, ...], ceilings: Ceilings)
             f"{layer.shape.layers} {layer.shape.label}",
             layer.best.kernel.value,
             f"{layer.layer_seconds * 10**6:,.1f}",
+            f"{layer.shape.layers * layer.layer_seconds * 1_000:,.2f}",
             f"{layer.read_bytes / layer.layer_seconds / _GIGA:,.0f}",
             f"{layer.flops / layer.layer_seconds / _TERA:,.3g}",
             layer.bound_by(ceilings),

@@ -23,7 +23,9 @@ from kvplan.measure.layouts import (
 from kvplan.measure.names import Layout
 from kvplan.measure.prediction import Prediction, largest, predicted, prompt
 from kvplan.spec import ModelSpec
+from kvplan.units import MIB
 
+_SCRATCH_BYTES = {"cuda": 4 * MIB, "cpu": 0}  # of the reductions that read a cache back
 _ATTEMPTS = 3  # another process may take memory between the look and the allocation
 
 
@@ -165,8 +167,9 @@ def _fits(device: Device, question: CacheQuestion, layout: Layout, room: int) ->
         found = _prediction(device, tensors, layout, room)
     except OutOfMemoryError:
         return False
-    # Where nothing is predicted, a cache that is copied as it grows is there twice.
-    return found is not None or layout is not Layout.GROWN or 2 * planned_bytes(tensors) <= room
+    if found is None:  # a cache that is copied as it grows is there twice
+        return layout is not Layout.GROWN or 2 * planned_bytes(tensors) <= room
+    return found.reserved_bytes + _SCRATCH_BYTES[device.kind] <= room
 
 
 def reserved_bytes(device: Device, question: CacheQuestion, layout: Layout) -> int:

@@ -46,12 +46,16 @@ class DecodeQuestion:
 
 @dataclass(frozen=True)
 class KernelTime:
-    """A kernel's seconds for a layer and its relative error; why not, where it has none."""
+    """A kernel's seconds for a layer and its relative error; the reason, where it has none.
+
+    ``available`` is false where it is not to be had here at all, which is no failure.
+    """
 
     kernel: Kernel
     layer_seconds: float | None = None
     error: float | None = None
     reason: str | None = None
+    available: bool = True
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ def _layer_time(
         del exact
         latent = None
         if shape.expanded:
-            tell(f"{question.caches.spec.name}: MLA's projections and naive form")
+            tell("MLA's projections and naive form")
             latent = _latent_times(device, setting, caches, naive=question.naive)
         caches.clear()
         queries.clear()
@@ -258,7 +262,7 @@ def _tried(
         ]
         return KernelTime(kernel, seconds(device, steps) / len(steps), error)
     except UnavailableError as reason:
-        return KernelTime(kernel, reason=str(reason))
+        return KernelTime(kernel, reason=str(reason), available=False)
     except Exception as error:  # noqa: BLE001 - a kernel of whatever library fails in its own way
         if is_out_of_memory(error):
             return KernelTime(kernel, reason="needs more memory than is free")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -85,6 +86,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 def _child(pipe: Connection, device: str, question: DecodeQuestion) -> None:
+    warnings.simplefilter("ignore")  # what kernels' libraries have to say of themselves
     try:
         require_torch()
         found: Any = measured_decode(

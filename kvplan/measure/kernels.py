@@ -131,25 +131,28 @@ def _flashinfer(setting: Setting) -> Attend:
     starts = torch.arange(setting.sequences + 1, dtype=torch.int32, device=where)
     dtype = DTYPES[shape.dtype]
     wrapper.plan(
-        starts,
-        starts * table.shape[1],
-        table.flatten(),
-        lengths,
-        shape.query_heads,
-        shape.value_width,
-        shape.key_width - shape.value_width,
-        _PAGE,
-        False,
-        shape.scale,
-        dtype,
-        dtype,
+        qo_indptr=starts,
+        kv_indptr=starts * table.shape[1],
+        kv_indices=table.flatten(),
+        kv_len_arr=lengths,
+        num_heads=shape.query_heads,
+        head_dim_ckv=shape.value_width,
+        head_dim_kpe=shape.key_width - shape.value_width,
+        page_size=_PAGE,
+        causal=False,
+        sm_scale=shape.scale,
+        q_data_type=dtype,
+        kv_data_type=dtype,
     )
 
     def attend(query: Tensor, cache: tuple[Tensor, ...]) -> Tensor:
         paged = cache[0].view(pages, _PAGE, shape.key_width)
         latent = shape.value_width
         out: Tensor = wrapper.run(
-            query[..., :latent], query[..., latent:], paged[..., :latent], paged[..., latent:]
+            q_nope=query[..., :latent],
+            q_pe=query[..., latent:],
+            ckv_cache=paged[..., :latent],
+            kpe_cache=paged[..., latent:],
         )
         return out
 

@@ -34,7 +34,8 @@ from kvplan.planning import check_layout
 from kvplan.units import MIB, ceil_div
 from kvplan.weights import weights_on_rank
 
-Tell = Callable[[str], None]
+Tell = Callable[[str, float], None]
+"""Hears what is being done, and what share of the whole is behind it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,32 @@ class Request:
     decode: bool = False
     kernel: Kernel = Kernel.AUTO
     ceilings: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Things that are measured one after the other."""
+        models = len(self.questions)
+        decode = 2 * models - 1 if self.decode else 0  # all but the first once more
+        ceilings = int(self.decode or self.ceilings)
+        return 1 + models * (len(self.layouts) + self.find_max) + ceilings + decode
+
+
+@dataclass
+class _Steps:
+    """Says what is being done and how far that is."""
+
+    tell: Tell
+    total: int
+    begun: int = 0
+
+    def begin(self, step: str) -> None:
+        """The next of the steps."""
+        self.tell(step, self.begun / self.total)
+        self.begun += 1
+
+    def within(self, detail: str) -> None:
+        """A part of the step that is under way."""
+        self.tell(detail, (self.begun - 1) / self.total)
 
 
 @dataclass(frozen=True)
@@ -83,7 +110,7 @@ class Measurement:
     """Of the caches' check alone: beyond loading torch and making a context."""
 
 
-def measure(request: Request, tell: Tell = lambda _: None) -> Measurement:
+def measure(request: Request, tell: Tell = lambda *_: None) -> Measurement:
     """What the request asks for; ``tell`` hears of each step before it begins.
 
     Raises UsageError, RefusedError and MeasurementError; gives all memory back in any case.
@@ -98,7 +125,7 @@ def measure(request: Request, tell: Tell = lambda _: None) -> Measurement:
             attention_shapes(question)
     device = opened(request.device)
     try:
-        return _measured(device, request, tell)
+        return _measured(device, request, _Steps(tell, request.steps))
     except RuntimeError as error:
         hint = "--max-bytes asks for less" if is_out_of_memory(error) else None
         raise MeasurementError(f"{request.device}: {first_line(error)}", hint) from None
@@ -113,34 +140,34 @@ def _release(device: Device) -> None:
         return
 
 
-def _measured(device: Device, request: Request, tell: Tell) -> Measurement:
-    tell("the card")
+def _measured(device: Device, request: Request, steps: _Steps) -> Measurement:
+    steps.begin("the card")
     card = read_card(device)
     if request.max_bytes is not None:
         device.bound(request.max_bytes)
     started = perf_counter()
-    caches, refused = _caches(device, request, tell)
+    caches, refused = _caches(device, request, steps)
     seconds = perf_counter() - started
-    limits = _limits(device, request, tell) if request.find_max else ()
+    limits = _limits(device, request, steps) if request.find_max else ()
     ceilings = None
     if request.decode or request.ceilings:
-        tell("read and matmul ceilings")
+        steps.begin("read and matmul ceilings")
         ceilings = measured_ceilings(device)
     found = Measurement(card, caches, limits, ceilings, refused=refused, seconds=seconds)
     if not request.decode:
         return found
-    decode = tuple(_decode(device, request, question, tell) for question in request.questions)
-    return replace(found, decode=decode, same_memory=_same_memory(device, request, decode, tell))
+    decode = tuple(_decode(device, request, question, steps) for question in request.questions)
+    return replace(found, decode=decode, same_memory=_same_memory(device, request, decode, steps))
 
 
 def _caches(
-    device: Device, request: Request, tell: Tell
+    device: Device, request: Request, steps: _Steps
 ) -> tuple[tuple[CacheMeasurement, ...], tuple[str, ...]]:
     """Each model in each layout; a layout that one model does not have is passed over and told."""
     measured, refused = [], []
     for question in request.questions:
         for layout in request.layouts:
-            tell(f"{question.spec.name}: {layout.value}")
+            steps.begin(f"{question.spec.name}: {layout.value}")
             try:
                 measured.append(measured_caches(device, question, layout, request.max_bytes))
             except RefusedError as error:
@@ -150,11 +177,11 @@ def _caches(
     return tuple(measured), tuple(refused)
 
 
-def _limits(device: Device, request: Request, tell: Tell) -> tuple[Limits, ...]:
+def _limits(device: Device, request: Request, steps: _Steps) -> tuple[Limits, ...]:
     layout = next(layout for layout in request.layouts if layout is not Layout.GROWN)
     found = []
     for question in request.questions:
-        tell(f"{question.spec.name}: longest context, most sequences")
+        steps.begin(f"{question.spec.name}: longest context, most sequences")
         weights = _weights_bytes(device, question) if request.reserve_weights else 0
         if weights >= room_bytes(device, request.max_bytes):
             found.append(Limits(question, layout, weights, False, None, None))
@@ -186,22 +213,24 @@ def _decode(
     device: Device,
     request: Request,
     question: CacheQuestion,
-    tell: Tell,
+    steps: _Steps,
     *,
     naive: bool = True,
 ) -> DecodeMeasurement:
     asked = DecodeQuestion(question, request.kernel, request.max_bytes, naive=naive)
 
-    def tell_kernel(step: str) -> None:
-        tell(f"{question.spec.name}: {step}")
+    steps.begin(f"{question.spec.name}: a decode step")
+
+    def tell(part: str) -> None:
+        steps.within(f"{question.spec.name}: a decode step, {part}")
 
     if device.kind == "cpu":
-        return measured_decode(device, asked, tell_kernel)
-    return decode_apart(request.device, asked, tell_kernel)
+        return measured_decode(device, asked, tell)
+    return decode_apart(request.device, asked, tell)
 
 
 def _same_memory(
-    device: Device, request: Request, decode: tuple[DecodeMeasurement, ...], tell: Tell
+    device: Device, request: Request, decode: tuple[DecodeMeasurement, ...], steps: _Steps
 ) -> tuple[DecodeMeasurement, ...]:
     """The first model's cache bytes, filled with sequences of each other model."""
     first = request.questions[0].footprint().total_bytes
@@ -212,5 +241,5 @@ def _same_memory(
             found.append(measured)
         elif sequences:
             filled = replace(question, sequences=sequences)
-            found.append(_decode(device, request, filled, tell, naive=False))
+            found.append(_decode(device, request, filled, steps, naive=False))
     return tuple(found)

@@ -1,4 +1,4 @@
-"""A line on the terminal that says what is being done, once it takes longer than a moment."""
+"""A bar on the terminal that says what is being done, once it takes longer than a moment."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
-from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from kvplan.render.plain import visible
 
@@ -21,20 +21,20 @@ class Progress:
     def __init__(self) -> None:
         console = Console(stderr=True)
         self._bar = RichProgress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
             TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("")
+        self._task = self._bar.add_task("", total=1.0)
         self._timer = Timer(_MOMENT_SECONDS, self._bar.start)
         self._timer.daemon = True
 
-    def tell(self, step: str) -> None:
-        """What is being done from now on."""
-        self._bar.update(self._task, description=visible(step))
+    def tell(self, step: str, done: float) -> None:
+        """What is being done from now on, and the share of the whole that is done."""
+        self._bar.update(self._task, description=visible(step), completed=done)
 
     def __enter__(self) -> Self:
         self._timer.start()
