@@ -178,8 +178,11 @@ class MadeUpCard:
     torch_device: torch.device = field(default_factory=lambda: torch.device("meta"))
     allocations: int = 0
 
-    def usable_bytes(self) -> int:
+    def free_bytes(self) -> int:
         return self.capacity_bytes - self.used_bytes
+
+    def usable_bytes(self) -> int:
+        return self.free_bytes()
 
     def counters(self) -> Counters:
         return Counters(self.used_bytes, self.used_bytes, self.used_bytes, self.used_bytes)
@@ -287,12 +290,18 @@ def measurement(**changes: object) -> CacheMeasurement:
         {"tensor_bytes": 1},
         {"left_bytes": 512},
         {"intact": False},
-        {"predicted": None},
+        {"predicted": None},  # and the counters do not show the plan either
     ],
 )
 def test_any_counter_that_differs_proves_nothing(changes: dict[str, object]) -> None:
     assert measurement().proved
     assert not measurement(**changes).proved
+
+
+def test_where_nothing_is_predicted_the_plan_is_what_counts() -> None:
+    planned = measurement().planned_bytes
+    counters = ("allocated_bytes", "reserved_bytes", "device_bytes", "peak_bytes")
+    assert measurement(predicted=None, **dict.fromkeys(counters, planned)).proved
 
 
 def test_devices_by_name() -> None:

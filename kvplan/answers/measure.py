@@ -233,7 +233,7 @@ def _warnings(found: Measurement) -> Iterator[str]:
             yield f"{name}: what was written did not come back"
         if each.left_bytes:
             yield f"{name}: {each.left_bytes:,} bytes were not given back"
-        if each.intact and not each.left_bytes and not each.proved:
+        if each.intact and not each.left_bytes and not each.proved and each.predicted:
             yield f"{name}: a counter does not show what was predicted"
     for limits in found.limits:
         if not limits.weights_fit:
@@ -244,13 +244,14 @@ def _warnings(found: Measurement) -> Iterator[str]:
 
 
 def _decode_warnings(found: Measurement) -> Iterator[str]:
-    for each in found.decode:
+    for each in (*found.decode, *_filled(found)):
         for layer in each.layers:
-            name, shape = each.caches.spec.name, layer.shape
+            shape = layer.shape
+            name = f"{each.caches.spec.name}, {layer.sequences:,} × {shape.entries:,}"
             if layer.distinct < shape.layers:
                 yield (
-                    f"{name}: {layer.distinct} of {shape.layers} layers' caches are on the card at "
-                    "once; a token is their time for a layer, times the layers"
+                    f"{name}: {layer.distinct} of {shape.layers} layers' caches are on the device "
+                    "at once; a token is their time for a layer, times the layers"
                 )
             for time in layer.tried:
                 if time.reason and time.available:
@@ -351,7 +352,7 @@ def _difference(size: int | None, planned: int) -> str:
 
 def _verdict(each: CacheMeasurement) -> str:
     if not each.proved:
-        return "NOT PROVED"
+        return "NOT PROVED" if each.predicted else "not predicted"
     return "shortened" if each.shortened else "proved"
 
 

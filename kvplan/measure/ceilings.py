@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 
 import torch
 
 from kvplan.measure.caches import held
 from kvplan.measure.device import Device
-from kvplan.measure.timing import seconds
+from kvplan.measure.timing import Step, seconds
 from kvplan.units import GIB, MIB
 
+_BLOCK = 8192  # elements that are read at a time
+_PER_SM = (2, 4, 8)  # programs on each multiprocessor that are tried
 _READ_BYTES = {"cuda": 4 * GIB, "cpu": 64 * MIB}
 _OPERANDS = {"cuda": torch.bfloat16, "cpu": torch.float32}  # what attention multiplies there
 _ROWS = {"cuda": 8192, "cpu": 512}
@@ -36,11 +40,28 @@ def measured_ceilings(device: Device) -> Ceilings:
 
 
 def _read_rate(device: Device, size: int) -> float:
-    """Bytes read a second by a sum, which writes next to nothing (99% of a bare read kernel)."""
+    """Bytes read a second by a sum, which writes next to nothing: torch's, or ours where faster."""
+    elements = max(1, size // (4 * _BLOCK)) * _BLOCK
     with held(device) as tensors:
-        tensors.append(torch.ones(size // 4, dtype=torch.int32, device=device.torch_device))
-        taken = seconds(device, [lambda: tensors[0].sum(dtype=torch.int32)])
-        return tensors[0].numel() * 4 / taken
+        tensors.append(torch.ones(elements, dtype=torch.int32, device=device.torch_device))
+        steps = [lambda: tensors[0].sum(dtype=torch.int32), *_own_reads(tensors[0])]
+        return elements * 4 / min(seconds(device, [step]) for step in steps)
+
+
+def _own_reads(source: torch.Tensor) -> list[Step]:
+    """Our kernel in a few shapes; none where Triton is not there, or cannot build it."""
+    if not source.is_cuda or find_spec("triton") is None:
+        return []
+    try:
+        from kvplan.measure import triton_attention
+
+        reads: list[Step] = [
+            partial(triton_attention.read, source, _BLOCK, count) for count in _PER_SM
+        ]
+        reads[0]()
+    except Exception:  # noqa: BLE001 - no compiler, another release of Triton: torch's sum does
+        return []
+    return reads
 
 
 def _matmul_rate(device: Device, rows: int) -> float:

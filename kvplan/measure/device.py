@@ -74,6 +74,10 @@ class CudaDevice:
         """``cuda`` or ``cpu``."""
         return "cuda"
 
+    def select(self) -> None:
+        """Make it torch's current device, which makes the context."""
+        torch.cuda.set_device(self.torch_device)
+
     def counters(self) -> Counters:
         """What is in use now, whoever uses it."""
         free, total = torch.cuda.mem_get_info(self.torch_device)
@@ -84,10 +88,14 @@ class CudaDevice:
             torch.cuda.max_memory_reserved(self.torch_device),
         )
 
+    def free_bytes(self) -> int:
+        """What the driver shows as free."""
+        return int(torch.cuda.mem_get_info(self.torch_device)[0])
+
     def usable_bytes(self) -> int:
         """What the caches of this process can take from the device now."""
         left = EXPANDABLE_LEFT_BYTES if self.settings.expandable else CUDA_LEFT_BYTES
-        return max(0, torch.cuda.mem_get_info(self.torch_device)[0] - left)
+        return max(0, self.free_bytes() - left)
 
     def synchronize(self) -> None:
         """Wait until all that was asked of the device is done."""
@@ -122,13 +130,20 @@ class CpuDevice:
         """``cuda`` or ``cpu``."""
         return "cpu"
 
+    def select(self) -> None:
+        """There is no other."""
+
     def counters(self) -> Counters:
         """None: what a process keeps of what it freed says nothing of its tensors."""
         return Counters(None, None, None, None)
 
+    def free_bytes(self) -> int:
+        """What the system has available."""
+        return available_bytes()
+
     def usable_bytes(self) -> int:
-        """Half of what the system has available: more could bring the machine down."""
-        return available_bytes() // CPU_SHARE
+        """Half of what is free: more could bring the machine down."""
+        return self.free_bytes() // CPU_SHARE
 
     def synchronize(self) -> None:
         """Nothing is asynchronous here."""

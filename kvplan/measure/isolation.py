@@ -89,9 +89,9 @@ def _child(pipe: Connection, device: str, question: DecodeQuestion) -> None:
     warnings.simplefilter("ignore")  # what kernels' libraries have to say of themselves
     try:
         require_torch()
-        found: Any = measured_decode(
-            opened(device), question, lambda text: pipe.send(("trying", text))
-        )
+        there = opened(device)
+        there.select()
+        found: Any = measured_decode(there, question, lambda text: pipe.send(("trying", text)))
         pipe.send(("found", found))
     except KvplanError as error:
         pipe.send(("error", error))

@@ -22,8 +22,9 @@ class Limit:
     """The most that was held, and what was said of it beforehand.
 
     ``found`` was allocated, ``refused`` was tried and not had. ``planner`` is plain arithmetic on
-    what was free, ``allocator`` the same by the allocator's rules. ``left_bytes`` were free beside
-    the cache that was found, which holds ``planned_bytes``.
+    what was free, ``allocator`` the same by the allocator's rules. ``left_bytes`` were left
+    of what may be taken, or showed as free, beside the cache that was found, which holds
+    ``planned_bytes``.
     """
 
     found: int
@@ -61,7 +62,8 @@ def _limit(
     too_many = _too_many(of, room)
     if too_many is None:
         return None
-    probe = _Probe(device, of, layout, room, room_bytes(device, None))
+    bounded = device.kind == "cpu" or room < device.usable_bytes()
+    probe = _Probe(device, of, layout, room if bounded else None)
 
     def within(bound_bytes: int) -> int:
         return largest(lambda number: probe.needs(number) <= bound_bytes, too_many)
@@ -91,13 +93,12 @@ def _too_many(of: Callable[[int], CacheQuestion], room: int) -> int | None:
 
 @dataclass
 class _Probe:
-    """Tries numbers on the device. A bound of the user's own is a device of that size."""
+    """Tries numbers on the device; beyond ``bound_bytes`` it asks nothing of it."""
 
     device: Device
     of: Callable[[int], CacheQuestion]
     layout: Layout
-    room: int
-    usable: int
+    bound_bytes: int | None
     allocations: int = 0
     left_bytes: int = 0
 
@@ -107,21 +108,19 @@ class _Probe:
 
     def holds(self, number: int) -> bool:
         """Whether the device has it: allocated for real, and given back."""
-        bounded = self.room < self.usable or self.device.kind == "cpu"
-        if bounded and self.needs(number) > self.room:
+        left = None if self.bound_bytes is None else self.bound_bytes - self.needs(number)
+        if left is not None and left < 0:
             return False
         self.allocations += 1
         try:
             with held(self.device) as tensors:
                 described = self.of(number).tensors(self.layout)
                 allocate(self.device, described, self.layout, tensors)
-                taken = self.usable - room_bytes(self.device, None)
-                taken = self.needs(number) if self.device.kind == "cpu" else taken
+                self.left_bytes = self.device.free_bytes() if left is None else left
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 return False
             raise
-        self.left_bytes = self.room - taken
         return True
 
 

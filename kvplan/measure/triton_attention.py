@@ -342,6 +342,27 @@ def mla_decode(
     return out
 
 
+@triton.jit
+def _read(source, sums, elements, BLOCK: tl.constexpr):
+    """Every program adds up the blocks of BLOCK elements that are its turn."""
+    program = tl.program_id(0)
+    total = tl.zeros([BLOCK], dtype=tl.int32)
+    for start in range(program * BLOCK, elements, tl.num_programs(0) * BLOCK):
+        total += tl.load(source + start + tl.arange(0, BLOCK))
+    tl.store(sums + program, tl.sum(total, 0))
+
+
+def read(source: torch.Tensor, block: int, per_sm: int) -> torch.Tensor:
+    """Partial sums of int32 `source`, whose length is a multiple of `block`: a bare read of it.
+
+    `per_sm` programs run on each multiprocessor.
+    """
+    programs = card(source.device.index).multiprocessors * per_sm
+    sums = torch.empty(programs, dtype=torch.int32, device=source.device)
+    _read[(programs,)](source, sums, source.numel(), block, num_warps=8)
+    return sums
+
+
 def _gqa_tiling(group: int, row_bytes: int, shared_bytes: int) -> Tiling:
     """Tiling for `row_bytes` of (padded) key and value a token; timed on an H100 at 512."""
     rows = min(64, _padded(group))
