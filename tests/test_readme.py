@@ -51,7 +51,17 @@ def test_the_numbers_of_the_catalogue_are_right() -> None:
 
 
 def test_every_command_is_documented() -> None:
-    for command in ("compare", "show", "list", "import", "plan", "layouts", "check", "diff"):
+    for command in (
+        "compare",
+        "show",
+        "list",
+        "import",
+        "plan",
+        "layouts",
+        "check",
+        "diff",
+        "measure",
+    ):
         assert f"kvplan {command}" in README
 
 
