@@ -342,6 +342,25 @@ def test_a_kernel_that_is_wrong_is_not_taken(monkeypatch: pytest.MonkeyPatch) ->
     assert layer.tried[0].layer_seconds is None
 
 
+def test_a_dead_context_is_not_taken_for_a_kernel_that_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def illegal(*_: object) -> Tensor:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nand advice")
+
+    asked = DecodeQuestion(question("llama2-7b", 16), Kernel.AUTO)
+    monkeypatch.setattr(attention, "fused", illegal)
+    (layer,) = measured_decode(CPU, asked, lambda _: None).layers
+    assert layer.best.kernel is Kernel.TORCH
+    assert layer.tried[0].reason == (
+        "RuntimeError: CUDA error: an illegal memory access was encountered"
+    )
+
+    monkeypatch.setattr("kvplan.measure.device.CpuDevice.synchronize", illegal)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        measured_decode(CPU, asked, lambda _: None)
+
+
 def test_a_child_process_measures_the_same() -> None:
     heard: list[str] = []
     asked = DecodeQuestion(question("llama2-7b", 32), Kernel.AUTO)

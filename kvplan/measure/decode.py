@@ -191,13 +191,11 @@ def _layer_time(
 def _distinct(device: Device, setting: Setting, max_bytes: int | None) -> int:
     """Caches to read in turn: as many as there are layers, at least a GiB, no more than fit."""
     each = setting.sequences * setting.shape.bytes_per_sequence
-    room = room_bytes(device, max_bytes) - min(
-        _WORKSPACE_BYTES[device.kind], device.usable_bytes() // 4
-    )
-    fitting = room // each
+    room = room_bytes(device, max_bytes)
+    fitting = (room - min(_WORKSPACE_BYTES[device.kind], room // 4)) // each
     if not fitting:
         raise MeasurementError(
-            f"not even one layer's cache of {each:,} bytes fits in {max(0, room):,}",
+            f"not even one layer's cache of {each:,} bytes fits in {room:,} beside its workspace",
             "fewer --sequences, a shorter --ctx, or more -tp",
         )
     return min(fitting, max(setting.shape.layers, ceil_div(_ROTATED_BYTES[device.kind], each)))
@@ -264,6 +262,7 @@ def _tried(
     except UnavailableError as reason:
         return KernelTime(kernel, reason=str(reason), available=False)
     except Exception as error:  # noqa: BLE001 - a kernel of whatever library fails in its own way
+        device.synchronize()  # raises where the kernel took the CUDA context with it
         if is_out_of_memory(error):
             return KernelTime(kernel, reason="needs more memory than is free")
         return KernelTime(kernel, reason=f"{type(error).__name__}: {first_line(error)}")

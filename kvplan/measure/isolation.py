@@ -91,6 +91,8 @@ def _child(pipe: Connection, device: str, question: DecodeQuestion) -> None:
         require_torch()
         there = opened(device)
         there.select()
+        if question.max_bytes is not None:
+            there.bound(question.max_bytes)
         found: Any = measured_decode(there, question, lambda text: pipe.send(("trying", text)))
         pipe.send(("found", found))
     except KvplanError as error:
