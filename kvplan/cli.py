@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -328,8 +329,9 @@ def measure(
         typer.Option("--layout", help="How the bytes are cut into tensors; several are measured."),
     ] = None,
     block_size: Annotated[
-        int, typer.Option("--block-size", min=1, help="Tokens of a page in the vllm layout.")
-    ] = 16,
+        int | None,
+        typer.Option("--block-size", min=1, help="Tokens of a page in the vllm layout; 16."),
+    ] = None,
     find_max: Annotated[
         bool, typer.Option("--find-max", help="Find the longest context and the most sequences.")
     ] = False,
@@ -355,8 +357,6 @@ def measure(
     json: Json = False,
 ) -> None:
     """Allocate the real caches on a device, and hold every counter against the plan."""
-    from pathlib import Path
-
     from kvplan.files import write_whole
     from kvplan.measure import require_torch
     from kvplan.registry import load
@@ -366,11 +366,15 @@ def measure(
         raise UsageError("--reserve-weights is for --find-max", "give both")
     if kernel is not Kernel.AUTO and not decode:
         raise UsageError("--kernel is for --decode", "give both")
-    if save and (device == "cpu" or not Path(save).absolute().parent.is_dir()):
-        reason = "is for a GPU" if device == "cpu" else f"{save}: there is no such folder"
-        raise UsageError(f"--save {reason}")
-    tokens = parse_tokens(ctx or ("1k" if device == "cpu" else "128k"))
-    bound = parse_bytes(max_bytes) if max_bytes else None
+    wanted = set(layout or [CacheLayout.ARITHMETIC])
+    if block_size is not None and not wanted & {CacheLayout.VLLM, CacheLayout.ALL}:
+        raise UsageError("--block-size is for --layout vllm", "give both")
+    if save is not None:
+        _check_save(save, device)
+    if ctx is None:
+        ctx = "1k" if device == "cpu" else "128k"
+    tokens = parse_tokens(ctx)
+    bound = None if max_bytes is None else parse_bytes(max_bytes)
     specs = [load(model, _assumed_kind(assume)) for model in models or _MEASURED]
     require_torch()
     from kvplan.answers.measure import measure_report
@@ -381,14 +385,17 @@ def measure(
     from kvplan.render.progress import Progress
 
     asked = [
-        CacheQuestion(spec, tokens, sequences, kv_cache_dtype, tensor_parallel, block_size, draft)
+        CacheQuestion(
+            spec, tokens, sequences, kv_cache_dtype, tensor_parallel, block_size or 16, draft
+        )
         for spec in specs
     ]
-    wanted = dict.fromkeys(layout or [CacheLayout.ARITHMETIC])
     request = Request(
         device=device,
         questions=tuple(asked),
-        layouts=tuple(Layout if CacheLayout.ALL in wanted else (Layout(each) for each in wanted)),
+        layouts=tuple(
+            each for each in Layout if {CacheLayout(each.value), CacheLayout.ALL} & wanted
+        ),
         max_bytes=bound,
         find_max=find_max,
         reserve_weights=reserve_weights,
@@ -401,6 +408,19 @@ def measure(
     if save and found.ceilings:
         write_whole(Path(save), to_yaml(gpu_entry(found.card, found.ceilings, _today())))
     _answer(measure_report(request, found, save), output, json)
+
+
+def _check_save(save: str, device: str) -> None:
+    """What is told of ``--save`` before minutes of measuring."""
+    path = Path(save)
+    if device == "cpu":
+        raise UsageError("--save writes a GPU's entry, and this is a CPU", "--device cuda")
+    if path.suffix not in (".yaml", ".yml"):
+        raise UsageError(f"--save {save}: --gpu reads files named *.yaml", "--save gpu.yaml")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"--save {save}: there is no such folder")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"--save {save}: is not a file")
 
 
 _MEASURED = ("llama3-70b", "deepseek-v3", "llama2-7b", "deepseek-v2")
@@ -478,8 +498,6 @@ def check(
     json: Json = False,
 ) -> None:
     """Hold deployments against what is expected of them, and against a baseline."""
-    from pathlib import Path
-
     from kvplan import check as checking
     from kvplan.answers.check import check_report
     from kvplan.lock import read_lock, write_lock
@@ -502,8 +520,6 @@ def check(
 
 def _tell_github(report: Report, *, annotate: bool) -> None:
     """Annotations, on stderr so that stdout is the answer alone, and the job's summary."""
-    from pathlib import Path
-
     from kvplan.files import append
     from kvplan.render import github
 
@@ -554,8 +570,6 @@ def import_(
     json: Json = False,
 ) -> None:
     """Write the YAML spec that a config.json means, each figure with the key it came from."""
-    from pathlib import Path
-
     from kvplan import hf
     from kvplan.answers.show import import_report
     from kvplan.files import write_whole
@@ -615,8 +629,12 @@ def _answer(report: Report, output: Output | CheckOutput, json: bool) -> NoRetur
 def _write(text: str) -> None:
     if sys.stdout is None:
         raise OSError(0, "stdout is closed")
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader went away (`kvplan list | head`); nothing is left to say, or to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _warn(warnings: Iterable[str]) -> None:
@@ -640,10 +658,6 @@ def main() -> NoReturn:
     try:
         # Asked to stand aside, typer raises what it would print over three lines and a box.
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
-    except BrokenPipeError:
-        # The reader went away (`kvplan list | head`); nothing is left to say, or to flush.
-        sys.stderr.close()
-        code = 0
     except Exception as error:  # noqa: BLE001 - a traceback would exit 1: "does not fit"
         code = _reported(error)
     sys.exit(code)

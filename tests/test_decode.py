@@ -18,7 +18,13 @@ from kvplan.errors import MeasurementError, RefusedError
 from kvplan.measure import attention, isolation
 from kvplan.measure.caches import CacheQuestion
 from kvplan.measure.ceilings import Ceilings
-from kvplan.measure.decode import DecodeMeasurement, DecodeQuestion, measured_decode
+from kvplan.measure.decode import (
+    NAIVE,
+    DecodeMeasurement,
+    DecodeQuestion,
+    Tell,
+    measured_decode,
+)
 from kvplan.measure.device import opened
 from kvplan.measure.isolation import decode_apart
 from kvplan.measure.kernels import Setting, UnavailableError, prepared
@@ -176,8 +182,12 @@ def test_a_step_on_the_cpu(model: str, sequences: int) -> None:
         sum(layer.shape.layers * layer.layer_seconds for layer in found.layers)
     )
     assert found.tokens_per_second == pytest.approx(sequences / found.token_seconds)
-    naive = found.naive_token_seconds
-    assert naive is None if model != "deepseek-v3" else (naive or 0) > found.token_seconds
+    latent = (found.absorbed_token_seconds, found.naive_token_seconds)
+    if model == "deepseek-v3":
+        assert (latent[0] or 0) > found.token_seconds
+        assert latent[1]
+    else:
+        assert latent == (None, None)
 
 
 def test_shares_of_the_roof() -> None:
@@ -195,9 +205,9 @@ def test_shares_of_the_roof() -> None:
 
 
 def test_layers_that_do_not_fit_are_measured_in_part() -> None:
-    asked = DecodeQuestion(question("llama3-70b", 64), Kernel.SDPA, max_bytes=3 * 64 * 4_096 + 5)
+    asked = DecodeQuestion(question("llama3-70b", 64), Kernel.SDPA, max_bytes=64 * 4_096 + 5)
     (layer,) = measured_decode(CPU, asked, lambda _: None).layers
-    assert layer.distinct == 3
+    assert layer.distinct == 1
     with pytest.raises(MeasurementError, match="not even one layer's cache"):
         measured_decode(CPU, replace(asked, max_bytes=1_000), lambda _: None)
 
@@ -381,6 +391,26 @@ def test_a_kernel_that_kills_its_process_kills_nothing_else(
         decode_apart("cpu", asked, lambda _: None)
 
 
+def test_a_death_in_the_naive_form_costs_only_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = DecodeQuestion(question("deepseek-v3", 32), Kernel.AUTO)
+    real = isolation.attempt
+    seen: list[str | None] = []
+
+    def dying(
+        device: str, tried: DecodeQuestion, tell: Tell
+    ) -> tuple[DecodeMeasurement | str, str]:
+        seen.append(tried.no_naive)
+        return real(device, tried, tell) if tried.no_naive else ("exit code -6", NAIVE)
+
+    monkeypatch.setattr(isolation, "attempt", dying)
+    (layer,) = decode_apart("cpu", asked, lambda _: None).layers
+    assert seen == [None, "took its process with it: exit code -6"]
+    assert layer.best.kernel is Kernel.TORCH
+    assert layer.latent
+    assert layer.latent.naive_seconds is None
+    assert layer.latent.naive_reason == seen[1]
+
+
 def test_after_a_death_the_other_kernels_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = DecodeQuestion(question("llama2-7b", 16), Kernel.AUTO)
     whole = measured_decode(CPU, replace(asked, skip=(Kernel.SDPA,)), lambda _: None)
@@ -388,11 +418,11 @@ def test_after_a_death_the_other_kernels_are_tried(monkeypatch: pytest.MonkeyPat
 
     def dying(
         _device: str, tried: DecodeQuestion, _tell: object
-    ) -> tuple[DecodeMeasurement | str, Kernel | None]:
+    ) -> tuple[DecodeMeasurement | str, str]:
         skipped.append(tried.skip)
-        return ("exit code -11", Kernel.SDPA) if not tried.skip else (whole, Kernel.TORCH)
+        return ("exit code -11", "sdpa") if not tried.skip else (whole, "torch")
 
-    monkeypatch.setattr(isolation, "_attempt", dying)
+    monkeypatch.setattr(isolation, "attempt", dying)
     (layer,) = decode_apart("cpu", asked, lambda _: None).layers
     assert skipped == [(), (Kernel.SDPA,)]
     assert layer.best.kernel is Kernel.TORCH

@@ -35,6 +35,7 @@ from kvplan.measure.names import Layout
 from kvplan.measure.prediction import Prediction
 from kvplan.measure.search import MOST_ALLOCATIONS, longest_context, most_sequences
 from kvplan.measure.session import Request, measure
+from kvplan.planning import NothingFitsError
 from kvplan.spec import ModelSpec
 
 MIB, GIB = 2**20, 2**30
@@ -114,7 +115,7 @@ def test_as_far_as_it_goes() -> None:
     assert found.shortened
     assert found.question.context_tokens == 320  # 100 MiB at 327,680 B a token
     assert found.asked_tokens == 1_000
-    with pytest.raises(UsageError, match="not even a context of one token"):
+    with pytest.raises(NothingFitsError, match="not even a context of one token"):
         measured_caches(CPU, question("llama3-70b", 1_000), Layout.ARITHMETIC, 1_000)
 
 
@@ -230,7 +231,6 @@ def test_the_longest_context_is_found_by_few_allocations(
     assert found.found == really // (160 * SEGMENT) * 1_024
     assert found.exact
     assert found.allocations <= MOST_ALLOCATIONS
-    assert found.planner == (78 * GIB + 123 * MIB) // 327_680
     if hidden_mib == 0:
         assert found.allocations == 2
 
@@ -241,6 +241,17 @@ def test_the_most_sequences(put_on: Callable[[MadeUpCard], MadeUpCard]) -> None:
     assert found is not None
     assert (found.found, found.refused) == (9, 10)  # 8.578 GiB each
     assert found.left_bytes == 78 * GIB - 9 * 9_210_691_584  # whole segments of 2 MiB
+
+
+def test_a_grown_cache_is_allocated_as_it_is_predicted(
+    put_on: Callable[[MadeUpCard], MadeUpCard],
+) -> None:
+    card = put_on(MadeUpCard(10 * GIB))
+    asked = question("llama2-7b", 8_192)
+    assert card.usable_bytes() == 10 * GIB
+    found = longest_context(card, asked, Layout.ARITHMETIC, 5 * GIB)  # type: ignore[arg-type]
+    assert found is not None
+    assert (found.found, found.refused, found.left_bytes) == (10_240, 10_241, 0)
 
 
 def test_nothing_fits_and_nothing_bounds(put_on: Callable[[MadeUpCard], MadeUpCard]) -> None:
@@ -325,6 +336,9 @@ def test_no_cuda_device() -> None:
         ("expandable_segments:True", True, ()),
         ("max_split_size_mb:512, expandable_segments:True", True, ("max_split_size_mb:512",)),
         ("backend:native,expandable_segments:False", False, ()),
+        ("expandable_segments: True", True, ()),
+        ("expandable_segments:True,expandable_segments:False", False, ()),
+        ("garbage", False, ("garbage:",)),
     ],
 )
 def test_allocator_options(
@@ -345,8 +359,14 @@ def test_the_host_as_a_card() -> None:
     assert card.process_bytes is None
 
 
+def test_ceilings_keep_to_their_room() -> None:
+    with pytest.raises(MeasurementError, match="too few to measure"):
+        measured_ceilings(CPU, 100_000)
+    assert measured_ceilings(CPU, 8 * MIB).read_bytes_per_second > 0
+
+
 def test_ceilings_are_rates() -> None:
-    found = measured_ceilings(CPU)
+    found = measured_ceilings(CPU, GIB)
     assert 10**8 < found.read_bytes_per_second < 10**13
     assert 10**9 < found.matmul_flops_per_second < 10**15
 
@@ -413,6 +433,11 @@ def test_a_session_on_the_cpu() -> None:
         ("deepseek-v3", "vllm"),
     ]
     assert [limits.context and limits.context.found for limits in found.limits] == [640, 2_984]
+    assert [limits.plan and limits.plan.max_context_tokens for limits in found.limits] == [
+        640,
+        2_984,
+    ]
+    assert [limits.plan and limits.plan.max_sequences for limits in found.limits] == [13, 62]
     assert [each.read_bytes for each in found.decode] == [327_680 * 48, 70_272 * 48]
     assert [each.caches.sequences for each in found.same_memory] == [4]  # of 4.66
     assert "deepseek-v3: vllm" in steps
@@ -462,7 +487,12 @@ def test_weights_come_first_where_asked_for() -> None:
             "bf16 and fp16 caches, not fp8",
         ),
         (
-            Request("cpu", (question("llama3-70b"),), (Layout.GROWN,), find_max=True),
+            Request(
+                "cpu",
+                (question("llama3-70b"),),
+                (Layout.GROWN, Layout.SEQUENCES),
+                find_max=True,
+            ),
             "allocated at once",
         ),
     ],

@@ -23,18 +23,17 @@ WITHOUT_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a 
 def test_the_default_set_on_a_cpu() -> None:
     result = kvplan("measure", "--device", "cpu", "--ctx", "64")
     assert result.returncode == 0
-    assert result.stderr == ""
+    assert result.stderr.startswith("note: a CPU has no counters")
     assert (
         result.stdout.partition("1 sequence each")[2]
-        == """\
-; counters as differences from the plan
+        == """
 
  Cache                    Tokens   Planned B  Tensors
- ────────────────────────────────────────────────────────────
- llama3-70b, arithmetic       64  20,971,520       +0  proved
- deepseek-v3, arithmetic      64   4,497,408       +0  proved
- llama2-7b, arithmetic        64  33,554,432       +0  proved
- deepseek-v2, arithmetic      64   4,423,680       +0  proved
+ ─────────────────────────────────────────────────────────────────
+ llama3-70b, arithmetic       64  20,971,520       +0  bytes right
+ deepseek-v3, arithmetic      64   4,497,408       +0  bytes right
+ llama2-7b, arithmetic        64  33,554,432       +0  bytes right
+ deepseek-v2, arithmetic      64   4,423,680       +0  bytes right
 
 """
     )
@@ -55,13 +54,18 @@ def test_everything_in_json() -> None:
     assert first["proved"]
     assert first["basis"] == "measured"
     limits = document["limits"][0]
-    assert limits["max_context_tokens"]["found"] == 204  # 64 MiB at 327,680 B
-    assert limits["max_context_tokens"]["exact"]
-    assert limits["max_sequences"]["found"] == 6
+    assert limits["max_context_tokens"] == limits["plan_max_context_tokens"] == 204  # of 64 MiB
+    assert limits["context_search"]["exact"]
+    assert limits["max_sequences"] == 6
+    assert limits["weights_bytes"] is None
     layer = document["decode"][1]["layers"][0]
     assert (layer["label"], layer["layers"], layer["kernel"]) == ("MLA", 61, "torch")
     assert layer["read_bytes"] == 32 * 1_152
     assert layer["latent"]["naive_seconds"] > 0
+    assert layer["roof_share"] is None  # a CPU's rates are no roof
+    assert layer["read_bytes_per_second"] > 0
+    assert document["checked_seconds"] > 0
+    assert document["inputs"]["kv_cache_dtype"] == "bf16"
     (comparison,) = document["comparison"]
     assert comparison["bytes_ratio"] == pytest.approx(327_680 / 70_272)
     assert comparison["same_memory_sequences"] == 4
@@ -121,18 +125,18 @@ def test_without_torch_one_line_says_so() -> None:
         (("--device", "tpu"), 2, "--device tpu is not known"),
         (("--reserve-weights",), 2, "--reserve-weights is for --find-max"),
         (("--kernel", "sdpa"), 2, "--kernel is for --decode"),
-        (("--save", "x.yaml", "--device", "cpu"), 2, "--save is for a GPU"),
+        (("--save", "x.yaml", "--device", "cpu"), 2, "and this is a CPU"),
         (("--save", "/no/such/folder/x.yaml"), 2, "there is no such folder"),
+        (("--save", "gpu.json"), 2, "--gpu reads files named *.yaml"),
+        (("--save", ""), 2, "--gpu reads files named *.yaml"),
+        (("--ctx", ""), 2, "not a number of tokens"),
+        (("--block-size", "7"), 2, "--block-size is for --layout vllm"),
+        (("--decode", "--kernel", "sdpa", "--device", "cpu"), 2, "sdpa is none for MLA"),
         (("--layout", "pages"), 2, "pages"),
         (("--max-bytes", "much"), 2, "is not a number of bytes"),
         (("--sequences", "0"), 2, "0 is not in the range"),
         (("gemma3-27b", "--layout", "vllm", "--device", "cpu"), 3, "vLLM groups and pads"),
         (("mamba-2.8b", "--decode", "--device", "cpu"), 3, "over Mamba is not measured"),
-        (
-            ("deepseek-v3", "--decode", "--kernel", "flashmla", "--device", "cpu", "--ctx", "64"),
-            4,
-            "flash_mla is not installed",
-        ),
     ],
 )
 def test_wrong_questions(arguments: tuple[str, ...], code: int, message: str) -> None:
@@ -143,15 +147,67 @@ def test_wrong_questions(arguments: tuple[str, ...], code: int, message: str) ->
     assert result.stdout == ""
 
 
+def test_a_kernel_that_is_not_there_takes_nothing_from_the_rest() -> None:
+    result = kvplan(
+        *("measure", "deepseek-v3", "--device", "cpu", "--ctx", "64"),
+        *("--decode", "--kernel", "flashmla"),
+    )
+    assert result.returncode == 4
+    assert "no kernel worked: flashmla: flash_mla is not installed" in result.stderr
+    assert "4,497,408" in result.stdout
+
+
+def test_one_that_does_not_fit_takes_nothing_from_the_rest() -> None:
+    result = kvplan(
+        *("measure", "llama3.2-1b", "llama2-7b", "--device", "cpu", "--ctx", "64"),
+        *("--max-bytes", "100KiB"),
+    )
+    assert result.returncode == 1
+    assert "llama2-7b, arithmetic: not even a context of one token fits" in result.stderr
+    assert "llama3.2-1b, arithmetic" in result.stdout
+
+
+def test_what_an_answer_rests_on_is_said(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(
+        '{"model_type": "foo_lm", "architectures": ["FooLM"], "hidden_size": 64,'
+        ' "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,'
+        ' "max_position_embeddings": 32, "head_dim": 16, "torch_dtype": "bfloat16",'
+        ' "vocab_size": 100}'
+    )
+    result = kvplan(
+        *("measure", str(config), "--assume", "kind=full_attention", "--device", "cpu"),
+        *("--ctx", "64"),
+    )
+    assert result.returncode == 0
+    assert "every layer of FooLM" in result.stderr
+    assert "beyond its native context of 32" in result.stderr
+
+
+def test_a_reader_that_goes_away_is_no_failure() -> None:
+    command = f"{sys.executable} -m kvplan list | true; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert result.returncode == 0
+    assert result.stderr == ""
+
+
+def loaded(pid: int) -> bool:
+    """Whether this process has got as far as torch."""
+    return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc")
 def test_an_interrupt_ends_it_quietly() -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "kvplan", "measure", "--device", "cpu", "--ctx", "2k", "--decode"],
+        [sys.executable, "-m", "kvplan", "measure", "--device", "cpu", "--ctx", "4k", "--decode"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "NO_COLOR": "1"},
     ) as process:
-        sleep(4)
+        while process.poll() is None and not loaded(process.pid):
+            sleep(0.1)
+        sleep(2)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -44,6 +44,7 @@ ALLOWED = {
     "measure": {
         "calc",
         "errors",
+        "fit",
         "kinds",
         "measure",
         "parallel",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from kvplan.answers.words import NOTHING, UNKNOWN, plural
-from kvplan.errors import DOES_NOT_FIT
+from kvplan.comparison import cache_warnings
+from kvplan.errors import DOES_NOT_FIT, MeasurementError
 from kvplan.measure.caches import CacheMeasurement, CacheQuestion
 from kvplan.measure.card import Card
 from kvplan.measure.ceilings import Ceilings
@@ -22,8 +23,16 @@ from kvplan.units import gib, ratio
 _GIGA, _TERA = 10**9, 10**12
 
 ATTENTION_ALONE = (
-    "decode figures are attention over the cache alone: no projections, no MLP, no communication; "
-    "a CUDA graph where there is CUDA"
+    "decode is attention over the cache alone (no projections, no MLP, no communication), over "
+    "caches laid out as the kernels take them; in a CUDA graph on CUDA"
+)
+SEARCHED = (
+    "found: allocated, and one more refused; planner: what kvplan plan says of the room there was; "
+    "with rounding: what the allocator's rules make of it; left: what is still free beside it"
+)
+NO_COUNTERS = (
+    "a CPU has no counters to hold against a prediction: tensors' bytes, and what was written, are "
+    "what is checked; its rates are examples and no roof"
 )
 
 
@@ -34,34 +43,71 @@ def measure_report(request: Request, found: Measurement, saved: str | None = Non
     predicted.
     """
     caches = [_cache_record(each) for each in found.caches]
-    tables = [_card_table(found), _caches_table(found)]
+    limits = [_limits_record(each) for each in found.limits]
+    decode = [_decode_record(each, found) for each in found.decode]
+    same_memory = [_decode_record(each, found) for each in found.same_memory]
+    tables = [_card_table(found)]
+    if found.caches:
+        tables.append(_caches_table(found))
     if found.limits:
         tables.append(_limits_table(found.limits))
-    if found.ceilings and found.decode:
-        tables += _decode_tables(found, found.ceilings)
+    if found.decode:
+        tables += _decode_tables(found)
     return Report(
         command="measure",
         inputs=_inputs(request, saved),
         payload={
             "card": _card_record(found),
             "caches": caches,
-            "limits": [_limits_record(each) for each in found.limits],
+            "checked_seconds": found.seconds,
+            "limits": limits,
             "ceilings": _ceilings_record(found.ceilings),
-            "decode": [_decode_record(each, found.ceilings) for each in found.decode],
-            "same_memory": [_decode_record(each, found.ceilings) for each in found.same_memory],
+            "decode": decode,
+            "same_memory": same_memory,
             "comparison": list(_comparison(found)),
         },
-        records=caches,
+        records=_rows({"cache": caches, "limit": limits, "decode": decode + same_memory}),
         tables=tuple(tables),
-        warnings=tuple(_warnings(found)),
-        notes=(ATTENTION_ALONE,) if found.decode else (),
-        exit_code=DOES_NOT_FIT if _failed(found) else 0,
+        warnings=(*_model_warnings(request), *_warnings(found)),
+        notes=tuple(_notes(found)),
+        exit_code=_exit_code(found),
     )
 
 
+def _rows(kinds: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """All records as rows of one table: what a row does not have is empty."""
+    rows = [{"what": what, **record} for what, records in kinds.items() for record in records]
+    flat = [{key: row[key] for key in row if not isinstance(row[key], dict | list)} for row in rows]
+    keys = dict.fromkeys(key for row in flat for key in row)
+    return [{key: row.get(key) for key in keys} for row in flat]
+
+
+def _model_warnings(request: Request) -> Iterator[str]:
+    for question in request.questions:
+        spec, cache = question.spec, question.footprint()
+        for warning in cache_warnings(replace(spec, weights=()), cache, draft=question.draft):
+            named = warning.startswith(f"{spec.name}:")
+            yield warning if named else f"{spec.name}: {warning}"
+
+
+def _notes(found: Measurement) -> Iterator[str]:
+    if found.card.kind == "cpu":
+        yield NO_COUNTERS
+    if found.limits:
+        yield SEARCHED
+    if found.decode:
+        yield ATTENTION_ALONE
+
+
+def _exit_code(found: Measurement) -> int:
+    if found.failed:
+        return MeasurementError.exit_code
+    return DOES_NOT_FIT if _failed(found) else 0
+
+
 def _failed(found: Measurement) -> bool:
-    caches = any(each.shortened or not each.proved for each in found.caches)
-    return caches or any(not each.weights_fit for each in found.limits)
+    caches = any(each.shortened or not (each.proved or each.unpredicted) for each in found.caches)
+    return caches or bool(found.unfit) or any(not each.weights_fit for each in found.limits)
 
 
 def _inputs(request: Request, saved: str | None) -> dict[str, Any]:
@@ -70,12 +116,16 @@ def _inputs(request: Request, saved: str | None) -> dict[str, Any]:
         "models": [question.spec.name for question in request.questions],
         "context_tokens": first.context_tokens,
         "sequences": first.sequences,
-        "kv_cache_dtype": first.kv_cache_dtype,
+        "kv_cache_dtype": first.footprint().kv_cache_dtype,
+        "draft": first.draft,
         "tensor_parallel": first.tensor_parallel,
         "page_tokens": first.page_tokens,
         "layouts": [layout.value for layout in request.layouts],
         "device": request.device,
         "max_bytes": request.max_bytes,
+        "find_max": request.find_max,
+        "reserve_weights": request.reserve_weights,
+        "decode": request.decode,
         "kernel": request.kernel.value,
         "saved": saved,
     }
@@ -87,6 +137,7 @@ def _asked(question: CacheQuestion) -> dict[str, Any]:
         "context_tokens": question.context_tokens,
         "sequences": question.sequences,
         "tensor_parallel": question.tensor_parallel,
+        "kv_cache_dtype": question.footprint().kv_cache_dtype,
     }
 
 
@@ -104,6 +155,7 @@ def _cache_record(each: CacheMeasurement) -> dict[str, Any]:
         **_asked(each.question),
         "layout": each.layout.value,
         "asked_tokens": each.asked_tokens,
+        "grown_tokens": GROWTH_TOKENS if each.layout is Layout.GROWN else 0,
         "tensors": each.tensors,
         "planned_bytes": each.planned_bytes,
         "tensor_bytes": each.tensor_bytes,
@@ -148,10 +200,14 @@ def _limits_record(each: Limits) -> dict[str, Any]:
     return {
         **_asked(each.question),
         "layout": each.layout.value,
-        "weights_bytes": each.weights_bytes,
+        "weights_bytes": each.weights_bytes or None,
         "weights_fit": each.weights_fit,
-        "max_context_tokens": _limit_record(each.context),
-        "max_sequences": _limit_record(each.sequences),
+        "plan_max_context_tokens": each.plan.max_context_tokens if each.plan else None,
+        "plan_max_sequences": each.plan.max_sequences if each.plan else None,
+        "max_context_tokens": each.context.found if each.context else None,
+        "max_sequences": each.sequences.found if each.sequences else None,
+        "context_search": _limit_record(each.context),
+        "sequences_search": _limit_record(each.sequences),
         "basis": "measured",
     }
 
@@ -164,14 +220,15 @@ def _ceilings_record(ceilings: Ceilings | None) -> dict[str, Any] | None:
     return None if ceilings is None else asdict(ceilings) | {"basis": "measured"}
 
 
-def _decode_record(each: DecodeMeasurement, ceilings: Ceilings | None) -> dict[str, Any]:
+def _decode_record(each: DecodeMeasurement, found: Measurement) -> dict[str, Any]:
     return {
         **_asked(each.caches),
         "read_bytes": each.read_bytes,
         "token_seconds": each.token_seconds,
         "tokens_per_second": each.tokens_per_second,
+        "absorbed_token_seconds": each.absorbed_token_seconds,
         "naive_token_seconds": each.naive_token_seconds,
-        "layers": [_layer_record(layer, ceilings) for layer in each.layers],
+        "layers": [_layer_record(layer, _roof(found)) for layer in each.layers],
         "basis": "measured",
     }
 
@@ -184,7 +241,9 @@ def _layer_record(layer: LayerTime, ceilings: Ceilings | None) -> dict[str, Any]
         "layer_seconds": layer.layer_seconds,
         "relative_error": layer.best.error,
         "read_bytes": layer.read_bytes,
+        "read_bytes_per_second": layer.read_bytes / layer.layer_seconds,
         "flops": layer.flops,
+        "flops_per_second": layer.flops / layer.layer_seconds,
         "bound_by": ceilings and layer.bound_by(ceilings),
         "roof_share": ceilings and layer.roof_share(ceilings),
         "tried": [asdict(time) for time in layer.tried],
@@ -213,15 +272,10 @@ def _comparison(found: Measurement) -> Iterator[dict[str, Any]]:
 
 
 def _warnings(found: Measurement) -> Iterator[str]:
-    card = found.card
-    if card.driver and card.driver.other_processes:
-        held = card.driver.others_bytes
-        size = UNKNOWN if held is None else gib(held)
-        yield f"other processes ({card.driver.other_processes}) hold {size} of this card"
-    if card.allocator_options:
-        options = ", ".join(card.allocator_options)
-        yield f"torch's allocator is set to {options}: what it takes is not predicted"
+    yield from _card_warnings(found.card)
     yield from found.refused
+    yield from found.unfit
+    yield from found.failed
     for each in found.caches:
         name = f"{each.question.spec.name}, {each.layout.value}"
         if each.shortened:
@@ -233,8 +287,8 @@ def _warnings(found: Measurement) -> Iterator[str]:
             yield f"{name}: what was written did not come back"
         if each.left_bytes:
             yield f"{name}: {each.left_bytes:,} bytes were not given back"
-        if each.intact and not each.left_bytes and not each.proved and each.predicted:
-            yield f"{name}: a counter does not show what was predicted"
+        if each.predicted and not each.proved:
+            yield f"{name}: not every counter shows what was predicted"
     for limits in found.limits:
         if not limits.weights_fit:
             weights = gib(limits.weights_bytes)
@@ -243,12 +297,24 @@ def _warnings(found: Measurement) -> Iterator[str]:
     yield from _decode_warnings(found)
 
 
+def _card_warnings(card: Card) -> Iterator[str]:
+    if card.driver and card.driver.other_processes:
+        held = card.driver.others_bytes
+        size = UNKNOWN if held is None else gib(held)
+        yield f"other processes ({card.driver.other_processes}) hold {size} of this card"
+    if card.allocator_options:
+        options = ", ".join(card.allocator_options)
+        yield f"torch's allocator is set to {options}: what it takes is not predicted"
+    if card.kind == "cuda" and card.driver is None:
+        yield "other processes are not seen: the driver (nvidia-ml-py) cannot be asked"
+
+
 def _decode_warnings(found: Measurement) -> Iterator[str]:
     for each in (*found.decode, *_filled(found)):
         for layer in each.layers:
             shape = layer.shape
             name = f"{each.caches.spec.name}, {layer.sequences:,} × {shape.entries:,}"
-            if layer.distinct < shape.layers:
+            if layer.distinct < shape.layers and found.card.kind == "cuda":
                 yield (
                     f"{name}: {layer.distinct} of {shape.layers} layers' caches are on the device "
                     "at once; a token is their time for a layer, times the layers"
@@ -256,6 +322,8 @@ def _decode_warnings(found: Measurement) -> Iterator[str]:
             for time in layer.tried:
                 if time.reason and time.available:
                     yield f"{name}: kernel {time.kernel.value}: {time.reason}"
+            if layer.latent and layer.latent.naive_reason and each in found.decode:
+                yield f"{name}: naive form not measured: {layer.latent.naive_reason}"
 
 
 def _card_table(found: Measurement) -> Table:
@@ -320,9 +388,13 @@ def _caches_table(found: Measurement) -> Table:
     columns.append(Column("", "left", part=columns[-1].part))
     rows = tuple(_cache_row(each, counted=counted, peaks=peaks) for each in found.caches)
     asked = found.caches[0].question
-    over = f", one GPU of TP{asked.tensor_parallel}" if asked.tensor_parallel > 1 else ""
-    title = f"{plural(asked.sequences)} each{over}; counters as differences from the plan"
+    counters = "; counters as differences from the plan" if counted else ""
+    title = f"{plural(asked.sequences)} each{_share(asked)}{counters}"
     return Table(title, tuple(columns), rows)
+
+
+def _share(asked: CacheQuestion) -> str:
+    return f", one GPU of TP{asked.tensor_parallel}" if asked.tensor_parallel > 1 else ""
 
 
 def _cache_row(each: CacheMeasurement, *, counted: bool, peaks: bool) -> tuple[str, ...]:
@@ -351,9 +423,10 @@ def _difference(size: int | None, planned: int) -> str:
 
 
 def _verdict(each: CacheMeasurement) -> str:
-    if not each.proved:
-        return "NOT PROVED" if each.predicted else "not predicted"
-    return "shortened" if each.shortened else "proved"
+    if each.proved:
+        right = "bytes right" if each.allocated_bytes is None else "proved"
+        return "shortened" if each.shortened else right
+    return "not predicted" if each.unpredicted else "NOT PROVED"
 
 
 def _limits_table(limits: tuple[Limits, ...]) -> Table:
@@ -369,14 +442,17 @@ def _limits_table(limits: tuple[Limits, ...]) -> Table:
     first = limits[0]
     weights = " beside the weights" if any(each.weights_bytes for each in limits) else ""
     title = (
-        f"What the device holds{weights}, {first.layout.value}: tokens for "
+        f"What the device holds{weights}, {first.layout.value}{_share(first.question)}: tokens for "
         f"{plural(first.question.sequences)}, sequences of {first.question.context_tokens:,}"
     )
     return Table(title, columns, tuple(rows))
 
 
 def _limit_rows(each: Limits) -> Iterator[tuple[str, ...]]:
-    for what, limit in (("tokens", each.context), ("sequences", each.sequences)):
+    tokens = each.plan.max_context_tokens if each.plan else None
+    sequences = each.plan.max_sequences if each.plan else None
+    whats = (("tokens", each.context, tokens), ("sequences", each.sequences, sequences))
+    for what, limit, planned in whats:
         head = (f"{each.question.spec.name}, {what}",)
         if not each.weights_fit:
             yield (*head, "weights do not fit", *[NOTHING] * 4)
@@ -387,16 +463,21 @@ def _limit_rows(each: Limits) -> Iterator[tuple[str, ...]]:
             yield (
                 *head,
                 f"{limit.found:,}{sure}",
-                f"{limit.planner:,}",
+                _or_nothing(planned, "{:,}"),
                 f"{limit.allocator:,}",
                 str(limit.allocations),
                 gib(limit.left_bytes),
             )
 
 
-def _decode_tables(found: Measurement, ceilings: Ceilings) -> list[Table]:
-    tables = [_attention_table((*found.decode, *_filled(found)), ceilings)]
-    if any(each.naive_token_seconds for each in found.decode):
+def _roof(found: Measurement) -> Ceilings | None:
+    """The ceilings that a share is taken of; a CPU's are no more than examples."""
+    return found.ceilings if found.card.kind == "cuda" else None
+
+
+def _decode_tables(found: Measurement) -> list[Table]:
+    tables = [_attention_table((*found.decode, *_filled(found)), _roof(found))]
+    if any(each.absorbed_token_seconds for each in found.decode):
         tables.append(_latent_table(found))
     if found.same_memory:
         tables.append(_comparison_table(found))
@@ -407,7 +488,7 @@ def _filled(found: Measurement) -> list[DecodeMeasurement]:
     return [each for each in found.same_memory if each not in found.decode]
 
 
-def _attention_table(decoded: tuple[DecodeMeasurement, ...], ceilings: Ceilings) -> Table:
+def _attention_table(decoded: tuple[DecodeMeasurement, ...], roof: Ceilings | None) -> Table:
     columns = (
         Column("Cache", "left"),
         Column("Layers", "left"),
@@ -427,10 +508,10 @@ def _attention_table(decoded: tuple[DecodeMeasurement, ...], ceilings: Ceilings)
             layer.best.kernel.value,
             f"{layer.layer_seconds * 10**6:,.1f}",
             f"{layer.shape.layers * layer.layer_seconds * 1_000:,.2f}",
-            f"{layer.read_bytes / layer.layer_seconds / _GIGA:,.0f}",
+            f"{layer.read_bytes / layer.layer_seconds / _GIGA:,.{0 if roof else 2}f}",
             f"{layer.flops / layer.layer_seconds / _TERA:,.3g}",
-            layer.bound_by(ceilings),
-            f"{100 * layer.roof_share(ceilings):.0f}%",
+            layer.bound_by(roof) if roof else NOTHING,
+            f"{100 * layer.roof_share(roof):.0f}%" if roof else NOTHING,
             f"{layer.best.error:.1e}",
         )
         for each in decoded
@@ -442,27 +523,25 @@ def _attention_table(decoded: tuple[DecodeMeasurement, ...], ceilings: Ceilings)
 def _latent_table(found: Measurement) -> Table:
     columns = (
         Column("Model", "left"),
-        Column("Absorbed"),
-        Column("its projections"),
+        Column("Attention"),
+        Column("+ projections"),
+        Column("= absorbed"),
         Column("Naive"),
         Column("Naive costs"),
     )
     rows = []
     for each in found.decode:
-        latent = [layer for layer in each.layers if layer.latent]
-        if not latent:
+        absorbed, naive = each.absorbed_token_seconds, each.naive_token_seconds
+        if absorbed is None:
             continue
-        projections = sum(
-            layer.shape.layers * layer.latent.projection_seconds for layer in latent if layer.latent
-        )
-        naive = each.naive_token_seconds
         rows.append(
             (
                 each.caches.spec.name,
                 _milliseconds(each.token_seconds),
-                _milliseconds(projections),
+                _milliseconds(absorbed - each.token_seconds),
+                _milliseconds(absorbed),
                 NOTHING if naive is None else _milliseconds(naive),
-                NOTHING if naive is None else f"{ratio(naive / each.token_seconds)}×",
+                NOTHING if naive is None else f"{ratio(naive / absorbed)}×",
             )
         )
     title = "MLA a token, all layers: absorbed, and with the latent expanded at each step"

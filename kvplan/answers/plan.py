@@ -83,6 +83,7 @@ def _inputs(found: Plan, price: float | None) -> dict[str, Any]:
             "name": found.gpu.name,
             "memory_bytes": found.gpu.memory_bytes,
             "basis": gpu_basis(found.gpu),
+            "rates_basis": found.gpu.rates_basis,
         },
         "gpu_memory_utilization": settings.utilization,
         "kv_cache_memory_bytes": settings.kv_cache_memory_bytes,

@@ -40,6 +40,15 @@ class Block:
         return (self.size, self.address)
 
 
+def _segment_bytes(size: int, *, small: bool) -> int:
+    """What is asked of the device for a request that no cached block serves."""
+    if small:
+        return SMALL_SEGMENT
+    if size < SMALLEST_OWN:
+        return LARGE_SEGMENT
+    return ceil_div(size, OWN_ROUNDING) * OWN_ROUNDING
+
+
 @dataclass
 class Allocator:
     """The allocator's books: what is handed out and what was taken from the device for it.
@@ -63,7 +72,8 @@ class Allocator:
         small = size <= LARGEST_SMALL
         block = self._best_fit(size, small=small)
         if block is None:
-            block = self._grown(size, small=small) if self.expandable else self._new(size, small)
+            more = self._grown if self.expandable else self._new
+            block = more(size, small=small)
         self._split(block, size)
         block.free = False
         self.allocated_bytes += block.size
@@ -88,13 +98,8 @@ class Allocator:
             index += 1  # the end of a segment can still grow and is kept for larger requests
         return cached.pop(index)
 
-    def _new(self, size: int, small: bool) -> Block:
-        if small:
-            segment = SMALL_SEGMENT
-        elif size < SMALLEST_OWN:
-            segment = LARGE_SEGMENT
-        else:
-            segment = ceil_div(size, OWN_ROUNDING) * OWN_ROUNDING
+    def _new(self, size: int, *, small: bool) -> Block:
+        segment = _segment_bytes(size, small=small)
         self._reserve(segment)
         start = self._next_address
         self._next_address += segment
@@ -107,7 +112,8 @@ class Allocator:
         start = tail if tail is not None and tail.free else None
         missing = size - (start.size if start else 0)
         mapped = ceil_div(missing, granule) * granule
-        self._reserve(mapped)
+        # Where a memory fraction is set, torch asks for room for a whole segment all the same.
+        self._reserve(mapped, at_least=_segment_bytes(size, small=small))
         if start is not None:
             self._drop(start)
             start.size += mapped
@@ -119,10 +125,11 @@ class Allocator:
         self._tails[small] = block
         return block
 
-    def _reserve(self, size: int) -> None:
-        if self.capacity_bytes is not None and self.reserved_bytes + size > self.capacity_bytes:
+    def _reserve(self, size: int, at_least: int = 0) -> None:
+        asked = max(size, at_least)
+        if self.capacity_bytes is not None and self.reserved_bytes + asked > self.capacity_bytes:
             self._release_cached()
-            if self.reserved_bytes + size > self.capacity_bytes:
+            if self.reserved_bytes + asked > self.capacity_bytes:
                 raise OutOfMemoryError
         self.reserved_bytes += size
         self.peak_reserved_bytes = max(self.peak_reserved_bytes, self.reserved_bytes)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_TOKENS_AT_A_TIME = 65_536
 _MOST_ELEMENTS = 1 << 31  # beyond it torch's fused kernels overflow 32-bit offsets
 
 
@@ -21,11 +22,28 @@ def reference(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor
     out = torch.empty(*grouped.shape[:-1], value.shape[-1], dtype=torch.float64, device=key.device)
     for sequence in range(key.shape[0]):
         for head in range(key.shape[1]):
-            keys = key[sequence, head].double()
-            scores = grouped[sequence, head] @ keys.T * scale
-            del keys
-            out[sequence, head] = torch.softmax(scores, -1) @ value[sequence, head].double()
+            out[sequence, head] = _exact(
+                grouped[sequence, head] * scale, key[sequence, head], value[sequence, head]
+            )
     return out.reshape(*query.shape[:-1], value.shape[-1])
+
+
+def _exact(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """A few queries' attention over ``key`` and ``value [tokens, width]``, some tokens at a time.
+
+    Online softmax (arXiv 1805.02867): what came before is rescaled when the peak moves.
+    """
+    peak = query.new_full((len(query), 1), -torch.inf)
+    total, acc = torch.zeros_like(peak), query.new_zeros(len(query), value.shape[-1])
+    for start in range(0, len(key), _TOKENS_AT_A_TIME):
+        some = slice(start, start + _TOKENS_AT_A_TIME)
+        scores = query @ key[some].double().T
+        new_peak = torch.maximum(peak, scores.amax(-1, keepdim=True))
+        weights, kept = torch.exp(scores - new_peak), torch.exp(peak - new_peak)
+        total = total * kept + weights.sum(-1, keepdim=True)
+        acc = acc * kept + weights @ value[some].double()
+        peak = new_peak
+    return acc / total
 
 
 def relative_error(out: Tensor, exact: Tensor) -> float:

@@ -10,7 +10,7 @@ from time import perf_counter
 import torch
 
 from kvplan.calc import Footprint, footprint
-from kvplan.errors import MeasurementError, UsageError
+from kvplan.errors import MeasurementError
 from kvplan.measure.allocator import OutOfMemoryError
 from kvplan.measure.device import Device, is_out_of_memory, torch_dtype
 from kvplan.measure.layouts import (
@@ -22,8 +22,9 @@ from kvplan.measure.layouts import (
 )
 from kvplan.measure.names import Layout
 from kvplan.measure.prediction import Prediction, largest, predicted, prompt
+from kvplan.planning import NothingFitsError
 from kvplan.spec import ModelSpec
-from kvplan.units import MIB
+from kvplan.units import MIB, gib
 
 _SCRATCH_BYTES = {"cuda": 4 * MIB, "cpu": 0}  # of the reductions that read a cache back
 _ATTEMPTS = 3  # another process may take memory between the look and the allocation
@@ -97,6 +98,12 @@ class CacheMeasurement:
         return self.question.context_tokens < self.asked_tokens
 
     @property
+    def unpredicted(self) -> bool:
+        """Whether the bytes are right and the counters show what nobody could predict."""
+        sound = self.tensor_bytes == self.planned_bytes and self.intact and not self.left_bytes
+        return sound and self.predicted is None and not self.proved
+
+    @property
     def proved(self) -> bool:
         """Whether tensors hold the planned bytes and every counter shows what was predicted.
 
@@ -122,7 +129,7 @@ def measured_caches(
 ) -> CacheMeasurement:
     """The caches on the device, of the context asked for or of the longest that fits.
 
-    At most ``max_bytes`` are taken. Raises UsageError where not even one token fits,
+    At most ``max_bytes`` are taken. Raises NothingFitsError where not even one token fits,
     MeasurementError where the device refuses what it showed as free.
     """
     for _ in range(_ATTEMPTS):
@@ -156,9 +163,10 @@ def fitting(device: Device, asked: CacheQuestion, layout: Layout, room: int) -> 
         return asked
     longest = largest(fits, asked.context_tokens - 1)
     if not longest:
-        raise UsageError(
-            f"{asked.spec.name}: not even a context of one token fits in {room:,} bytes",
-            "fewer --sequences, more -tp, or a larger --max-bytes",
+        raise NothingFitsError(
+            f"{asked.spec.name}, {layout.value}: not even a context of one token fits in "
+            f"{gib(room)}",
+            "fewer --sequences, more -tp, a larger --max-bytes or a smaller --block-size",
         )
     return asked.of(longest)
 
@@ -234,7 +242,7 @@ def _change(before: int | None, after: int | None) -> int | None:
 
 @contextmanager
 def held(device: Device) -> Iterator[list[torch.Tensor]]:
-    """A list of tensors whose memory goes back to the device, whatever happens meanwhile."""
+    """A list of tensors that is emptied, and its memory given back, whatever happens."""
     tensors: list[torch.Tensor] = []
     try:
         yield tensors

@@ -13,7 +13,7 @@ import torch
 
 from kvplan.measure.device import CudaDevice, Device, available_bytes
 
-_WARM_UP = 1024  # rows and columns of the first product: 2 MiB each in bf16
+_WARM_UP = 1024  # rows and columns of the first product: 2 MiB each in fp16
 
 
 @dataclass(frozen=True)
@@ -87,22 +87,27 @@ def read_card(device: Device) -> Card:
         capability=f"{properties.major}.{properties.minor}",
         multiprocessors=properties.multi_processor_count,
         driver=before,
-        context_bytes=before.free_bytes - context if before else None,
-        kernels_bytes=context - kernels,
-        matmul_bytes=kernels - matmul,
+        context_bytes=_taken(before.free_bytes, context) if before else None,
+        kernels_bytes=_taken(context, kernels),
+        matmul_bytes=_taken(kernels, matmul),
         expandable_segments=device.settings.expandable,
         allocator_options=device.settings.unknown,
     )
 
 
+def _taken(before: int, after: int) -> int | None:
+    """What became less; None where it became more, as another process gave something back."""
+    return before - after if after <= before else None
+
+
 def _warm_up(device: CudaDevice) -> tuple[int, int]:
     """Free bytes after the first kernel, and after the first matrix product, tensors given back."""
     where = device.torch_device
-    ones = torch.ones(_WARM_UP, _WARM_UP, dtype=torch.bfloat16, device=where)
+    ones = torch.ones(_WARM_UP, _WARM_UP, dtype=torch.float16, device=where)
     del ones
     device.release()
     kernels = torch.cuda.mem_get_info(where)[0]
-    ones = torch.ones(_WARM_UP, _WARM_UP, dtype=torch.bfloat16, device=where)
+    ones = torch.ones(_WARM_UP, _WARM_UP, dtype=torch.float16, device=where)
     product = ones @ ones
     del ones, product
     device.release()
@@ -139,7 +144,8 @@ def _driver_facts(handle: Any) -> Driver | None:
     with suppress(pynvml.NVMLError):
         # The second version keeps the driver's own reserve apart; the first counts it as used.
         total = pynvml.nvmlDeviceGetMemoryInfo(handle).total
-        memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+        second = getattr(pynvml, "nvmlMemory_v2", None)
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=second)
         others, count = _other_processes(handle)
         return Driver(pynvml.nvmlSystemGetDriverVersion(), total, memory.free, others, count)
     return None
@@ -150,11 +156,9 @@ def _other_processes(handle: Any) -> tuple[int | None, int | None]:
     import pynvml
 
     with suppress(pynvml.NVMLError):
-        processes = [
-            process
-            for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-            if process.pid != os.getpid()
+        # This process has no context yet, so all of them are others'.
+        used = [
+            process.usedGpuMemory for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
         ]
-        used = [process.usedGpuMemory for process in processes]
-        return (None if None in used else sum(used)), len(processes)
+        return (None if None in used else sum(used)), len(used)
     return None, None

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 import torch
 
+from kvplan.errors import MeasurementError
 from kvplan.measure.caches import held
 from kvplan.measure.device import Device
 from kvplan.measure.timing import Step, seconds
@@ -17,13 +18,18 @@ _BLOCK = 8192  # elements that are read at a time
 _PER_SM = (2, 4, 8)  # programs on each multiprocessor that are tried
 _READ_BYTES = {"cuda": 4 * GIB, "cpu": 64 * MIB}
 _OPERANDS = {"cuda": torch.bfloat16, "cpu": torch.float32}  # what attention multiplies there
-_ROWS = {"cuda": 8192, "cpu": 512}
+_ROWS = {"cuda": (8192, 4096, 2048), "cpu": (512, 256)}  # the first whose matrices fit
+_MATRIX_BYTES = 16  # of an element: three matrices, and one of fp32 on the way
+_WORKSPACE_BYTES = {"cuda": 128 * MIB, "cpu": 0}  # cuBLAS takes one for each stream and graph
 _REPLAY_SECONDS = 0.15  # with the repetitions of a measurement, about a second on end
 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Rates that were measured: a pure read, and bf16 matrix products kept up for a second."""
+    """Rates that were measured: a pure read, and matrix products kept up for a second.
+
+    The products are of bf16 on a GPU; on a CPU of fp32, and not kept up.
+    """
 
     read_bytes_per_second: float
     matmul_flops_per_second: float
@@ -33,10 +39,20 @@ class Ceilings:
         return max(size_bytes / self.read_bytes_per_second, flops / self.matmul_flops_per_second)
 
 
-def measured_ceilings(device: Device) -> Ceilings:
-    """The two ceilings of this device; up to 5 GiB of it are taken, and given back."""
-    size = min(_READ_BYTES[device.kind], device.usable_bytes() // 4)
-    return Ceilings(_read_rate(device, size), _matmul_rate(device, _ROWS[device.kind]))
+def measured_ceilings(device: Device, room: int) -> Ceilings:
+    """The two ceilings of this device; at most ``room`` bytes are taken, and given back.
+
+    Raises MeasurementError where that is too little to tell.
+    """
+    left = room - _WORKSPACE_BYTES[device.kind]
+    rows = next((rows for rows in _ROWS[device.kind] if rows**2 * _MATRIX_BYTES <= left), None)
+    if rows is None:
+        raise MeasurementError(
+            f"{room:,} bytes are too few to measure what the device can do",
+            "a larger --max-bytes, or less on the card",
+        )
+    size = min(_READ_BYTES[device.kind], left // 2)
+    return Ceilings(_read_rate(device, size), _matmul_rate(device, rows))
 
 
 def _read_rate(device: Device, size: int) -> float:

@@ -17,18 +17,22 @@ from kvplan.measure import attention
 from kvplan.measure.caches import CacheQuestion, held, room_bytes
 from kvplan.measure.ceilings import Ceilings
 from kvplan.measure.device import Device, first_line, is_out_of_memory
-from kvplan.measure.kernels import DTYPES, Setting, UnavailableError, candidates, prepared
+from kvplan.measure.kernels import Setting, UnavailableError, candidates, prepared
 from kvplan.measure.names import Kernel
 from kvplan.measure.shapes import AttentionShape, attention_shapes
 from kvplan.measure.timing import seconds
 from kvplan.units import GIB, ceil_div
 
 LARGEST_ERROR = 3e-3  # of bf16 results against float64; beyond it a kernel is wrong, not fast
-_ROTATED_BYTES = {"cuda": GIB, "cpu": 0}  # caches read in turn, so that none comes from the L2
+_ROTATED_BYTES = GIB  # of caches read in turn, so that none comes from the L2
+_ROTATED_ON_CPU = 2  # where the figures are no more than an example
 _WORKSPACE_BYTES = {"cuda": 2 * GIB, "cpu": 0}  # left free for scores, splits and the reference
 _WEIGHT_LAYERS = 8  # layers whose projections are read in turn
 
+NAIVE = "MLA's naive form"
+
 Tell = Callable[[str], None]
+"""Hears what is tried next: a kernel's name, or ``NAIVE``."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ class DecodeQuestion:
     max_bytes: int | None = None
     skip: tuple[Kernel, ...] = ()
     """Kernels that took the process with them when they were tried."""
-    naive: bool = True
-    """Whether MLA is measured in naive form as well."""
+    no_naive: str | None = None
+    """Why MLA is not to be measured in naive form; None where it is."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,16 @@ class DecodeMeasurement:
         return self.caches.sequences / self.token_seconds
 
     @property
+    def absorbed_token_seconds(self) -> float | None:
+        """Attention with what absorption adds to it: MLA's projections; None without MLA."""
+        latent = [layer for layer in self.layers if layer.latent]
+        if not latent:
+            return None
+        return self.token_seconds + sum(
+            layer.shape.layers * layer.latent.projection_seconds for layer in latent if layer.latent
+        )
+
+    @property
     def naive_token_seconds(self) -> float | None:
         """The same with MLA's latent expanded at each step; None where that was not measured."""
         naive = [layer.latent.naive_seconds for layer in self.layers if layer.latent]
@@ -173,8 +187,8 @@ def _layer_time(
         del exact
         latent = None
         if shape.expanded:
-            tell("MLA's projections and naive form")
-            latent = _latent_times(device, setting, caches, naive=question.naive)
+            tell(NAIVE)
+            latent = _latent_times(device, setting, caches[0][0], question.no_naive)
         caches.clear()
         queries.clear()
     best = min(
@@ -184,12 +198,12 @@ def _layer_time(
     )
     if best is None:
         reasons = "; ".join(f"{time.kernel.value}: {time.reason}" for time in tried)
-        raise MeasurementError(f"{question.caches.spec.name}: no kernel worked: {reasons}")
+        raise MeasurementError(f"no kernel worked: {reasons}")
     return LayerTime(shape, setting.sequences, count, best, tuple(tried), latent)
 
 
 def _distinct(device: Device, setting: Setting, max_bytes: int | None) -> int:
-    """Caches to read in turn: as many as there are layers, at least a GiB, no more than fit."""
+    """Caches to read in turn: as many as there are layers, a GiB at least, as far as they fit."""
     each = setting.sequences * setting.shape.bytes_per_sequence
     room = room_bytes(device, max_bytes)
     fitting = (room - min(_WORKSPACE_BYTES[device.kind], room // 4)) // each
@@ -198,12 +212,13 @@ def _distinct(device: Device, setting: Setting, max_bytes: int | None) -> int:
             f"not even one layer's cache of {each:,} bytes fits in {room:,} beside its workspace",
             "fewer --sequences, a shorter --ctx, or more -tp",
         )
-    return min(fitting, max(setting.shape.layers, ceil_div(_ROTATED_BYTES[device.kind], each)))
+    if device.kind == "cpu":
+        return min(fitting, _ROTATED_ON_CPU)
+    return min(fitting, max(setting.shape.layers, ceil_div(_ROTATED_BYTES, each)))
 
 
 def _random(setting: Setting, shape: tuple[int, ...]) -> Tensor:
-    dtype = DTYPES[setting.shape.dtype]
-    return torch.empty(shape, dtype=dtype, device=setting.device).normal_()
+    return torch.empty(shape, dtype=setting.dtype, device=setting.device).normal_()
 
 
 def _query_shape(setting: Setting) -> tuple[int, ...]:
@@ -269,7 +284,7 @@ def _tried(
 
 
 def _latent_times(
-    device: Device, setting: Setting, caches: list[tuple[Tensor, ...]], *, naive: bool
+    device: Device, setting: Setting, cache: Tensor, no_naive: str | None
 ) -> LatentTimes:
     shape = setting.shape
     nope, rope, width = shape.expanded or (0, 0, 0)
@@ -289,15 +304,13 @@ def _latent_times(
 
     steps = [partial(both, index) for index in range(_WEIGHT_LAYERS)]
     projections = seconds(device, steps) / _WEIGHT_LAYERS
-    if not naive:
-        return LatentTimes(projections, None, "not asked for")
-
-    def whole(cache: Tensor) -> Tensor:
-        return attention.naive(query, cache, up_keys[0], up_values[0], shape.scale)
-
+    if no_naive is not None:
+        return LatentTimes(projections, None, no_naive)
+    step = partial(attention.naive, query, cache, up_keys[0], up_values[0], shape.scale)
     try:
-        taken = seconds(device, [lambda: whole(caches[0][0])], graph=False)
+        taken = seconds(device, [step], graph=False)
     except RuntimeError as error:
+        device.synchronize()  # raises where the step took the CUDA context with it
         reason = "needs more memory than is free" if is_out_of_memory(error) else first_line(error)
         return LatentTimes(projections, None, reason)
     return LatentTimes(projections, taken)

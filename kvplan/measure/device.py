@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import warnings
@@ -50,16 +49,15 @@ class AllocatorSettings:
 
 
 def allocator_settings(backend: str) -> AllocatorSettings:
-    """The settings that torch reads from PYTORCH_ALLOC_CONF or PYTORCH_CUDA_ALLOC_CONF."""
-    text = os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF") or ""
-    options = [option.strip() for option in text.split(",") if option.strip()]
-    expandable = "expandable_segments:true" in (option.lower() for option in options)
-    unknown = [
-        option
-        for option in options
-        if option.partition(":")[0] not in ("expandable_segments", "backend")
-    ]
-    return AllocatorSettings(backend, expandable, tuple(unknown))
+    """What torch reads from the environment; of an option that is set twice the last counts."""
+    named = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+    text = next((os.environ[name] for name in named if os.environ.get(name)), "")
+    pairs = (option.partition(":") for option in re.sub(r"\s", "", text).split(",") if option)
+    options = {name: value for name, _, value in pairs}
+    options.pop("backend", None)
+    expandable = options.pop("expandable_segments", "").lower() == "true"
+    unknown = tuple(f"{name}:{value}" for name, value in options.items())
+    return AllocatorSettings(backend, expandable, unknown)
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,6 @@ class CudaDevice:
 
     def release(self) -> None:
         """Give back all that torch keeps without using it, cuBLAS workspaces included."""
-        gc.collect()
         self.synchronize()
         clear = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)  # noqa: SLF001
         if clear is not None:
@@ -111,10 +108,11 @@ class CudaDevice:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(self.torch_device)
 
-    def bound(self, max_bytes: int) -> None:
-        """Let torch take no more than this from the device."""
+    def bound(self, max_bytes: int | None) -> None:
+        """Let torch take no more than this from the device; None for all there is."""
         total = torch.cuda.mem_get_info(self.torch_device)[1]
-        share = min(1.0, (max_bytes + 0.5) / total)  # half a byte, as torch rounds down
+        # Half a byte more, as torch rounds down.
+        share = 1.0 if max_bytes is None else min(1.0, (max_bytes + 0.5) / total)
         torch.cuda.set_per_process_memory_fraction(share, self.torch_device)
 
 
@@ -150,9 +148,8 @@ class CpuDevice:
 
     def release(self) -> None:
         """Tensors go back to the system as they are freed."""
-        gc.collect()
 
-    def bound(self, max_bytes: int) -> None:
+    def bound(self, max_bytes: int | None) -> None:
         """Nothing here is taken before it has been counted."""
 
 

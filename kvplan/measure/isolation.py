@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -13,28 +13,39 @@ from typing import Any
 
 from kvplan.errors import KvplanError, MeasurementError
 from kvplan.measure import require_torch
-from kvplan.measure.decode import DecodeMeasurement, DecodeQuestion, KernelTime, measured_decode
+from kvplan.measure.decode import (
+    NAIVE,
+    DecodeMeasurement,
+    DecodeQuestion,
+    KernelTime,
+    Tell,
+    measured_decode,
+)
 from kvplan.measure.device import first_line, opened
 from kvplan.measure.names import Kernel
 
-Tell = Callable[[str], None]
+_PATIENCE_SECONDS = 600  # a kernel that hangs is given up
 
 
 def decode_apart(device: str, question: DecodeQuestion, tell: Tell) -> DecodeMeasurement:
     """The decode measurement, made in a process of its own.
 
-    A kernel that takes the process with it is left out the next time. Raises what
-    ``measured_decode`` raises, and MeasurementError where nothing survives.
+    A kernel that takes the process with it is left out the next time, and so is MLA's naive form.
+    Raises what ``measured_decode`` raises, and MeasurementError where nothing survives.
     """
     lost: list[KernelTime] = []
     while True:
-        skipped = tuple(time.kernel for time in lost)
-        found, trying = _attempt(device, replace(question, skip=skipped), tell)
+        found, trying = attempt(device, question, tell)
         if isinstance(found, DecodeMeasurement):
             return _with_lost(found, tuple(lost))
-        if trying is None or question.kernel is not Kernel.AUTO or trying in skipped:
+        reason = f"took its process with it: {found}"
+        if trying == NAIVE and question.no_naive is None:
+            question = replace(question, no_naive=reason)
+        elif trying in set(Kernel) and question.kernel is Kernel.AUTO:
+            lost.append(KernelTime(Kernel(trying), reason=reason))
+            question = replace(question, skip=(*question.skip, Kernel(trying)))
+        else:
             raise MeasurementError(f"the measuring process died: {found}")
-        lost.append(KernelTime(trying, reason=f"took its process with it: {found}"))
 
 
 def _with_lost(found: DecodeMeasurement, lost: tuple[KernelTime, ...]) -> DecodeMeasurement:
@@ -42,33 +53,34 @@ def _with_lost(found: DecodeMeasurement, lost: tuple[KernelTime, ...]) -> Decode
     return replace(found, layers=layers)
 
 
-def _attempt(
+def attempt(
     device: str, question: DecodeQuestion, tell: Tell
-) -> tuple[DecodeMeasurement | str, Kernel | None]:
-    """The measurement, or how the child ended; and the kernel it had begun."""
+) -> tuple[DecodeMeasurement | str, str]:
+    """The measurement, or how the child ended; and what it had begun."""
     spawning = multiprocessing.get_context("spawn")
     ours, theirs = spawning.Pipe()
     child = spawning.Process(target=_child, args=(theirs, device, question), daemon=True)
     with _deaf_to_interrupts():
         child.start()
     theirs.close()
-    trying = None
+    trying = ""
     try:
-        while True:
+        while ours.poll(_PATIENCE_SECONDS):
             what, value = ours.recv()
             if what == "trying":
-                trying = Kernel(value) if value in set(Kernel) else trying
+                trying = value
                 tell(value)
             elif what == "error":
                 raise value
             else:
                 return value, trying
-    except EOFError:
+    except (EOFError, ConnectionError):
         child.join()
         return f"exit code {child.exitcode}", trying
     finally:
-        child.terminate()
+        child.kill()
         child.join()
+    return f"nothing heard for {_PATIENCE_SECONDS} s", trying
 
 
 @contextmanager

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kvplan.errors import UsageError
 from kvplan.measure import attention
+from kvplan.measure.device import torch_dtype
+from kvplan.measure.layouts import PLAIN
 from kvplan.measure.names import Kernel
 from kvplan.measure.shapes import AttentionShape
-
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-"""Elements of the caches that attention is measured over."""
 
 _PAGE = 64  # tokens of a page in FlashMLA
 _WORKSPACE_BYTES = 128 << 20  # what FlashInfer asks for
@@ -41,6 +41,12 @@ class Setting:
     sequences: int
     device: torch.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Torch's dtype of the cache."""
+        found: torch.dtype = torch_dtype(PLAIN[self.shape.dtype][0])
+        return found
+
 
 def candidates(shape: AttentionShape, device: torch.device) -> tuple[Kernel, ...]:
     """The kernels worth trying for a shape, what an engine would use first.
@@ -54,20 +60,17 @@ def candidates(shape: AttentionShape, device: torch.device) -> tuple[Kernel, ...
     return (Kernel.SDPA, Kernel.TRITON, Kernel.TORCH)
 
 
+def check_kernel(kernel: Kernel, shape: AttentionShape) -> None:
+    """Raises UsageError where this kernel is none for such a cache."""
+    latent = shape.expanded is not None
+    if kernel is not Kernel.AUTO and (kernel, latent) not in _MAKERS:
+        names = ", ".join(each.value for each in Kernel if (each, latent) in _MAKERS)
+        raise UsageError(f"--kernel {kernel.value} is none for {shape.label}", f"one of: {names}")
+
+
 def prepared(kernel: Kernel, setting: Setting) -> Attend:
     """The kernel, ready for this shape. Raises UnavailableError where it is not to be had."""
-    latent = setting.shape.expanded is not None
-    makers: dict[tuple[Kernel, bool], Callable[[Setting], Attend]] = {
-        (Kernel.SDPA, False): _sdpa,
-        (Kernel.TORCH, False): _products,
-        (Kernel.TORCH, True): _latent_products,
-        (Kernel.TRITON, False): _triton,
-        (Kernel.TRITON, True): _latent_triton,
-        (Kernel.GLUON, True): _latent_gluon,
-        (Kernel.FLASHMLA, True): _flashmla,
-        (Kernel.FLASHINFER, True): _flashinfer,
-    }
-    maker = makers.get((kernel, latent))
+    maker = _MAKERS.get((kernel, setting.shape.expanded is not None))
     if maker is None:
         raise UnavailableError(f"{kernel.value} is no kernel for {setting.shape.label}")
     return maker(setting)
@@ -100,7 +103,7 @@ def _module(name: str) -> Any:
 def _flashmla(setting: Setting) -> Attend:
     """FlashMLA's dense decode (deepseek-ai/FlashMLA, flash_mla_interface.py)."""
     module = _module("flash_mla")
-    table, lengths, pages = _pages(setting, _PAGE)
+    table, lengths, pages = _pages(setting)
     heads = setting.shape.query_heads
     metadata, splits = module.get_mla_metadata(lengths, heads, 1)
 
@@ -125,11 +128,11 @@ def _flashinfer(setting: Setting) -> Attend:
     """FlashInfer's MLA decode (flashinfer-ai/flashinfer, flashinfer/mla.py)."""
     module = _module("flashinfer.mla")
     shape, where = setting.shape, setting.device
-    table, lengths, pages = _pages(setting, _PAGE)
+    table, lengths, pages = _pages(setting)
     workspace = torch.empty(_WORKSPACE_BYTES, dtype=torch.int8, device=where)
     wrapper = module.BatchMLAPagedAttentionWrapper(workspace)
     starts = torch.arange(setting.sequences + 1, dtype=torch.int32, device=where)
-    dtype = DTYPES[shape.dtype]
+    dtype = setting.dtype
     wrapper.plan(
         qo_indptr=starts,
         kv_indptr=starts * table.shape[1],
@@ -159,11 +162,11 @@ def _flashinfer(setting: Setting) -> Attend:
     return attend
 
 
-def _pages(setting: Setting, page: int) -> tuple[Tensor, Tensor, int]:
+def _pages(setting: Setting) -> tuple[Tensor, Tensor, int]:
     """Page table, lengths and number of pages of caches that lie one after the other."""
-    if setting.shape.entries % page:
-        raise UnavailableError(f"its pages of {page} tokens do not divide the context")
-    each = setting.shape.entries // page
+    if setting.shape.entries % _PAGE:
+        raise UnavailableError(f"its pages of {_PAGE} tokens do not divide the context")
+    each = setting.shape.entries // _PAGE
     pages = each * setting.sequences
     table = torch.arange(pages, dtype=torch.int32, device=setting.device)
     lengths = torch.full(
@@ -192,8 +195,7 @@ def _latent_gluon(setting: Setting) -> Attend:
     shape = setting.shape
     rope = shape.key_width - shape.value_width
     index = setting.device.index or 0
-    dtype = DTYPES[shape.dtype]
-    if not module.supported(index, shape.query_heads, shape.value_width, rope, dtype):
+    if not module.supported(index, shape.query_heads, shape.value_width, rope, setting.dtype):
         raise UnavailableError("written for more than 16 heads of 512 + 64 on a Hopper GPU")
     width, scale = shape.value_width, shape.scale
     return lambda query, cache: module.mla_decode(query, cache[0], width, scale)
@@ -206,3 +208,16 @@ def _own(name: str) -> Any:
         return import_module(f"kvplan.measure.{name}")
     except (ImportError, AttributeError) as error:
         raise UnavailableError(f"not for this release of Triton: {error}") from None
+
+
+_MAKERS: dict[tuple[Kernel, bool], Callable[[Setting], Attend]] = {
+    (Kernel.SDPA, False): _sdpa,
+    (Kernel.TRITON, False): _triton,
+    (Kernel.TORCH, False): _products,
+    (Kernel.FLASHMLA, True): _flashmla,
+    (Kernel.FLASHINFER, True): _flashinfer,
+    (Kernel.GLUON, True): _latent_gluon,
+    (Kernel.TRITON, True): _latent_triton,
+    (Kernel.TORCH, True): _latent_products,
+}
+"""How each kernel is prepared, for keys and values (False) and for latents (True)."""

@@ -15,7 +15,8 @@ PAGE_TOKENS = 16  # vLLM 0.33.0's block_size where no backend asks for another
 GROWTH_TOKENS = 8  # that the grown layout appends to its prompt, one by one
 MOST_TENSORS = 100_000
 
-_PLAIN = {"bf16": ("bfloat16", 2), "fp16": ("float16", 2), "fp32": ("float32", 4)}
+PLAIN = {"bf16": ("bfloat16", 2), "fp16": ("float16", 2), "fp32": ("float32", 4)}
+"""Formats that are a dtype of torch's: its name, and bytes of an element."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _tensors(cache: Footprint, layout: Layout, page_tokens: int) -> Iterator[Cac
 
 
 def _slot_tensor(line: Line, slot: PackedSlot, sequences: int) -> CacheTensor:
-    dtype, element_bytes = _PLAIN.get(slot.format, ("uint8", 1))
+    dtype, element_bytes = PLAIN.get(slot.format, ("uint8", 1))
     width = slot.packing.row_bytes(slot.width) // element_bytes
     shape = (sequences, slot.heads, line.entries, width)
     return CacheTensor(shape, dtype, element_bytes, grows=line.growth == 1)

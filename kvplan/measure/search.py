@@ -21,15 +21,14 @@ _ENDLESS = 1 << 60
 class Limit:
     """The most that was held, and what was said of it beforehand.
 
-    ``found`` was allocated, ``refused`` was tried and not had. ``planner`` is plain arithmetic on
-    what was free, ``allocator`` the same by the allocator's rules. ``left_bytes`` were left
+    ``found`` was allocated, ``refused`` was tried and not had. ``allocator`` is what the
+    allocator's rules say of what was free. ``left_bytes`` were left
     of what may be taken, or showed as free, beside the cache that was found, which holds
     ``planned_bytes``.
     """
 
     found: int
     refused: int | None
-    planner: int
     allocator: int
     allocations: int
     planned_bytes: int
@@ -73,7 +72,6 @@ def _limit(
     return Limit(
         found=low,
         refused=high,
-        planner=largest(lambda number: of(number).footprint().total_bytes <= room, too_many),
         allocator=guess,
         allocations=probe.allocations,
         planned_bytes=planned_bytes(of(low).tensors(layout)) if low else 0,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import perf_counter
 
 import torch
 
 from kvplan.errors import MeasurementError, RefusedError, UsageError
+from kvplan.fit import Workload
 from kvplan.measure.caches import (
     CacheMeasurement,
     CacheQuestion,
@@ -26,16 +28,21 @@ from kvplan.measure.device import (
     opened,
 )
 from kvplan.measure.isolation import decode_apart
+from kvplan.measure.kernels import check_kernel
 from kvplan.measure.names import Kernel, Layout
 from kvplan.measure.search import Limit, longest_context, most_sequences
 from kvplan.measure.shapes import attention_shapes
 from kvplan.parallel import Layout as Parallel
-from kvplan.planning import check_layout
+from kvplan.planning import NothingFitsError, Plan, Settings, check_layout, plan
+from kvplan.spec import Gpu
 from kvplan.units import MIB, ceil_div
 from kvplan.weights import weights_on_rank
 
 Tell = Callable[[str, float], None]
 """Hears what is being done, and what share of the whole is behind it."""
+
+
+_SEARCHED = (Layout.ARITHMETIC, Layout.VLLM, Layout.WHOLE)
 
 
 @dataclass(frozen=True)
@@ -84,19 +91,30 @@ class Limits:
     """What the device holds of one model's caches, in one layout.
 
     ``weights_bytes`` lay on the device first; where they did not fit, nothing was searched.
+    ``plan`` is what ``kvplan plan`` says of a GPU with the room that was there. A limit is None
+    where memory sets none.
     """
 
     question: CacheQuestion
     layout: Layout
     weights_bytes: int
-    weights_fit: bool
-    context: Limit | None
-    sequences: Limit | None
+    plan: Plan | None = None
+    context: Limit | None = None
+    sequences: Limit | None = None
+
+    @property
+    def weights_fit(self) -> bool:
+        """Whether there was room for anything beside the weights."""
+        return self.plan is not None
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Everything that was measured. ``refused`` says what was not, and why."""
+    """Everything that was measured.
+
+    ``refused`` says what was passed over, ``unfit`` of what not one token fits, ``failed`` what
+    went wrong, each with the reason.
+    """
 
     card: Card
     caches: tuple[CacheMeasurement, ...] = ()
@@ -106,6 +124,8 @@ class Measurement:
     same_memory: tuple[DecodeMeasurement, ...] = ()
     """Each further model with as many sequences as the first one's caches have room for."""
     refused: tuple[str, ...] = ()
+    unfit: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
     seconds: float = 0.0
     """Of the caches' check alone: beyond loading torch and making a context."""
 
@@ -115,14 +135,7 @@ def measure(request: Request, tell: Tell = lambda *_: None) -> Measurement:
 
     Raises UsageError, RefusedError and MeasurementError; gives all memory back in any case.
     """
-    if request.find_max and set(request.layouts) == {Layout.GROWN}:
-        raise UsageError(
-            "--find-max needs a layout that is allocated at once", "--layout arithmetic"
-        )
-    for question in request.questions:
-        check_layout(question.spec, Parallel(tensor=question.tensor_parallel))
-        if request.decode:
-            attention_shapes(question)
+    _check(request)
     device = opened(request.device)
     try:
         return _measured(device, request, _Steps(tell, request.steps))
@@ -130,14 +143,27 @@ def measure(request: Request, tell: Tell = lambda *_: None) -> Measurement:
         hint = "--max-bytes asks for less" if is_out_of_memory(error) else None
         raise MeasurementError(f"{request.device}: {first_line(error)}", hint) from None
     finally:
-        _release(device)
+        with suppress(RuntimeError):  # the context is dead, and its memory with it
+            device.release()
+            if request.max_bytes is not None:
+                device.bound(None)
 
 
-def _release(device: Device) -> None:
-    try:
-        device.release()
-    except RuntimeError:  # the context is dead, and its memory with it
-        return
+def _check(request: Request) -> None:
+    """What can be refused before anything is measured."""
+    if request.find_max and not set(request.layouts) & set(_SEARCHED):
+        names = ", ".join(layout.value for layout in _SEARCHED)
+        raise UsageError("--find-max needs a layout that is allocated at once", f"one of: {names}")
+    for question in request.questions:
+        spec = question.spec
+        check_layout(spec, Parallel(tensor=question.tensor_parallel))
+        if request.decode:
+            for shape in attention_shapes(question):
+                check_kernel(request.kernel, shape)
+        if request.reserve_weights and spec.weights_bytes is None:
+            raise RefusedError(
+                f"the weights of {spec.name} are not known", "leave --reserve-weights out"
+            )
 
 
 def _measured(device: Device, request: Request, steps: _Steps) -> Measurement:
@@ -146,25 +172,24 @@ def _measured(device: Device, request: Request, steps: _Steps) -> Measurement:
     if request.max_bytes is not None:
         device.bound(request.max_bytes)
     started = perf_counter()
-    caches, refused = _caches(device, request, steps)
+    caches, refused, unfit = _caches(device, request, steps)
     seconds = perf_counter() - started
-    limits = _limits(device, request, steps) if request.find_max else ()
+    limits = _limits(device, request, card, steps) if request.find_max else ()
     ceilings = None
     if request.decode or request.ceilings:
         steps.begin("read and matmul ceilings")
-        ceilings = measured_ceilings(device)
-    found = Measurement(card, caches, limits, ceilings, refused=refused, seconds=seconds)
-    if not request.decode:
-        return found
-    decode = tuple(_decode(device, request, question, steps) for question in request.questions)
-    return replace(found, decode=decode, same_memory=_same_memory(device, request, decode, steps))
+        ceilings = measured_ceilings(device, room_bytes(device, request.max_bytes))
+    found = Measurement(
+        card, caches, limits, ceilings, refused=refused, unfit=unfit, seconds=seconds
+    )
+    return _with_decode(device, request, found, steps) if request.decode else found
 
 
 def _caches(
     device: Device, request: Request, steps: _Steps
-) -> tuple[tuple[CacheMeasurement, ...], tuple[str, ...]]:
-    """Each model in each layout; a layout that one model does not have is passed over and told."""
-    measured, refused = [], []
+) -> tuple[tuple[CacheMeasurement, ...], tuple[str, ...], tuple[str, ...]]:
+    """Each model in each layout; what one does not have, and what does not fit, is told."""
+    measured, refused, unfit = [], [], []
     for question in request.questions:
         for layout in request.layouts:
             steps.begin(f"{question.spec.name}: {layout.value}")
@@ -174,39 +199,101 @@ def _caches(
                 if len(request.layouts) == 1:
                     raise
                 refused.append(f"{error.message}: not measured")
-    return tuple(measured), tuple(refused)
+            except NothingFitsError as error:
+                unfit.append(f"{error.message}; {error.hint}")
+    return tuple(measured), tuple(refused), tuple(unfit)
 
 
-def _limits(device: Device, request: Request, steps: _Steps) -> tuple[Limits, ...]:
-    layout = next(layout for layout in request.layouts if layout is not Layout.GROWN)
+def _limits(device: Device, request: Request, card: Card, steps: _Steps) -> tuple[Limits, ...]:
     found = []
     for question in request.questions:
         steps.begin(f"{question.spec.name}: longest context, most sequences")
         weights = _weights_bytes(device, question) if request.reserve_weights else 0
+        asked = Limits(question, _searched_layout(request, question), weights)
         if weights >= room_bytes(device, request.max_bytes):
-            found.append(Limits(question, layout, weights, False, None, None))
+            found.append(asked)
             continue
         with held(device) as tensors:
             if weights:
                 tensors.append(torch.empty(weights, dtype=torch.uint8, device=device.torch_device))
             bound = None if request.max_bytes is None else request.max_bytes - weights
-            context = longest_context(device, question, layout, bound)
-            sequences = most_sequences(device, question, layout, bound)
-        found.append(Limits(question, layout, weights, True, context, sequences))
+            plan = _plan(card, question, room_bytes(device, bound))
+            context = longest_context(device, question, asked.layout, bound)
+            sequences = most_sequences(device, question, asked.layout, bound)
+        found.append(replace(asked, plan=plan, context=context, sequences=sequences))
     return tuple(found)
+
+
+def _searched_layout(request: Request, question: CacheQuestion) -> Layout:
+    """The first layout asked for that is allocated at once and that the model has."""
+    asked = [layout for layout in request.layouts if layout in _SEARCHED]
+    for layout in asked:
+        try:
+            question.tensors(layout)
+        except RefusedError:
+            continue
+        return layout
+    return Layout.ARITHMETIC
 
 
 def _weights_bytes(device: Device, question: CacheQuestion) -> int:
     """Weights of one GPU, in whole segments so that caches share none with them."""
     spec = question.spec
-    if spec.weights_bytes is None:
-        raise RefusedError(
-            f"the weights of {spec.name} are not known", "leave --reserve-weights out"
-        )
     where = Parallel(tensor=question.tensor_parallel)
     lines = weights_on_rank(spec, where, spec.total_layers)
     segment = (20 if device.settings.expandable else 2) * MIB
     return ceil_div(sum(line.size_bytes for line in lines), segment) * segment
+
+
+def _plan(card: Card, question: CacheQuestion, room: int) -> Plan:
+    """The planner's answer for this card and room; weights are no longer its business."""
+    gpu = Gpu(
+        name=card.name,
+        description=card.name,
+        memory_bytes=card.total_bytes,
+        memory_basis="measured",
+        driver_memory_mib=None,
+        bandwidth_bytes_per_s=None,
+        bf16_flops=None,
+        fp8_flops=None,
+        link_bytes_per_s=None,
+        gpus_per_node=None,
+        sources="kvplan measure",
+    )
+    work = Workload(
+        question.context_tokens, question.sequences, question.kv_cache_dtype, question.draft
+    )
+    settings = Settings(overhead_bytes=card.total_bytes - room, kv_cache_memory_bytes=room)
+    where = Parallel(tensor=question.tensor_parallel)
+    return plan(replace(question.spec, weights=()), work, gpu, where, settings)
+
+
+def _with_decode(
+    device: Device, request: Request, found: Measurement, steps: _Steps
+) -> Measurement:
+    """The same with a decode step of each model, and of each but the first in the first's bytes.
+
+    A model whose step fails takes nothing from the others.
+    """
+    decode: list[DecodeMeasurement] = []
+    same_memory: list[DecodeMeasurement] = []
+    failed: list[str] = []
+    room = request.questions[0].footprint().total_bytes
+    for question in request.questions:
+        filled = replace(question, sequences=room // question.footprint().bytes_per_sequence)
+        against = bool(decode) and decode[0].caches == request.questions[0]
+        try:
+            decode.append(_decode(device, request, question, steps))
+            if against and filled == question:
+                same_memory.append(decode[-1])
+            elif against and filled.sequences:
+                same_memory.append(_decode(device, request, filled, steps, "measured once"))
+        except MeasurementError as error:
+            hint = f"; {error.hint}" if error.hint else ""
+            failed.append(f"{question.spec.name}: {error.message}{hint}")
+    return replace(
+        found, decode=tuple(decode), same_memory=tuple(same_memory), failed=tuple(failed)
+    )
 
 
 def _decode(
@@ -214,32 +301,15 @@ def _decode(
     request: Request,
     question: CacheQuestion,
     steps: _Steps,
-    *,
-    naive: bool = True,
+    no_naive: str | None = None,
 ) -> DecodeMeasurement:
-    asked = DecodeQuestion(question, request.kernel, request.max_bytes, naive=naive)
-
-    steps.begin(f"{question.spec.name}: a decode step")
+    asked = DecodeQuestion(question, request.kernel, request.max_bytes, no_naive=no_naive)
+    step = f"{question.spec.name}: a decode step"
+    steps.begin(step)
 
     def tell(part: str) -> None:
-        steps.within(f"{question.spec.name}: a decode step, {part}")
+        steps.within(f"{step}, {part}")
 
     if device.kind == "cpu":
         return measured_decode(device, asked, tell)
     return decode_apart(request.device, asked, tell)
-
-
-def _same_memory(
-    device: Device, request: Request, decode: tuple[DecodeMeasurement, ...], steps: _Steps
-) -> tuple[DecodeMeasurement, ...]:
-    """The first model's cache bytes, filled with sequences of each other model."""
-    first = request.questions[0].footprint().total_bytes
-    found = []
-    for question, measured in zip(request.questions[1:], decode[1:], strict=True):
-        sequences = first // question.footprint().bytes_per_sequence
-        if sequences == question.sequences:
-            found.append(measured)
-        elif sequences:
-            filled = replace(question, sequences=sequences)
-            found.append(_decode(device, request, filled, steps, naive=False))
-    return tuple(found)

@@ -10,8 +10,9 @@ from kvplan.kinds.full_attention import AttentionHeads
 from kvplan.kinds.kv_shared import KVShared
 from kvplan.kinds.mla import MLA
 from kvplan.measure.caches import CacheQuestion
+from kvplan.measure.layouts import PLAIN
 
-ELEMENT_BYTES = {"bf16": 2, "fp16": 2}
+ATTENDED = ("bf16", "fp16")
 """Caches that attention is measured over; others are read by kernels of an engine's own."""
 
 
@@ -39,7 +40,7 @@ class AttentionShape:
     def bytes_per_sequence(self) -> int:
         """Cache bytes of one layer and sequence: what a step has to read."""
         width = self.key_width if self.expanded else self.key_width + self.value_width
-        return self.kv_heads * width * self.entries * ELEMENT_BYTES[self.dtype]
+        return self.kv_heads * width * self.entries * PLAIN[self.dtype][1]
 
     @property
     def flops_per_sequence(self) -> int:
@@ -53,7 +54,7 @@ def attention_shapes(question: CacheQuestion) -> tuple[AttentionShape, ...]:
     Raises RefusedError for caches over which attention is not measured.
     """
     cache = question.footprint()
-    if cache.kv_cache_dtype not in ELEMENT_BYTES:
+    if cache.kv_cache_dtype not in ATTENDED:
         raise RefusedError(
             f"{cache.model}: attention is measured over bf16 and fp16 caches, "
             f"not {cache.kv_cache_dtype}",

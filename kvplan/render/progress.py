@@ -47,4 +47,5 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._timer.cancel()
+        self._timer.join()  # it may have begun to start the bar
         self._bar.stop()
