@@ -67,7 +67,7 @@ def _in_file(loc: tuple[int | str, ...], data: Any) -> Location:
 
 
 def _explain(detail: dict[str, Any], location: Location, model: type[Input]) -> str:
-    where = ".".join(str(step) for step in location) or "the spec"
+    where = ".".join(str(step) for step in location) or "the file"
     match detail["type"]:
         case "unexpected_keyword_argument":
             return f"unknown key {quoted(location[-1])}{_did_you_mean(detail['loc'], model)}"
