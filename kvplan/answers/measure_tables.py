@@ -85,7 +85,7 @@ def _software(card: Card) -> str:
 
 
 def caches_table(found: Measurement) -> Table:
-    """Each cache with its counters, less the planned bytes; counters that no device has left out."""
+    """Each cache with its counters, less the planned bytes, as far as the device counts."""
     counted = any(each.allocated_bytes is not None for each in found.caches)
     peaks = any(each.peak_bytes != each.reserved_bytes for each in found.caches)
     columns = [
