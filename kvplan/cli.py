@@ -114,9 +114,9 @@ def compare(
         int, typer.Option("--sequences", "--max-num-seqs", min=1, help="Sequences of that length.")
     ] = 1,
     kv_cache_dtype: KVDtype = "auto",
-    gpu: Annotated[str, typer.Option("--gpu", help="GPU to lay out on; see list gpus.")] = (
-        "h100-sxm-80gb"
-    ),
+    gpu: Annotated[
+        str, typer.Option("--gpu", help="GPU of list gpus, or a file of measure --save.")
+    ] = ("h100-sxm-80gb"),
     gpus: Annotated[
         int | None,
         typer.Option(
@@ -176,7 +176,7 @@ def show(
     _answer(show_report(spec, kv_cache_dtype, draft=draft), output, json)
 
 
-Gpu = Annotated[str, typer.Option("--gpu", help="GPU to lay out on; see list gpus.")]
+Gpu = Annotated[str, typer.Option("--gpu", help="GPU of list gpus, or a file of measure --save.")]
 Utilization = Annotated[
     float,
     typer.Option(
