@@ -175,9 +175,10 @@ class MadeUpCard:
         default_factory=lambda: AllocatorSettings("native", expandable=False, unknown=())
     )
     used_bytes: int = 0
+    allocated_bytes: int = 0
     kind: str = "cuda"
     torch_device: torch.device = field(default_factory=lambda: torch.device("meta"))
-    allocations: int = 0
+    bounds: list[int | None] = field(default_factory=list)
 
     def free_bytes(self) -> int:
         return self.capacity_bytes - self.used_bytes
@@ -186,19 +187,24 @@ class MadeUpCard:
         return self.free_bytes()
 
     def counters(self) -> Counters:
-        return Counters(self.used_bytes, self.used_bytes, self.used_bytes, self.used_bytes)
+        used = self.used_bytes
+        return Counters(self.allocated_bytes, used, used, used)
 
     def synchronize(self) -> None:
         pass
 
     def release(self) -> None:
-        self.used_bytes = 0
+        self.used_bytes = self.allocated_bytes = 0
 
-    def bound(self, max_bytes: int) -> None:
-        raise NotImplementedError
+    def bound(self, max_bytes: int | None) -> None:
+        self.bounds.append(max_bytes)
 
     def take(self, size: int) -> None:
-        self.used_bytes += -(-size // SEGMENT) * SEGMENT
+        """A segment of its own; what is left of it is split off where it is over 1 MiB."""
+        segment = -(-size // SEGMENT) * SEGMENT
+        rounded = -(-size // 512) * 512
+        self.used_bytes += segment
+        self.allocated_bytes += rounded if segment - rounded > MIB else segment
         if self.used_bytes > self.capacity_bytes - self.hidden_bytes:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\nand so on")
 
@@ -214,9 +220,41 @@ def put_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[MadeUpCard], M
             return torch.empty(tensor.shape, dtype=torch.uint8, device="meta")
 
         monkeypatch.setattr(caching, "_empty", counted)
+        monkeypatch.setattr(caching, "write", lambda _: None)
+        monkeypatch.setattr(caching, "holds", lambda *_: True)
         return card
 
     return put  # type: ignore[return-value]
+
+
+def test_a_session_on_a_card(
+    put_on: Callable[[MadeUpCard], MadeUpCard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = put_on(MadeUpCard(80 * GIB))
+    facts = replace(H100, total_bytes=81 * GIB)
+    monkeypatch.setattr("kvplan.measure.session.opened", lambda _: card)
+    monkeypatch.setattr("kvplan.measure.session.read_card", lambda _: facts)
+    both = (question("llama3-70b", 100_001), question("deepseek-v3", 100_000))
+    found = measure(Request("cuda", both, (Layout.VLLM, Layout.WHOLE), find_max=True))
+    assert [each.proved for each in found.caches] == [True] * 4
+    assert [each.reserved_bytes for each in found.caches] == [
+        32_773_242_880 + 110_100_480,  # as the H100 counted it
+        32_768_327_680 + 1_769_472,
+        61 * 110 * MIB,  # 6,250 pages of 18,432 B are 109.86 MiB a layer
+        -(-70_272 * 100_000 // SEGMENT) * SEGMENT,
+    ]
+    llama = found.limits[0]
+    assert llama.layout is Layout.VLLM
+    assert llama.plan
+    assert llama.plan.max_context_tokens == 80 * GIB // 327_680
+    assert llama.context
+    assert llama.context.found == 80 * GIB // (80 * SEGMENT) * 512  # 2 MiB hold 512 tokens
+    assert llama.context.exact
+    assert card.bounds == []
+
+    bounded = measure(Request("cuda", both[:1], (Layout.WHOLE,), max_bytes=GIB))
+    assert bounded.caches[0].shortened
+    assert card.bounds == [GIB, None]
 
 
 @pytest.mark.parametrize("hidden_mib", [0, 2, 20, 300, -2, -64, -900])
