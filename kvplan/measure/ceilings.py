@@ -60,24 +60,24 @@ def _read_rate(device: Device, size: int) -> float:
     elements = max(1, size // (4 * _BLOCK)) * _BLOCK
     with held(device) as tensors:
         tensors.append(torch.ones(elements, dtype=torch.int32, device=device.torch_device))
-        steps = [lambda: tensors[0].sum(dtype=torch.int32), *_own_reads(tensors[0])]
+        steps = [lambda: tensors[0].sum(dtype=torch.int32), *_own_reads(tensors)]
         return elements * 4 / min(seconds(device, [step]) for step in steps)
 
 
-def _own_reads(source: torch.Tensor) -> list[Step]:
-    """Our kernel in a few shapes; none where Triton is not there, or cannot build it."""
-    if not source.is_cuda or find_spec("triton") is None:
+def _own_reads(tensors: list[torch.Tensor]) -> list[Step]:
+    """Our kernel over the first tensor, in a few shapes; none where Triton cannot build it."""
+    if not tensors[0].is_cuda or find_spec("triton") is None:
         return []
     try:
         from kvplan.measure import triton_attention
 
-        reads: list[Step] = [
-            partial(triton_attention.read, source, _BLOCK, count) for count in _PER_SM
-        ]
-        reads[0]()
+        def read(per_sm: int) -> torch.Tensor:  # through the list, which does not outlive it
+            return triton_attention.read(tensors[0], _BLOCK, per_sm)
+
+        read(_PER_SM[0])
     except Exception:  # noqa: BLE001 - no compiler, another release of Triton: torch's sum does
         return []
-    return reads
+    return [partial(read, per_sm) for per_sm in _PER_SM]
 
 
 def _matmul_rate(device: Device, rows: int) -> float:
