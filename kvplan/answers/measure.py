@@ -13,7 +13,6 @@ from kvplan.answers.measure_tables import (
     decode_tables,
     filled,
     limits_table,
-    roof,
 )
 from kvplan.answers.words import UNKNOWN
 from kvplan.comparison import cache_warnings
@@ -39,7 +38,7 @@ SEARCHED = (
 )
 NO_COUNTERS = (
     "a CPU has no counters to hold against a prediction: tensors' bytes, and what was written, are "
-    "what is checked; its rates are examples and no roof"
+    "what is checked; what its decode takes is an example"
 )
 
 
@@ -235,7 +234,7 @@ def _decode_record(each: DecodeMeasurement, found: Measurement) -> dict[str, Any
         "tokens_per_second": each.tokens_per_second,
         "absorbed_token_seconds": each.absorbed_token_seconds,
         "naive_token_seconds": each.naive_token_seconds,
-        "layers": [_layer_record(layer, roof(found)) for layer in each.layers],
+        "layers": [_layer_record(layer, found.ceilings) for layer in each.layers],
         "basis": "measured",
     }
 

@@ -186,14 +186,9 @@ def _limit_rows(each: Limits) -> Iterator[tuple[str, ...]]:
             )
 
 
-def roof(found: Measurement) -> Ceilings | None:
-    """The ceilings that a share is taken of; a CPU's are no more than examples."""
-    return found.ceilings if found.card.kind == "cuda" else None
-
-
 def decode_tables(found: Measurement) -> list[Table]:
     """A step of each model; MLA's two forms; the models side by side."""
-    tables = [_attention_table((*found.decode, *filled(found)), roof(found))]
+    tables = [_attention_table((*found.decode, *filled(found)), found.ceilings)]
     if any(each.absorbed_token_seconds for each in found.decode):
         tables.append(_latent_table(found))
     if found.same_memory:

@@ -64,8 +64,12 @@ class Request:
         """Things that are measured one after the other."""
         models = len(self.questions)
         decode = 2 * models - 1 if self.decode else 0  # all but the first once more
-        ceilings = int(self.decode or self.ceilings)
-        return 1 + models * (len(self.layouts) + self.find_max) + ceilings + decode
+        return 1 + models * (len(self.layouts) + self.find_max) + self.needs_ceilings + decode
+
+    @property
+    def needs_ceilings(self) -> bool:
+        """Whether anything is to be held against what the device can do; a CPU is no roof."""
+        return self.device != "cpu" and (self.decode or self.ceilings)
 
 
 @dataclass
@@ -176,7 +180,7 @@ def _measured(device: Device, request: Request, steps: _Steps) -> Measurement:
     seconds = perf_counter() - started
     limits = _limits(device, request, card, steps) if request.find_max else ()
     ceilings = None
-    if request.decode or request.ceilings:
+    if request.needs_ceilings:
         steps.begin("read and matmul ceilings")
         ceilings = measured_ceilings(device, room_bytes(device, request.max_bytes))
     found = Measurement(
