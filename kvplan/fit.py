@@ -14,7 +14,7 @@ from kvplan.calc import Footprint, footprint
 from kvplan.errors import UsageError
 from kvplan.parallel import Layout, splits
 from kvplan.spec import Gpu, ModelSpec
-from kvplan.units import ceil_div, positive
+from kvplan.units import ceil_div, largest, positive
 
 BASIS = (
     "GPU counts are lower bounds: plain arithmetic, weights split evenly, nothing for "
@@ -116,12 +116,4 @@ def max_context_tokens(spec: ModelSpec, work: Workload, gpu: Gpu, where: Layout)
         longer = Workload(context_tokens, work.sequences, work.kv_cache_dtype, work.draft)
         return fits(spec, longer, gpu, where)
 
-    if not holds(1):
-        return 0
-    if holds(_MAX_CONTEXT):
-        return None
-    low, high = 1, _MAX_CONTEXT
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
+    return None if holds(_MAX_CONTEXT) else largest(holds, _MAX_CONTEXT)

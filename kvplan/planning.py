@@ -15,7 +15,7 @@ from kvplan.errors import RefusedError, UsageError
 from kvplan.fit import Workload, tensor_parallel_sizes
 from kvplan.parallel import Layout
 from kvplan.spec import Gpu, ModelSpec
-from kvplan.units import ceil_div
+from kvplan.units import ceil_div, largest
 from kvplan.weights import WeightsLine, read_bytes, weights_on_rank
 
 DEFAULT_UTILIZATION = 0.92  # vLLM 0.33.0's gpu_memory_utilization
@@ -354,18 +354,12 @@ def _cache_read_bytes(cache: Footprint) -> int:
 
 def _most(holds: Callable[[int], bool]) -> int | None:
     """The largest number that holds, found by doubling and halving; None for any number."""
-    if not holds(1):
-        return 0
     high = 2
     while holds(high):
         if high >= _MOST:
             return None
         high = min(high * high, _MOST)
-    low = 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
+    return largest(holds, high - 1)
 
 
 def layouts(spec: ModelSpec, gpus: int) -> tuple[Layout, ...]:

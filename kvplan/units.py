@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 
 from kvplan.errors import UsageError
@@ -100,6 +101,15 @@ def ratio(value: float) -> str:
 def json_number(value: int | Fraction) -> int | float:
     """An int where the value is one, else the fraction as a float."""
     return int(value) if value == int(value) else float(value)
+
+
+def largest(holds: Callable[[int], bool], most: int) -> int:
+    """The largest number up to ``most`` that holds, where all smaller ones do too; 0 for none."""
+    low, high = 0, most + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
 
 
 def ceil_div(dividend: int, divisor: int) -> int:

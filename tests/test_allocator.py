@@ -13,7 +13,8 @@ from kvplan.measure.allocator import Allocator, Block, OutOfMemoryError
 from kvplan.measure.caches import CacheQuestion
 from kvplan.measure.layouts import planned_bytes
 from kvplan.measure.names import Layout
-from kvplan.measure.prediction import largest, predicted
+from kvplan.measure.prediction import predicted
+from kvplan.units import largest
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 

@@ -21,10 +21,10 @@ from kvplan.measure.layouts import (
     planned_bytes,
 )
 from kvplan.measure.names import Layout
-from kvplan.measure.prediction import Prediction, largest, predicted, prompt
+from kvplan.measure.prediction import Prediction, predicted, prompt
 from kvplan.planning import NothingFitsError
 from kvplan.spec import ModelSpec
-from kvplan.units import MIB, gib
+from kvplan.units import MIB, gib, largest
 
 _SCRATCH_BYTES = {"cuda": 4 * MIB, "cpu": 0}  # of the reductions that read a cache back
 _ATTEMPTS = 3  # another process may take memory between the look and the allocation

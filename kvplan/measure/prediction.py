@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from kvplan.measure.allocator import Allocator, Block
@@ -58,12 +57,3 @@ def _grow(books: Allocator, tensors: tuple[CacheTensor, ...]) -> None:
                 books.give_back(blocks[index])
                 books.give_back(new)
                 blocks[index] = longer
-
-
-def largest(holds: Callable[[int], bool], most: int) -> int:
-    """The largest number up to ``most`` that holds, where smaller ones do too; 0 for none."""
-    low, high = 0, most + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low

@@ -9,8 +9,7 @@ from kvplan.measure.caches import CacheQuestion, allocate, held, reserved_bytes,
 from kvplan.measure.device import Device, is_out_of_memory
 from kvplan.measure.layouts import planned_bytes
 from kvplan.measure.names import Layout
-from kvplan.measure.prediction import largest
-from kvplan.units import MIB
+from kvplan.units import MIB, largest
 
 MOST_ALLOCATIONS = 12
 _FIRST_STEP_BYTES = 2 * MIB
