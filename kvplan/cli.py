@@ -70,6 +70,10 @@ class CacheLayout(StrEnum):
     ALL = "all"
 
 
+_MEASURED = ("llama3-70b", "deepseek-v3", "llama2-7b", "deepseek-v2")
+"""What is measured where no model is named."""
+
+
 class Catalogue(StrEnum):
     """What ``kvplan list`` lists."""
 
@@ -305,8 +309,7 @@ def measure(
         list[str] | None,
         typer.Argument(
             metavar="[MODEL...]",
-            help="Names or files; llama3-70b, deepseek-v3, llama2-7b, "
-            "deepseek-v2 where none is given.",
+            help=f"Names or files; {', '.join(_MEASURED)} where none is given.",
         ),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="cuda, cuda:1 or cpu.")] = "cuda",
@@ -380,13 +383,20 @@ def measure(
     from kvplan.answers.measure import measure_report
     from kvplan.measure.caches import CacheQuestion
     from kvplan.measure.entry import gpu_entry, to_yaml
+    from kvplan.measure.layouts import PAGE_TOKENS
     from kvplan.measure.session import Request
     from kvplan.measure.session import measure as measured
     from kvplan.render.progress import Progress
 
     asked = [
         CacheQuestion(
-            spec, tokens, sequences, kv_cache_dtype, tensor_parallel, block_size or 16, draft
+            spec,
+            tokens,
+            sequences,
+            kv_cache_dtype,
+            tensor_parallel,
+            block_size or PAGE_TOKENS,
+            draft,
         )
         for spec in specs
     ]
@@ -421,9 +431,6 @@ def _check_save(save: str, device: str) -> None:
         raise UsageError(f"--save {save}: there is no such folder")
     if path.exists() and not path.is_file():
         raise UsageError(f"--save {save}: is not a file")
-
-
-_MEASURED = ("llama3-70b", "deepseek-v3", "llama2-7b", "deepseek-v2")
 
 
 def _today() -> str:

@@ -80,6 +80,14 @@ def test_what_vllm_would_group_is_refused() -> None:
             question(model).tensors(Layout.VLLM)
 
 
+@pytest.mark.parametrize("layout", list(Layout))
+def test_a_model_without_caches_has_nothing_to_allocate(layout: Layout) -> None:
+    spec = kvplan.load("llama2-7b")
+    without = replace(spec, groups=(replace(spec.groups[0], caches=()),))
+    with pytest.raises(UsageError, match="there is nothing to allocate"):
+        CacheQuestion(without, 64).tensors(layout)
+
+
 def test_too_many_tensors_are_refused() -> None:
     with pytest.raises(UsageError, match="160,000 tensors are more than"):
         question("llama3-70b", 16, 1_000).tensors(Layout.SEQUENCES)

@@ -50,8 +50,8 @@ def measure_report(request: Request, found: Measurement, saved: str | None = Non
     """
     caches = [_cache_record(each) for each in found.caches]
     limits = [_limits_record(each) for each in found.limits]
-    decode = [_decode_record(each, found) for each in found.decode]
-    same_memory = [_decode_record(each, found) for each in found.same_memory]
+    decode = [_decode_record(each, found.ceilings) for each in found.decode]
+    same_memory = [_decode_record(each, found.ceilings) for each in found.same_memory]
     tables = [card_table(found)]
     if found.caches:
         tables.append(caches_table(found))
@@ -63,7 +63,7 @@ def measure_report(request: Request, found: Measurement, saved: str | None = Non
         command="measure",
         inputs=_inputs(request, saved),
         payload={
-            "card": _card_record(found),
+            "card": _card_record(found.card),
             "caches": caches,
             "checked_seconds": found.seconds,
             "limits": limits,
@@ -108,12 +108,9 @@ def _notes(found: Measurement) -> Iterator[str]:
 def _exit_code(found: Measurement) -> int:
     if found.failed:
         return MeasurementError.exit_code
-    return DOES_NOT_FIT if _failed(found) else 0
-
-
-def _failed(found: Measurement) -> bool:
-    caches = any(each.shortened or not (each.proved or each.unpredicted) for each in found.caches)
-    return caches or bool(found.unfit) or any(not each.weights_fit for each in found.limits)
+    sound = all(not each.shortened and (each.proved or each.unpredicted) for each in found.caches)
+    fits = not found.unfit and all(each.weights_fit for each in found.limits)
+    return 0 if sound and fits else DOES_NOT_FIT
 
 
 def _inputs(request: Request, saved: str | None) -> dict[str, Any]:
@@ -147,32 +144,28 @@ def _asked(question: CacheQuestion) -> dict[str, Any]:
     }
 
 
-def _card_record(found: Measurement) -> dict[str, Any]:
-    card = asdict(found.card)
-    return card | {
-        "allocator_options": list(found.card.allocator_options),
-        "process_bytes": found.card.process_bytes,
+def _card_record(card: Card) -> dict[str, Any]:
+    return asdict(card) | {
+        "allocator_options": list(card.allocator_options),
+        "process_bytes": card.process_bytes,
         "basis": "measured",
     }
 
 
 def _cache_record(each: CacheMeasurement) -> dict[str, Any]:
+    counters = _counters(each)
+    planned = each.planned_bytes
     return {
         **_asked(each.question),
         "layout": each.layout.value,
         "asked_tokens": each.asked_tokens,
         "grown_tokens": GROWTH_TOKENS if each.layout is Layout.GROWN else 0,
         "tensors": each.tensors,
-        "planned_bytes": each.planned_bytes,
-        "tensor_bytes": each.tensor_bytes,
-        "allocated_bytes": each.allocated_bytes,
-        "reserved_bytes": each.reserved_bytes,
-        "device_bytes": each.device_bytes,
-        "peak_bytes": each.peak_bytes,
-        "predicted_allocated_bytes": each.predicted and each.predicted.allocated_bytes,
-        "predicted_device_bytes": each.predicted and each.predicted.reserved_bytes,
-        "predicted_peak_bytes": each.predicted and each.predicted.peak_bytes,
-        "differences": _differences(each),
+        "planned_bytes": planned,
+        **counters,
+        "differences": {
+            name: None if size is None else size - planned for name, size in counters.items()
+        },
         "written_and_read_back": each.intact,
         "left_bytes": each.left_bytes,
         "proved": each.proved,
@@ -184,10 +177,10 @@ def _cache_record(each: CacheMeasurement) -> dict[str, Any]:
     }
 
 
-def _differences(each: CacheMeasurement) -> dict[str, int | None]:
-    """Every counter, and what was predicted of it, less the planned bytes."""
+def _counters(each: CacheMeasurement) -> dict[str, int | None]:
+    """What each counter showed, and what was predicted of it."""
     expected = each.predicted
-    counters = {
+    return {
         "tensor_bytes": each.tensor_bytes,
         "allocated_bytes": each.allocated_bytes,
         "reserved_bytes": each.reserved_bytes,
@@ -196,9 +189,6 @@ def _differences(each: CacheMeasurement) -> dict[str, int | None]:
         "predicted_allocated_bytes": expected.allocated_bytes if expected else None,
         "predicted_device_bytes": expected.reserved_bytes if expected else None,
         "predicted_peak_bytes": expected.peak_bytes if expected else None,
-    }
-    return {
-        name: None if size is None else size - each.planned_bytes for name, size in counters.items()
     }
 
 
@@ -226,7 +216,7 @@ def _ceilings_record(ceilings: Ceilings | None) -> dict[str, Any] | None:
     return None if ceilings is None else asdict(ceilings) | {"basis": "measured"}
 
 
-def _decode_record(each: DecodeMeasurement, found: Measurement) -> dict[str, Any]:
+def _decode_record(each: DecodeMeasurement, ceilings: Ceilings | None) -> dict[str, Any]:
     return {
         **_asked(each.caches),
         "read_bytes": each.read_bytes,
@@ -234,7 +224,7 @@ def _decode_record(each: DecodeMeasurement, found: Measurement) -> dict[str, Any
         "tokens_per_second": each.tokens_per_second,
         "absorbed_token_seconds": each.absorbed_token_seconds,
         "naive_token_seconds": each.naive_token_seconds,
-        "layers": [_layer_record(layer, found.ceilings) for layer in each.layers],
+        "layers": [_layer_record(layer, ceilings) for layer in each.layers],
         "basis": "measured",
     }
 

@@ -23,18 +23,17 @@ def comparison(found: Measurement) -> Iterator[dict[str, Any]]:
     """Every further model against the first: bytes, time, and what the same memory brings."""
     for measured in found.decode[1:]:
         first = found.decode[0]
-        name = measured.caches.spec.name
-        filled = next((each for each in found.same_memory if each.caches.spec.name == name), None)
+        spec = measured.caches.spec
+        full = next((each for each in found.same_memory if each.caches.spec == spec), None)
         yield {
-            "name": name,
+            "name": spec.name,
             "against": first.caches.spec.name,
             "bytes_ratio": first.read_bytes / measured.read_bytes,
             "time_ratio": first.token_seconds / measured.token_seconds,
             "same_memory_bytes": first.read_bytes,
-            "same_memory_sequences": filled and filled.caches.sequences,
-            "same_memory_tokens_per_second": filled and filled.tokens_per_second,
-            "tokens_per_second_ratio": filled
-            and filled.tokens_per_second / first.tokens_per_second,
+            "same_memory_sequences": full and full.caches.sequences,
+            "same_memory_tokens_per_second": full and full.tokens_per_second,
+            "tokens_per_second_ratio": full and full.tokens_per_second / first.tokens_per_second,
             "basis": "measured",
         }
 

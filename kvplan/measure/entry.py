@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from kvplan.errors import UsageError
 from kvplan.measure.card import Card
 from kvplan.measure.ceilings import Ceilings
 from kvplan.spec import Gpu
 from kvplan.units import MIB
+
+
+def as_gpu(card: Card) -> Gpu:
+    """The card's memory as the catalogue describes it; its rates are unknown."""
+    driver = card.driver
+    return Gpu(
+        name=re.sub(r"[^a-z0-9]+", "-", card.name.lower()).strip("-") + "-measured",
+        description=card.name,
+        memory_bytes=card.total_bytes,
+        memory_basis="measured",
+        driver_memory_mib=driver.total_bytes // MIB if driver else None,
+        bandwidth_bytes_per_s=None,
+        bf16_flops=None,
+        fp8_flops=None,
+        link_bytes_per_s=None,
+        gpus_per_node=None,
+        sources="kvplan measure on this card",
+        process_bytes=card.process_bytes,
+    )
 
 
 def gpu_entry(card: Card, ceilings: Ceilings, date: str) -> Gpu:
@@ -22,21 +41,14 @@ def gpu_entry(card: Card, ceilings: Ceilings, date: str) -> Gpu:
         raise UsageError("--save writes a GPU's entry, and this is a CPU", "--device cuda")
     driver = card.driver
     software = [f"torch {card.torch_version}", *([f"driver {driver.version}"] if driver else [])]
-    return Gpu(
-        name=re.sub(r"[^a-z0-9]+", "-", card.name.lower()).strip("-") + "-measured",
-        description=card.name,
-        memory_bytes=card.total_bytes,
-        memory_basis="measured",
-        driver_memory_mib=driver.total_bytes // MIB if driver else None,
+    memory = as_gpu(card)
+    return replace(
+        memory,
         bandwidth_bytes_per_s=round(ceilings.read_bytes_per_second),
         bf16_flops=round(ceilings.matmul_flops_per_second),
-        fp8_flops=None,
-        link_bytes_per_s=None,
-        gpus_per_node=None,
-        sources=f"kvplan measure on this card, {date} ({', '.join(software)}): memory as torch "
-        "sees it, bandwidth of a pure read, bf16 products kept up for a second",
+        sources=f"{memory.sources}, {date} ({', '.join(software)}): memory as torch sees it, "
+        "bandwidth of a pure read, bf16 products kept up for a second",
         rates_basis="measured",
-        process_bytes=card.process_bytes,
     )
 
 

@@ -51,12 +51,11 @@ def cache_tensors(
     (``whole``). What is packed in less or more than whole elements is counted in bytes. Raises
     RefusedError where vLLM groups and pads unlike layers in ways that are not modelled here.
     """
-    if layout is Layout.WHOLE:
-        return (_raw((cache.total_bytes,)),)
-    tensors = tuple(_tensors(cache, layout, page_tokens))
     if not cache.total_bytes:
         raise UsageError(f"{cache.model} keeps no cache: there is nothing to allocate")
-    return tensors
+    if layout is Layout.WHOLE:
+        return (_raw((cache.total_bytes,)),)
+    return tuple(_tensors(cache, layout, page_tokens))
 
 
 def _tensors(cache: Footprint, layout: Layout, page_tokens: int) -> Iterator[CacheTensor]:

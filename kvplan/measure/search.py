@@ -21,9 +21,8 @@ class Limit:
     """The most that was held, and what was said of it beforehand.
 
     ``found`` was allocated, ``refused`` was tried and not had. ``allocator`` is what the
-    allocator's rules say of what was free. ``left_bytes`` were left
-    of what may be taken, or showed as free, beside the cache that was found, which holds
-    ``planned_bytes``.
+    allocator's rules say of what was free. Beside the cache that was found, which holds
+    ``planned_bytes``, ``left_bytes`` were left of what may be taken, or showed as free.
     """
 
     found: int
@@ -60,7 +59,7 @@ def _limit(
     too_many = _too_many(of, room)
     if too_many is None:
         return None
-    bounded = device.kind == "cpu" or room < device.usable_bytes()
+    bounded = device.kind == "cpu" or room == max_bytes
     probe = _Probe(device, of, layout, room if bounded else None)
 
     def within(bound_bytes: int) -> int:

@@ -11,6 +11,7 @@ import torch
 
 from kvplan.errors import MeasurementError, RefusedError, UsageError
 from kvplan.fit import Workload
+from kvplan.measure.allocator import LARGE_SEGMENT, OWN_ROUNDING
 from kvplan.measure.caches import (
     CacheMeasurement,
     CacheQuestion,
@@ -27,6 +28,7 @@ from kvplan.measure.device import (
     is_out_of_memory,
     opened,
 )
+from kvplan.measure.entry import as_gpu
 from kvplan.measure.isolation import decode_apart
 from kvplan.measure.kernels import check_kernel
 from kvplan.measure.names import Kernel, Layout
@@ -34,13 +36,11 @@ from kvplan.measure.search import Limit, longest_context, most_sequences
 from kvplan.measure.shapes import attention_shapes
 from kvplan.parallel import Layout as Parallel
 from kvplan.planning import NothingFitsError, Plan, Settings, check_layout, plan
-from kvplan.spec import Gpu
-from kvplan.units import MIB, ceil_div
+from kvplan.units import ceil_div
 from kvplan.weights import weights_on_rank
 
 Tell = Callable[[str, float], None]
 """Hears what is being done, and what share of the whole is behind it."""
-
 
 _SEARCHED = (Layout.ARITHMETIC, Layout.VLLM, Layout.WHOLE)
 
@@ -245,31 +245,18 @@ def _weights_bytes(device: Device, question: CacheQuestion) -> int:
     spec = question.spec
     where = Parallel(tensor=question.tensor_parallel)
     lines = weights_on_rank(spec, where, spec.total_layers)
-    segment = (20 if device.settings.expandable else 2) * MIB
+    segment = LARGE_SEGMENT if device.settings.expandable else OWN_ROUNDING
     return ceil_div(sum(line.size_bytes for line in lines), segment) * segment
 
 
 def _plan(card: Card, question: CacheQuestion, room: int) -> Plan:
     """The planner's answer for this card and room; weights are no longer its business."""
-    gpu = Gpu(
-        name=card.name,
-        description=card.name,
-        memory_bytes=card.total_bytes,
-        memory_basis="measured",
-        driver_memory_mib=None,
-        bandwidth_bytes_per_s=None,
-        bf16_flops=None,
-        fp8_flops=None,
-        link_bytes_per_s=None,
-        gpus_per_node=None,
-        sources="kvplan measure",
-    )
     work = Workload(
         question.context_tokens, question.sequences, question.kv_cache_dtype, question.draft
     )
     settings = Settings(overhead_bytes=card.total_bytes - room, kv_cache_memory_bytes=room)
     where = Parallel(tensor=question.tensor_parallel)
-    return plan(replace(question.spec, weights=()), work, gpu, where, settings)
+    return plan(replace(question.spec, weights=()), work, as_gpu(card), where, settings)
 
 
 def _with_decode(
