@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -20,7 +22,7 @@ from kvplan.errors import KvplanError, MeasurementError, RefusedError, UsageErro
 from kvplan.kinds.mla import MLA
 from kvplan.measure import caches as caching
 from kvplan.measure.caches import CacheMeasurement, CacheQuestion, held, measured_caches
-from kvplan.measure.card import Card, Driver, read_card
+from kvplan.measure.card import Card, Driver, driver_facts, read_card
 from kvplan.measure.ceilings import Ceilings, measured_ceilings
 from kvplan.measure.device import (
     AllocatorSettings,
@@ -435,6 +437,56 @@ H100 = Card(
     kernels_bytes=96_000_000,
     matmul_bytes=69_000_000,
 )
+
+
+class MadeUpNvml(ModuleType):
+    """NVML's Python interface (nvidia-ml-py, pynvml.py) with an H100 behind it."""
+
+    class NVMLError(Exception):
+        """What NVML raises."""
+
+    nvmlMemory_v2 = 2  # noqa: N815
+    nvmlInit = nvmlShutdown = staticmethod(lambda: None)  # noqa: N815
+    nvmlSystemGetDriverVersion = staticmethod(lambda: "580.159.04")  # noqa: N815
+
+    def __init__(self, processes: list[int | None] | None) -> None:
+        super().__init__("pynvml")
+        self.processes = processes
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
+        if uuid != "GPU-1234":
+            raise self.NVMLError
+        return uuid
+
+    def nvmlDeviceGetMemoryInfo(  # noqa: N802
+        self, _handle: str, version: int | None = None
+    ) -> SimpleNamespace:
+        free = 85_017_493_504 if version == 2 else 84_000_000_000
+        return SimpleNamespace(total=85_520_809_984, free=free)
+
+    def nvmlDeviceGetComputeRunningProcesses(  # noqa: N802
+        self, _handle: str
+    ) -> list[SimpleNamespace]:
+        if self.processes is None:
+            raise self.NVMLError
+        return [SimpleNamespace(usedGpuMemory=size) for size in self.processes]
+
+
+@pytest.mark.parametrize(
+    ("processes", "others"),
+    [([], (0, 0)), ([3 * GIB, GIB], (4 * GIB, 2)), ([None], (None, 1)), (None, (None, None))],
+)
+def test_what_the_driver_says(
+    processes: list[int | None] | None,
+    others: tuple[int | None, int | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", MadeUpNvml(processes))
+    said = Driver("580.159.04", 85_520_809_984, 85_017_493_504, *others)
+    assert driver_facts("1234") == driver_facts("GPU-1234") == said
+    assert driver_facts("of another maker") is None
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert driver_facts("1234") is None
 
 
 def test_a_saved_card_is_a_gpu(tmp_path: Path) -> None:

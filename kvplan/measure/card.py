@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,17 +70,16 @@ def read_card(device: Device) -> Card:
         )
     index = device.torch_device
     properties: Any = torch.cuda.get_device_properties(index)
-    with _driver(str(getattr(properties, "uuid", ""))) as handle:
-        before = _driver_facts(handle)
-        device.select()
-        context = torch.cuda.mem_get_info(index)[0]
-        kernels, matmul = _warm_up(device)
+    before = driver_facts(str(getattr(properties, "uuid", "")))
+    device.select()
+    context = device.free_bytes()
+    kernels, matmul = _warm_up(device)
     return Card(
         name=properties.name,
         kind="cuda",
         torch_version=torch.__version__,
         total_bytes=torch.cuda.mem_get_info(index)[1],
-        free_bytes=torch.cuda.mem_get_info(index)[0],
+        free_bytes=device.free_bytes(),
         usable_bytes=device.usable_bytes(),
         capability=f"{properties.major}.{properties.minor}",
         multiprocessors=properties.multi_processor_count,
@@ -106,59 +103,46 @@ def _warm_up(device: CudaDevice) -> tuple[int, int]:
     ones = torch.ones(_WARM_UP, _WARM_UP, dtype=torch.float16, device=where)
     del ones
     device.release()
-    kernels = torch.cuda.mem_get_info(where)[0]
+    kernels = device.free_bytes()
     ones = torch.ones(_WARM_UP, _WARM_UP, dtype=torch.float16, device=where)
     product = ones @ ones
     del ones, product
     device.release()
-    return kernels, torch.cuda.mem_get_info(where)[0]
+    return kernels, device.free_bytes()
 
 
-@contextmanager
-def _driver(uuid: str) -> Iterator[Any]:
-    """NVML's handle of the card, or None: it may not be installed, or not be NVIDIA's."""
+def driver_facts(uuid: str) -> Driver | None:
+    """What NVML says of the card before this process has a context on it.
+
+    None where NVML is not installed, or the card is not NVIDIA's.
+    """
     try:
         import pynvml
     except ImportError:
-        yield None
-        return
+        return None
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        yield None
-        return
-    handle = None
-    with suppress(pynvml.NVMLError):
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
+        return None
     try:
-        yield handle
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
+        # The second version keeps the driver's own reserve apart; the first counts it as used.
+        total = pynvml.nvmlDeviceGetMemoryInfo(handle).total
+        second = getattr(pynvml, "nvmlMemory_v2", None)
+        free = pynvml.nvmlDeviceGetMemoryInfo(handle, version=second).free
+        others = _other_processes(pynvml, handle)
+        return Driver(pynvml.nvmlSystemGetDriverVersion(), total, free, *others)
+    except pynvml.NVMLError:
+        return None
     finally:
         pynvml.nvmlShutdown()
 
 
-def _driver_facts(handle: Any) -> Driver | None:
-    if handle is None:
-        return None
-    import pynvml
-
-    with suppress(pynvml.NVMLError):
-        # The second version keeps the driver's own reserve apart; the first counts it as used.
-        total = pynvml.nvmlDeviceGetMemoryInfo(handle).total
-        second = getattr(pynvml, "nvmlMemory_v2", None)
-        memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=second)
-        others, count = _other_processes(handle)
-        return Driver(pynvml.nvmlSystemGetDriverVersion(), total, memory.free, others, count)
-    return None
-
-
-def _other_processes(handle: Any) -> tuple[int | None, int | None]:
+def _other_processes(nvml: Any, handle: Any) -> tuple[int | None, int | None]:
     """Bytes that other processes hold, and how many there are; None where it is not told."""
-    import pynvml
-
-    with suppress(pynvml.NVMLError):
-        # This process has no context yet, so all of them are others'.
-        used = [
-            process.usedGpuMemory for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-        ]
-        return (None if None in used else sum(used)), len(used)
-    return None, None
+    try:
+        processes = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    except nvml.NVMLError:
+        return None, None
+    used = [process.usedGpuMemory for process in processes]
+    return (None if None in used else sum(used)), len(used)
