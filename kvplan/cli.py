@@ -13,7 +13,7 @@ import typer
 
 from kvplan import __version__
 from kvplan.errors import BUG, INTERRUPTED, KvplanError, SpecError, UsageError
-from kvplan.measure.names import Kernel, Layout
+from kvplan.measure.names import CacheLayout, Kernel
 from kvplan.report import Report
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class CheckOutput(StrEnum):
     GITHUB = "github"
 
 
-class CacheLayout(StrEnum):
+class LayoutOption(StrEnum):
     """What ``--layout`` takes: how a cache's bytes are cut into tensors."""
 
     ARITHMETIC = "arithmetic"
@@ -328,7 +328,7 @@ def measure(
     ] = 1,
     kv_cache_dtype: KVDtype = "auto",
     layout: Annotated[
-        list[CacheLayout] | None,
+        list[LayoutOption] | None,
         typer.Option("--layout", help="How the bytes are cut into tensors; several are measured."),
     ] = None,
     block_size: Annotated[
@@ -369,8 +369,8 @@ def measure(
         raise UsageError("--reserve-weights is for --find-max", "give both")
     if kernel is not Kernel.AUTO and not decode:
         raise UsageError("--kernel is for --decode", "give both")
-    wanted = set(layout or [CacheLayout.ARITHMETIC])
-    if block_size is not None and not wanted & {CacheLayout.VLLM, CacheLayout.ALL}:
+    wanted = set(layout or [LayoutOption.ARITHMETIC])
+    if block_size is not None and not wanted & {LayoutOption.VLLM, LayoutOption.ALL}:
         raise UsageError("--block-size is for --layout vllm", "give both")
     if save is not None:
         _check_save(save, device)
@@ -404,7 +404,7 @@ def measure(
         device=device,
         questions=tuple(asked),
         layouts=tuple(
-            each for each in Layout if {CacheLayout(each.value), CacheLayout.ALL} & wanted
+            each for each in CacheLayout if {LayoutOption(each.value), LayoutOption.ALL} & wanted
         ),
         max_bytes=bound,
         find_max=find_max,

@@ -12,7 +12,7 @@ import kvplan
 from kvplan.measure.allocator import Allocator, Block, OutOfMemoryError
 from kvplan.measure.caches import CacheQuestion
 from kvplan.measure.layouts import planned_bytes
-from kvplan.measure.names import Layout
+from kvplan.measure.names import CacheLayout
 from kvplan.measure.prediction import predicted
 from kvplan.units import largest
 
@@ -57,18 +57,18 @@ def test_expandable_segments_grow_by_granules() -> None:
 # Over the planned bytes, as an H100 80GB HBM3 counted them on 2026-11-22: torch 2.11.0+cu130,
 # driver 580.159.04, kvplan measure --ctx 100001 (16 sequences of 4,097 for the last two).
 ON_THE_CARD = [
-    ("llama3-70b", 100_001, 1, Layout.ARITHMETIC, 115_015_680, 115_015_680),
-    ("llama3-70b", 100_001, 1, Layout.VLLM, 0, 110_100_480),
-    ("llama3-70b", 100_001, 1, Layout.WHOLE, 0, 1_769_472),
-    ("deepseek-v3", 100_001, 1, Layout.ARITHMETIC, 21_948_288, 136_600_960),
-    ("deepseek-v3", 100_001, 1, Layout.VLLM, 7_620_608, 7_620_608),
-    ("deepseek-v3", 100_001, 1, Layout.WHOLE, 286_080, 286_080),
-    ("llama2-7b", 100_001, 1, Layout.ARITHMETIC, 49_807_360, 49_807_360),
-    ("llama2-7b", 100_001, 1, Layout.VLLM, 0, 41_943_040),
-    ("deepseek-v2", 100_001, 1, Layout.ARITHMETIC, 21_588_480, 134_361_600),
-    ("deepseek-v2", 100_001, 1, Layout.WHOLE, 143_872, 143_872),
-    ("llama3-70b", 4_097, 16, Layout.SEQUENCES, 0, 5_363_466_240),
-    ("deepseek-v3", 4_097, 16, Layout.SEQUENCES, 374_784, 1_194_252_288),
+    ("llama3-70b", 100_001, 1, CacheLayout.ARITHMETIC, 115_015_680, 115_015_680),
+    ("llama3-70b", 100_001, 1, CacheLayout.VLLM, 0, 110_100_480),
+    ("llama3-70b", 100_001, 1, CacheLayout.WHOLE, 0, 1_769_472),
+    ("deepseek-v3", 100_001, 1, CacheLayout.ARITHMETIC, 21_948_288, 136_600_960),
+    ("deepseek-v3", 100_001, 1, CacheLayout.VLLM, 7_620_608, 7_620_608),
+    ("deepseek-v3", 100_001, 1, CacheLayout.WHOLE, 286_080, 286_080),
+    ("llama2-7b", 100_001, 1, CacheLayout.ARITHMETIC, 49_807_360, 49_807_360),
+    ("llama2-7b", 100_001, 1, CacheLayout.VLLM, 0, 41_943_040),
+    ("deepseek-v2", 100_001, 1, CacheLayout.ARITHMETIC, 21_588_480, 134_361_600),
+    ("deepseek-v2", 100_001, 1, CacheLayout.WHOLE, 143_872, 143_872),
+    ("llama3-70b", 4_097, 16, CacheLayout.SEQUENCES, 0, 5_363_466_240),
+    ("deepseek-v3", 4_097, 16, CacheLayout.SEQUENCES, 374_784, 1_194_252_288),
 ]
 
 
@@ -76,7 +76,7 @@ ON_THE_CARD = [
     ("model", "tokens", "sequences", "layout", "allocated", "device"), ON_THE_CARD
 )
 def test_what_an_h100_counted(
-    model: str, tokens: int, sequences: int, layout: Layout, allocated: int, device: int
+    model: str, tokens: int, sequences: int, layout: CacheLayout, allocated: int, device: int
 ) -> None:
     tensors = CacheQuestion(kvplan.load(model), tokens, sequences).tensors(layout)
     found, planned = predicted(tensors, layout), planned_bytes(tensors)
@@ -84,7 +84,7 @@ def test_what_an_h100_counted(
     assert found.reserved_bytes - planned == device
 
 
-@pytest.mark.parametrize("layout", [Layout.ARITHMETIC, Layout.VLLM, Layout.WHOLE])
+@pytest.mark.parametrize("layout", [CacheLayout.ARITHMETIC, CacheLayout.VLLM, CacheLayout.WHOLE])
 @pytest.mark.parametrize(
     ("model", "planned"),
     [
@@ -94,7 +94,7 @@ def test_what_an_h100_counted(
         ("deepseek-v2", 9_059_696_640),
     ],
 )
-def test_nothing_is_lost_at_128k(model: str, planned: int, layout: Layout) -> None:
+def test_nothing_is_lost_at_128k(model: str, planned: int, layout: CacheLayout) -> None:
     found = predicted(CacheQuestion(kvplan.load(model), 131_072).tensors(layout), layout)
     assert (found.allocated_bytes, found.reserved_bytes) == (planned, planned)
 
@@ -106,9 +106,9 @@ def test_nothing_is_lost_at_128k(model: str, planned: int, layout: Layout) -> No
     [(False, 20_866 + 2), (True, 10_380 + 2)],
 )
 def test_growth_by_concatenation_takes_twice_the_plan(expandable: bool, reserved_mib: int) -> None:
-    tensors = CacheQuestion(kvplan.load("llama3-70b"), 32_768).tensors(Layout.GROWN)
+    tensors = CacheQuestion(kvplan.load("llama3-70b"), 32_768).tensors(CacheLayout.GROWN)
     assert planned_bytes(tensors) == 327_680 * 32_776
-    found = predicted(tensors, Layout.GROWN, expandable=expandable)
+    found = predicted(tensors, CacheLayout.GROWN, expandable=expandable)
     assert found.peak_bytes == found.reserved_bytes == reserved_mib * MIB
 
 

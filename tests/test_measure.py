@@ -33,7 +33,7 @@ from kvplan.measure.device import (
 )
 from kvplan.measure.entry import gpu_entry, to_yaml
 from kvplan.measure.layouts import CacheTensor, cache_tensors, planned_bytes
-from kvplan.measure.names import Layout
+from kvplan.measure.names import CacheLayout
 from kvplan.measure.prediction import Prediction
 from kvplan.measure.search import MOST_ALLOCATIONS, longest_context, most_sequences
 from kvplan.measure.session import Request, measure
@@ -49,11 +49,13 @@ def question(model: str, tokens: int = 64, sequences: int = 1, **more: int) -> C
     return CacheQuestion(kvplan.load(model), tokens, sequences, **more)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("layout", [Layout.ARITHMETIC, Layout.WHOLE, Layout.SEQUENCES])
+@pytest.mark.parametrize(
+    "layout", [CacheLayout.ARITHMETIC, CacheLayout.WHOLE, CacheLayout.SEQUENCES]
+)
 @settings(max_examples=40, deadline=None)
 @given(spec=specs, tokens=st.integers(1, 3_000), sequences=st.integers(1, 3))
 def test_tensors_hold_the_footprint(
-    layout: Layout, spec: ModelSpec, tokens: int, sequences: int
+    layout: CacheLayout, spec: ModelSpec, tokens: int, sequences: int
 ) -> None:
     cache = kvplan.footprint(spec, tokens, sequences)
     if not cache.total_bytes:
@@ -62,28 +64,28 @@ def test_tensors_hold_the_footprint(
 
 
 def test_vllm_pages_are_whole() -> None:
-    tensors = question("llama3-70b", 100_001).tensors(Layout.VLLM)
+    tensors = question("llama3-70b", 100_001).tensors(CacheLayout.VLLM)
     assert len(tensors) == 80
     assert tensors[0].shape == (6_251, 16, 4_096)  # 100,001 tokens in pages of 16
-    latent = question("deepseek-v3", 100, 3, page_tokens=64).tensors(Layout.VLLM)
+    latent = question("deepseek-v3", 100, 3, page_tokens=64).tensors(CacheLayout.VLLM)
     assert (len(latent), latent[0].shape) == (61, (6, 64, 1_152))
 
 
 def test_tensor_parallel_ranks_keep_their_heads() -> None:
-    split = question("llama3-70b", 64, tensor_parallel=8).tensors(Layout.ARITHMETIC)
+    split = question("llama3-70b", 64, tensor_parallel=8).tensors(CacheLayout.ARITHMETIC)
     assert split[0].shape == (1, 1, 64, 128)
-    whole = question("deepseek-v3", 64, tensor_parallel=8).tensors(Layout.ARITHMETIC)
+    whole = question("deepseek-v3", 64, tensor_parallel=8).tensors(CacheLayout.ARITHMETIC)
     assert [tensor.shape for tensor in whole[:2]] == [(1, 1, 64, 512), (1, 1, 64, 64)]
 
 
 def test_what_vllm_would_group_is_refused() -> None:
     for model in ("gemma3-27b", "deepseek-v3.2", "mamba-2.8b"):
         with pytest.raises(RefusedError, match="vLLM groups and pads"):
-            question(model).tensors(Layout.VLLM)
+            question(model).tensors(CacheLayout.VLLM)
 
 
-@pytest.mark.parametrize("layout", list(Layout))
-def test_a_model_without_caches_has_nothing_to_allocate(layout: Layout) -> None:
+@pytest.mark.parametrize("layout", list(CacheLayout))
+def test_a_model_without_caches_has_nothing_to_allocate(layout: CacheLayout) -> None:
     spec = kvplan.load("llama2-7b")
     without = replace(spec, groups=(replace(spec.groups[0], caches=()),))
     with pytest.raises(UsageError, match="there is nothing to allocate"):
@@ -92,17 +94,17 @@ def test_a_model_without_caches_has_nothing_to_allocate(layout: Layout) -> None:
 
 def test_too_many_tensors_are_refused() -> None:
     with pytest.raises(UsageError, match="160,000 tensors are more than"):
-        question("llama3-70b", 16, 1_000).tensors(Layout.SEQUENCES)
+        question("llama3-70b", 16, 1_000).tensors(CacheLayout.SEQUENCES)
 
 
-@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("layout", list(CacheLayout))
 @pytest.mark.parametrize("model", ["llama3-70b", "deepseek-v3", "deepseek-v4-pro", "gemma3-27b"])
-def test_caches_on_the_cpu(model: str, layout: Layout) -> None:
+def test_caches_on_the_cpu(model: str, layout: CacheLayout) -> None:
     asked = question(model, 100, 2)
-    if layout is Layout.VLLM and model in ("deepseek-v4-pro", "gemma3-27b"):
+    if layout is CacheLayout.VLLM and model in ("deepseek-v4-pro", "gemma3-27b"):
         return
     found = measured_caches(CPU, asked, layout)
-    tokens = {Layout.VLLM: 112, Layout.GROWN: 108}.get(layout, 100)
+    tokens = {CacheLayout.VLLM: 112, CacheLayout.GROWN: 108}.get(layout, 100)
     assert found.planned_bytes == kvplan.footprint(asked.spec, tokens, 2).total_bytes
     assert found.tensor_bytes == found.planned_bytes
     assert found.intact
@@ -115,18 +117,18 @@ def test_caches_on_the_cpu(model: str, layout: Layout) -> None:
 @pytest.mark.parametrize("dtype", ["fp8", "q4_0", "nvfp4", "fp32"])
 def test_packed_caches_hold_what_their_format_says(dtype: str) -> None:
     asked = replace(question("llama3-70b", 50), kv_cache_dtype=dtype)
-    found = measured_caches(CPU, asked, Layout.ARITHMETIC)
+    found = measured_caches(CPU, asked, CacheLayout.ARITHMETIC)
     bits = {"fp8": Fraction(8), "q4_0": Fraction(9, 2), "nvfp4": Fraction(9, 2)}
     assert found.tensor_bytes == 50 * 80 * 2 * 8 * 128 * bits.get(dtype, Fraction(32)) / 8
 
 
 def test_as_far_as_it_goes() -> None:
-    found = measured_caches(CPU, question("llama3-70b", 1_000), Layout.ARITHMETIC, 100 * MIB)
+    found = measured_caches(CPU, question("llama3-70b", 1_000), CacheLayout.ARITHMETIC, 100 * MIB)
     assert found.shortened
     assert found.question.context_tokens == 320  # 100 MiB at 327,680 B a token
     assert found.asked_tokens == 1_000
     with pytest.raises(NothingFitsError, match="not even a context of one token"):
-        measured_caches(CPU, question("llama3-70b", 1_000), Layout.ARITHMETIC, 1_000)
+        measured_caches(CPU, question("llama3-70b", 1_000), CacheLayout.ARITHMETIC, 1_000)
 
 
 def test_what_was_overwritten_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,9 +138,9 @@ def test_what_was_overwritten_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
             if index == 0:
                 tensor.view(torch.uint8).fill_(1)
 
-    assert measured_caches(CPU, question("llama2-7b"), Layout.ARITHMETIC).intact
+    assert measured_caches(CPU, question("llama2-7b"), CacheLayout.ARITHMETIC).intact
     monkeypatch.setattr(caching, "write", only_the_first)
-    found = measured_caches(CPU, question("llama2-7b"), Layout.ARITHMETIC)
+    found = measured_caches(CPU, question("llama2-7b"), CacheLayout.ARITHMETIC)
     assert not found.intact
     assert not found.proved
 
@@ -159,7 +161,7 @@ def test_memory_goes_back_after_an_error(
 
     monkeypatch.setattr(torch, "empty", breaking)
     with pytest.raises(type(error)):
-        measured_caches(CPU, question("llama2-7b"), Layout.ARITHMETIC)
+        measured_caches(CPU, question("llama2-7b"), CacheLayout.ARITHMETIC)
     gc.collect()
     assert len(made) == 5
     assert all(tensor() is None for tensor in made)
@@ -245,7 +247,7 @@ def test_a_session_on_a_card(
     monkeypatch.setattr("kvplan.measure.session.opened", lambda _: card)
     monkeypatch.setattr("kvplan.measure.session.read_card", lambda _: facts)
     both = (question("llama3-70b", 100_001), question("deepseek-v3", 100_000))
-    found = measure(Request("cuda", both, (Layout.VLLM, Layout.WHOLE), find_max=True))
+    found = measure(Request("cuda", both, (CacheLayout.VLLM, CacheLayout.WHOLE), find_max=True))
     assert [each.proved for each in found.caches] == [True] * 4
     assert [each.reserved_bytes for each in found.caches] == [
         32_773_242_880 + 110_100_480,  # as the H100 counted it
@@ -254,7 +256,7 @@ def test_a_session_on_a_card(
         -(-70_272 * 100_000 // SEGMENT) * SEGMENT,
     ]
     llama = found.limits[0]
-    assert llama.layout is Layout.VLLM
+    assert llama.layout is CacheLayout.VLLM
     assert llama.plan
     assert llama.plan.max_context_tokens == 80 * GIB // 327_680
     assert llama.context
@@ -262,7 +264,7 @@ def test_a_session_on_a_card(
     assert llama.context.exact
     assert card.bounds == []
 
-    bounded = measure(Request("cuda", both[:1], (Layout.WHOLE,), max_bytes=GIB))
+    bounded = measure(Request("cuda", both[:1], (CacheLayout.WHOLE,), max_bytes=GIB))
     assert bounded.caches[0].shortened
     assert card.bounds == [GIB, None]
 
@@ -272,7 +274,7 @@ def test_the_longest_context_is_found_by_few_allocations(
     hidden_mib: int, put_on: Callable[[MadeUpCard], MadeUpCard]
 ) -> None:
     card = put_on(MadeUpCard(78 * GIB + 123 * MIB, hidden_mib * MIB))
-    found = longest_context(card, question("llama3-70b"), Layout.ARITHMETIC)  # type: ignore[arg-type]
+    found = longest_context(card, question("llama3-70b"), CacheLayout.ARITHMETIC)  # type: ignore[arg-type]
     assert found is not None
     really = card.capacity_bytes - hidden_mib * MIB
     # 160 tensors, each of 1,024 tokens of 2,048 B in a segment of 2 MiB
@@ -285,7 +287,7 @@ def test_the_longest_context_is_found_by_few_allocations(
 
 def test_the_most_sequences(put_on: Callable[[MadeUpCard], MadeUpCard]) -> None:
     card = put_on(MadeUpCard(78 * GIB))
-    found = most_sequences(card, question("deepseek-v3", 131_072), Layout.WHOLE)  # type: ignore[arg-type]
+    found = most_sequences(card, question("deepseek-v3", 131_072), CacheLayout.WHOLE)  # type: ignore[arg-type]
     assert found is not None
     assert (found.found, found.refused) == (9, 10)  # 8.578 GiB each
     assert found.left_bytes == 78 * GIB - 9 * 9_210_691_584  # whole segments of 2 MiB
@@ -297,21 +299,21 @@ def test_a_grown_cache_is_allocated_as_it_is_predicted(
     card = put_on(MadeUpCard(10 * GIB))
     asked = question("llama2-7b", 8_192)
     assert card.usable_bytes() == 10 * GIB
-    found = longest_context(card, asked, Layout.ARITHMETIC, 5 * GIB)  # type: ignore[arg-type]
+    found = longest_context(card, asked, CacheLayout.ARITHMETIC, 5 * GIB)  # type: ignore[arg-type]
     assert found is not None
     assert (found.found, found.refused, found.left_bytes) == (10_240, 10_241, 0)
 
 
 def test_nothing_fits_and_nothing_bounds(put_on: Callable[[MadeUpCard], MadeUpCard]) -> None:
     card = put_on(MadeUpCard(MIB))
-    found = most_sequences(card, question("llama3-70b", 131_072), Layout.WHOLE)  # type: ignore[arg-type]
+    found = most_sequences(card, question("llama3-70b", 131_072), CacheLayout.WHOLE)  # type: ignore[arg-type]
     assert found is not None
     assert (found.found, found.refused, found.allocations) == (0, 1, 1)
-    assert longest_context(CPU, question("mamba-2.8b"), Layout.ARITHMETIC) is None
+    assert longest_context(CPU, question("mamba-2.8b"), CacheLayout.ARITHMETIC) is None
 
 
 def test_a_bound_of_the_users_own_is_kept() -> None:
-    found = longest_context(CPU, question("llama3-70b"), Layout.ARITHMETIC, 100 * MIB)
+    found = longest_context(CPU, question("llama3-70b"), CacheLayout.ARITHMETIC, 100 * MIB)
     assert found is not None
     assert (found.found, found.refused, found.allocations) == (320, 321, 1)
     assert found.left_bytes == 0
@@ -322,11 +324,11 @@ def test_a_device_that_refuses_what_it_shows(
 ) -> None:
     card = put_on(MadeUpCard(60 * GIB, hidden_bytes=30 * GIB))
     with pytest.raises(MeasurementError, match="refuses memory that it shows as free"):
-        measured_caches(card, question("llama3-70b", 131_072), Layout.ARITHMETIC)  # type: ignore[arg-type]
+        measured_caches(card, question("llama3-70b", 131_072), CacheLayout.ARITHMETIC)  # type: ignore[arg-type]
 
 
 def measurement(**changes: object) -> CacheMeasurement:
-    found = measured_caches(CPU, question("llama2-7b"), Layout.WHOLE)
+    found = measured_caches(CPU, question("llama2-7b"), CacheLayout.WHOLE)
     counted = Prediction(1_000, 2_000, 3_000)
     on_a_card = replace(
         found,
@@ -518,7 +520,7 @@ def test_a_session_on_the_cpu() -> None:
     request = Request(
         "cpu",
         (question("llama3-70b", 48), question("deepseek-v3", 48)),
-        (Layout.ARITHMETIC, Layout.VLLM),
+        (CacheLayout.ARITHMETIC, CacheLayout.VLLM),
         max_bytes=200 * MIB,
         find_max=True,
         decode=True,
@@ -547,11 +549,11 @@ def test_a_session_on_the_cpu() -> None:
 
 def test_a_layout_that_one_model_lacks_is_passed_over() -> None:
     both = (question("gemma3-27b"), question("llama3-70b"))
-    found = measure(Request("cpu", both, (Layout.ARITHMETIC, Layout.VLLM)))
+    found = measure(Request("cpu", both, (CacheLayout.ARITHMETIC, CacheLayout.VLLM)))
     assert len(found.caches) == 3
     assert "gemma3-27b: vLLM groups" in found.refused[0]
     with pytest.raises(RefusedError):
-        measure(Request("cpu", both[:1], (Layout.VLLM,)))
+        measure(Request("cpu", both[:1], (CacheLayout.VLLM,)))
 
 
 def test_weights_come_first_where_asked_for() -> None:
@@ -588,7 +590,7 @@ def test_weights_come_first_where_asked_for() -> None:
             Request(
                 "cpu",
                 (question("llama3-70b"),),
-                (Layout.GROWN, Layout.SEQUENCES),
+                (CacheLayout.GROWN, CacheLayout.SEQUENCES),
                 find_max=True,
             ),
             "allocated at once",

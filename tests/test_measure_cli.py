@@ -14,8 +14,8 @@ import pytest
 import torch
 from test_cli import answer, kvplan
 
-from kvplan.cli import CacheLayout
-from kvplan.measure.names import Layout
+from kvplan.cli import LayoutOption
+from kvplan.measure.names import CacheLayout
 
 WITHOUT_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 
@@ -282,4 +282,7 @@ def test_a_gpu_file_that_is_not_there() -> None:
 
 
 def test_the_layouts_that_can_be_asked_for() -> None:
-    assert {layout.value for layout in CacheLayout} == {*(each.value for each in Layout), "all"}
+    assert {layout.value for layout in LayoutOption} == {
+        *(each.value for each in CacheLayout),
+        "all",
+    }

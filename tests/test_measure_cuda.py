@@ -14,7 +14,7 @@ from kvplan.measure.decode import DecodeQuestion
 from kvplan.measure.device import CudaDevice, opened
 from kvplan.measure.isolation import decode_apart
 from kvplan.measure.kernels import Setting, UnavailableError, prepared
-from kvplan.measure.names import Kernel, Layout
+from kvplan.measure.names import CacheLayout, Kernel
 from kvplan.measure.search import MOST_ALLOCATIONS, longest_context
 from kvplan.measure.session import Request, measure
 from kvplan.measure.shapes import AttentionShape
@@ -32,15 +32,15 @@ def card() -> CudaDevice:
     return device
 
 
-@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("layout", list(CacheLayout))
 @pytest.mark.parametrize(
     ("model", "tokens", "sequences"),
     [("llama3-70b", 5_001, 1), ("deepseek-v3", 4_097, 5), ("deepseek-v4-pro", 3_000, 2)],
 )
 def test_every_counter_shows_what_was_predicted(
-    card: CudaDevice, model: str, tokens: int, sequences: int, layout: Layout
+    card: CudaDevice, model: str, tokens: int, sequences: int, layout: CacheLayout
 ) -> None:
-    if layout is Layout.VLLM and model == "deepseek-v4-pro":
+    if layout is CacheLayout.VLLM and model == "deepseek-v4-pro":
         return
     asked = CacheQuestion(kvplan.load(model), tokens, sequences)
     found = measured_caches(card, asked, layout)
@@ -53,7 +53,7 @@ def test_growth_is_predicted_when_it_fills_the_card(card: CudaDevice) -> None:
     layers_bytes = 80 * 2 * 8 * 128 * 2
     tokens = room * 3 // 5 // layers_bytes // 1_024 * 1_024
     asked = CacheQuestion(kvplan.load("llama3-70b"), tokens)
-    found = measured_caches(card, asked, Layout.GROWN)
+    found = measured_caches(card, asked, CacheLayout.GROWN)
     assert found.proved
     assert found.predicted
     assert found.predicted.peak_bytes > 0.99 * room
@@ -62,7 +62,7 @@ def test_growth_is_predicted_when_it_fills_the_card(card: CudaDevice) -> None:
 @pytest.mark.parametrize("bound", [None, 3 * GIB])
 def test_limits(card: CudaDevice, bound: int | None) -> None:
     asked = CacheQuestion(kvplan.load("llama3-70b"), 1_024)
-    found = longest_context(card, asked, Layout.WHOLE, bound)
+    found = longest_context(card, asked, CacheLayout.WHOLE, bound)
     assert found
     assert found.exact
     assert found.allocations <= MOST_ALLOCATIONS

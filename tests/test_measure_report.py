@@ -14,7 +14,7 @@ from kvplan.answers.measure import measure_report
 from kvplan.measure.caches import CacheMeasurement, CacheQuestion
 from kvplan.measure.ceilings import Ceilings
 from kvplan.measure.decode import DecodeMeasurement, KernelTime, LatentTimes, LayerTime
-from kvplan.measure.names import Kernel, Layout
+from kvplan.measure.names import CacheLayout, Kernel
 from kvplan.measure.prediction import Prediction
 from kvplan.measure.search import Limit
 from kvplan.measure.session import Limits, Measurement, Request
@@ -26,7 +26,7 @@ DEEPSEEK = CacheQuestion(kvplan.load("deepseek-v3"), 131_072)
 
 
 def cache(
-    asked: CacheQuestion, layout: Layout, planned: int, counters: tuple[int, int, int]
+    asked: CacheQuestion, layout: CacheLayout, planned: int, counters: tuple[int, int, int]
 ) -> CacheMeasurement:
     """A cache whose allocated, reserved and peak bytes exceed the plan by these."""
     allocated, reserved, peak = (planned + counter for counter in counters)
@@ -52,12 +52,12 @@ def cache(
 
 
 CACHES = (
-    cache(LLAMA, Layout.ARITHMETIC, 32_768_327_680, (115_015_680, 115_015_680, 115_015_680)),
-    cache(DEEPSEEK, Layout.ARITHMETIC, 9_210_691_584, (0, 0, 0)),
+    cache(LLAMA, CacheLayout.ARITHMETIC, 32_768_327_680, (115_015_680, 115_015_680, 115_015_680)),
+    cache(DEEPSEEK, CacheLayout.ARITHMETIC, 9_210_691_584, (0, 0, 0)),
 )
 GROWN = cache(
     replace(LLAMA, context_tokens=131_072),
-    Layout.GROWN,
+    CacheLayout.GROWN,
     42_952_294_400,
     (0, 2_753_036_288, 41_120_432_128),
 )
@@ -79,7 +79,7 @@ MEASURED = Measurement(
     limits=(
         Limits(
             LLAMA,
-            Layout.ARITHMETIC,
+            CacheLayout.ARITHMETIC,
             0,
             plan=None,
             context=Limit(257_024, 257_025, 257_024, 2, 84_221_624_320, 77_791_232),

@@ -22,7 +22,7 @@ from kvplan.measure.card import Card
 from kvplan.measure.ceilings import Ceilings
 from kvplan.measure.decode import DecodeMeasurement, LayerTime
 from kvplan.measure.layouts import GROWTH_TOKENS
-from kvplan.measure.names import Layout
+from kvplan.measure.names import CacheLayout
 from kvplan.measure.search import Limit
 from kvplan.measure.session import Limits, Measurement, Request
 from kvplan.report import Report
@@ -159,7 +159,7 @@ def _cache_record(each: CacheMeasurement) -> dict[str, Any]:
         **_asked(each.question),
         "layout": each.layout.value,
         "asked_tokens": each.asked_tokens,
-        "grown_tokens": GROWTH_TOKENS if each.layout is Layout.GROWN else 0,
+        "grown_tokens": GROWTH_TOKENS if each.layout is CacheLayout.GROWN else 0,
         "tensors": each.tensors,
         "planned_bytes": planned,
         **counters,

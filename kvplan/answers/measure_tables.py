@@ -11,7 +11,7 @@ from kvplan.measure.card import Card
 from kvplan.measure.ceilings import Ceilings
 from kvplan.measure.decode import DecodeMeasurement
 from kvplan.measure.layouts import GROWTH_TOKENS
-from kvplan.measure.names import Layout
+from kvplan.measure.names import CacheLayout
 from kvplan.measure.session import Limits, Measurement
 from kvplan.report import Column, Table
 from kvplan.units import gib, ratio
@@ -128,7 +128,7 @@ def _cache_row(each: CacheMeasurement, *, counted: bool, peaks: bool) -> tuple[s
 
 
 def _tokens(each: CacheMeasurement) -> str:
-    grown = f"+{GROWTH_TOKENS}" if each.layout is Layout.GROWN else ""
+    grown = f"+{GROWTH_TOKENS}" if each.layout is CacheLayout.GROWN else ""
     return f"{each.question.context_tokens:,}{grown}"
 
 

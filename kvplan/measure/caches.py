@@ -20,7 +20,7 @@ from kvplan.measure.layouts import (
     cache_tensors,
     planned_bytes,
 )
-from kvplan.measure.names import Layout
+from kvplan.measure.names import CacheLayout
 from kvplan.measure.prediction import Prediction, predicted, prompt
 from kvplan.planning import NothingFitsError
 from kvplan.spec import ModelSpec
@@ -53,9 +53,9 @@ class CacheQuestion:
             draft=self.draft,
         )
 
-    def tensors(self, layout: Layout) -> tuple[CacheTensor, ...]:
+    def tensors(self, layout: CacheLayout) -> tuple[CacheTensor, ...]:
         """The tensors of that footprint in this layout; a grown one ends a few tokens later."""
-        grown = GROWTH_TOKENS if layout is Layout.GROWN else 0
+        grown = GROWTH_TOKENS if layout is CacheLayout.GROWN else 0
         cache = self.of(self.context_tokens + grown).footprint()
         return cache_tensors(cache, layout, self.page_tokens)
 
@@ -75,7 +75,7 @@ class CacheMeasurement:
     """
 
     question: CacheQuestion
-    layout: Layout
+    layout: CacheLayout
     asked_tokens: int
     tensors: int
     planned_bytes: int
@@ -125,7 +125,7 @@ class CacheMeasurement:
 
 
 def measured_caches(
-    device: Device, asked: CacheQuestion, layout: Layout, max_bytes: int | None = None
+    device: Device, asked: CacheQuestion, layout: CacheLayout, max_bytes: int | None = None
 ) -> CacheMeasurement:
     """The caches on the device, of the context asked for or of the longest that fits.
 
@@ -153,7 +153,7 @@ def room_bytes(device: Device, max_bytes: int | None) -> int:
     return usable if max_bytes is None else min(usable, max_bytes)
 
 
-def fitting(device: Device, asked: CacheQuestion, layout: Layout, room: int) -> CacheQuestion:
+def fitting(device: Device, asked: CacheQuestion, layout: CacheLayout, room: int) -> CacheQuestion:
     """The question, or the same for the longest context that so many bytes have room for."""
 
     def fits(context_tokens: int) -> bool:
@@ -171,7 +171,7 @@ def fitting(device: Device, asked: CacheQuestion, layout: Layout, room: int) -> 
     return asked.of(longest)
 
 
-def _fits(device: Device, question: CacheQuestion, layout: Layout, room: int) -> bool:
+def _fits(device: Device, question: CacheQuestion, layout: CacheLayout, room: int) -> bool:
     tensors = question.tensors(layout)
     if planned_bytes(tensors) > room:
         return False
@@ -180,11 +180,11 @@ def _fits(device: Device, question: CacheQuestion, layout: Layout, room: int) ->
     except OutOfMemoryError:
         return False
     if found is None:  # a cache that is copied as it grows is there twice
-        return layout is not Layout.GROWN or 2 * planned_bytes(tensors) <= room
+        return layout is not CacheLayout.GROWN or 2 * planned_bytes(tensors) <= room
     return found.reserved_bytes + _SCRATCH_BYTES[device.kind] <= room
 
 
-def reserved_bytes(device: Device, question: CacheQuestion, layout: Layout) -> int:
+def reserved_bytes(device: Device, question: CacheQuestion, layout: CacheLayout) -> int:
     """What these caches will take from the device: by the allocator's rules, or as planned."""
     tensors = question.tensors(layout)
     found = _prediction(device, tensors, layout, None)
@@ -192,7 +192,7 @@ def reserved_bytes(device: Device, question: CacheQuestion, layout: Layout) -> i
 
 
 def _measured(
-    device: Device, asked: CacheQuestion, question: CacheQuestion, layout: Layout, room: int
+    device: Device, asked: CacheQuestion, question: CacheQuestion, layout: CacheLayout, room: int
 ) -> CacheMeasurement:
     described = question.tensors(layout)
     before = device.counters()
@@ -228,7 +228,7 @@ def _measured(
 
 
 def _prediction(
-    device: Device, described: tuple[CacheTensor, ...], layout: Layout, room: int | None
+    device: Device, described: tuple[CacheTensor, ...], layout: CacheLayout, room: int | None
 ) -> Prediction | None:
     if not device.settings.predictable:
         return None
@@ -263,14 +263,14 @@ def timed(device: Device, action: Callable[[], object]) -> float:
 def allocate(
     device: Device,
     described: tuple[CacheTensor, ...],
-    layout: Layout,
+    layout: CacheLayout,
     tensors: list[torch.Tensor],
 ) -> None:
     """Put the tensors of this layout into the list, as they are allocated.
 
     Raises what torch raises where the memory is not there.
     """
-    if layout is not Layout.GROWN:
+    if layout is not CacheLayout.GROWN:
         for tensor in described:
             tensors.append(_empty(device, tensor))  # noqa: PERF401 - what is held has to be listed
         return

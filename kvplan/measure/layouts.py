@@ -8,7 +8,7 @@ from math import prod
 
 from kvplan.calc import Footprint, Line, PackedSlot
 from kvplan.errors import RefusedError, UsageError
-from kvplan.measure.names import Layout
+from kvplan.measure.names import CacheLayout
 from kvplan.units import ceil_div
 
 PAGE_TOKENS = 16  # vLLM 0.33.0's block_size where no backend asks for another
@@ -42,7 +42,7 @@ class CacheTensor:
 
 
 def cache_tensors(
-    cache: Footprint, layout: Layout, page_tokens: int = PAGE_TOKENS
+    cache: Footprint, layout: CacheLayout, page_tokens: int = PAGE_TOKENS
 ) -> tuple[CacheTensor, ...]:
     """The tensors of this footprint, in the order in which an engine would allocate them.
 
@@ -53,17 +53,17 @@ def cache_tensors(
     """
     if not cache.total_bytes:
         raise UsageError(f"{cache.model} keeps no cache: there is nothing to allocate")
-    if layout is Layout.WHOLE:
+    if layout is CacheLayout.WHOLE:
         return (_raw((cache.total_bytes,)),)
     return tuple(_tensors(cache, layout, page_tokens))
 
 
-def _tensors(cache: Footprint, layout: Layout, page_tokens: int) -> Iterator[CacheTensor]:
+def _tensors(cache: Footprint, layout: CacheLayout, page_tokens: int) -> Iterator[CacheTensor]:
     kept = [line for line in cache.lines if line.slots and line.entries]
-    if layout is Layout.VLLM:
+    if layout is CacheLayout.VLLM:
         yield from _pages(cache, kept, page_tokens)
         return
-    each = cache.sequences if layout is Layout.SEQUENCES else 1
+    each = cache.sequences if layout is CacheLayout.SEQUENCES else 1
     count = each * sum(line.copies * len(line.slots) for line in kept)
     if count > MOST_TENSORS:
         raise UsageError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Layout(StrEnum):
+class CacheLayout(StrEnum):
     """How a cache's bytes are cut into tensors."""
 
     ARITHMETIC = "arithmetic"  # a tensor for each slot and layer

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kvplan.measure.allocator import Allocator, Block
 from kvplan.measure.layouts import GROWTH_TOKENS, CacheTensor
-from kvplan.measure.names import Layout
+from kvplan.measure.names import CacheLayout
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Prediction:
 
 def predicted(
     tensors: tuple[CacheTensor, ...],
-    layout: Layout,
+    layout: CacheLayout,
     *,
     expandable: bool = False,
     capacity_bytes: int | None = None,
@@ -33,7 +33,7 @@ def predicted(
     Raises OutOfMemoryError where it is not enough.
     """
     books = Allocator(expandable, capacity_bytes)
-    if layout is Layout.GROWN:
+    if layout is CacheLayout.GROWN:
         _grow(books, tensors)
     else:
         for tensor in tensors:

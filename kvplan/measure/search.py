@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from kvplan.measure.caches import CacheQuestion, allocate, held, reserved_bytes, room_bytes
 from kvplan.measure.device import Device, is_out_of_memory
 from kvplan.measure.layouts import planned_bytes
-from kvplan.measure.names import Layout
+from kvplan.measure.names import CacheLayout
 from kvplan.units import MIB, largest
 
 MOST_ALLOCATIONS = 12
@@ -39,21 +39,21 @@ class Limit:
 
 
 def longest_context(
-    device: Device, asked: CacheQuestion, layout: Layout, max_bytes: int | None = None
+    device: Device, asked: CacheQuestion, layout: CacheLayout, max_bytes: int | None = None
 ) -> Limit | None:
     """The longest context for the sequences asked for; None where memory does not bound it."""
     return _limit(device, asked.of, layout, max_bytes)
 
 
 def most_sequences(
-    device: Device, asked: CacheQuestion, layout: Layout, max_bytes: int | None = None
+    device: Device, asked: CacheQuestion, layout: CacheLayout, max_bytes: int | None = None
 ) -> Limit | None:
     """The most sequences of the context asked for; None where they keep nothing."""
     return _limit(device, lambda count: replace(asked, sequences=count), layout, max_bytes)
 
 
 def _limit(
-    device: Device, of: Callable[[int], CacheQuestion], layout: Layout, max_bytes: int | None
+    device: Device, of: Callable[[int], CacheQuestion], layout: CacheLayout, max_bytes: int | None
 ) -> Limit | None:
     room = room_bytes(device, max_bytes)
     too_many = _too_many(of, room)
@@ -93,7 +93,7 @@ class _Probe:
 
     device: Device
     of: Callable[[int], CacheQuestion]
-    layout: Layout
+    layout: CacheLayout
     bound_bytes: int | None
     allocations: int = 0
     left_bytes: int = 0

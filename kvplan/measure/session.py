@@ -31,10 +31,10 @@ from kvplan.measure.device import (
 from kvplan.measure.entry import as_gpu
 from kvplan.measure.isolation import decode_apart
 from kvplan.measure.kernels import check_kernel
-from kvplan.measure.names import Kernel, Layout
+from kvplan.measure.names import CacheLayout, Kernel
 from kvplan.measure.search import Limit, longest_context, most_sequences
 from kvplan.measure.shapes import attention_shapes
-from kvplan.parallel import Layout as Parallel
+from kvplan.parallel import Layout
 from kvplan.planning import NothingFitsError, Plan, Settings, check_layout, plan
 from kvplan.units import ceil_div
 from kvplan.weights import weights_on_rank
@@ -42,7 +42,7 @@ from kvplan.weights import weights_on_rank
 Tell = Callable[[str, float], None]
 """Hears what is being done, and what share of the whole is behind it."""
 
-_SEARCHED = (Layout.ARITHMETIC, Layout.VLLM, Layout.WHOLE)
+_SEARCHED = (CacheLayout.ARITHMETIC, CacheLayout.VLLM, CacheLayout.WHOLE)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Request:
 
     device: str
     questions: tuple[CacheQuestion, ...]
-    layouts: tuple[Layout, ...] = (Layout.ARITHMETIC,)
+    layouts: tuple[CacheLayout, ...] = (CacheLayout.ARITHMETIC,)
     max_bytes: int | None = None
     find_max: bool = False
     reserve_weights: bool = False
@@ -100,7 +100,7 @@ class Limits:
     """
 
     question: CacheQuestion
-    layout: Layout
+    layout: CacheLayout
     weights_bytes: int
     plan: Plan | None = None
     context: Limit | None = None
@@ -160,7 +160,7 @@ def _check(request: Request) -> None:
         raise UsageError("--find-max needs a layout that is allocated at once", f"one of: {names}")
     for question in request.questions:
         spec = question.spec
-        check_layout(spec, Parallel(tensor=question.tensor_parallel))
+        check_layout(spec, Layout(tensor=question.tensor_parallel))
         if request.decode:
             for shape in attention_shapes(question):
                 check_kernel(request.kernel, shape)
@@ -228,7 +228,7 @@ def _limits(device: Device, request: Request, card: Card, steps: _Steps) -> tupl
     return tuple(found)
 
 
-def _searched_layout(request: Request, question: CacheQuestion) -> Layout:
+def _searched_layout(request: Request, question: CacheQuestion) -> CacheLayout:
     """The first layout asked for that is allocated at once and that the model has."""
     asked = [layout for layout in request.layouts if layout in _SEARCHED]
     for layout in asked:
@@ -237,13 +237,13 @@ def _searched_layout(request: Request, question: CacheQuestion) -> Layout:
         except RefusedError:
             continue
         return layout
-    return Layout.ARITHMETIC
+    return CacheLayout.ARITHMETIC
 
 
 def _weights_bytes(device: Device, question: CacheQuestion) -> int:
     """Weights of one GPU, in whole segments so that caches share none with them."""
     spec = question.spec
-    where = Parallel(tensor=question.tensor_parallel)
+    where = Layout(tensor=question.tensor_parallel)
     lines = weights_on_rank(spec, where, spec.total_layers)
     segment = LARGE_SEGMENT if device.settings.expandable else OWN_ROUNDING
     return ceil_div(sum(line.size_bytes for line in lines), segment) * segment
@@ -255,7 +255,7 @@ def _plan(card: Card, question: CacheQuestion, room: int) -> Plan:
         question.context_tokens, question.sequences, question.kv_cache_dtype, question.draft
     )
     settings = Settings(overhead_bytes=card.total_bytes - room, kv_cache_memory_bytes=room)
-    where = Parallel(tensor=question.tensor_parallel)
+    where = Layout(tensor=question.tensor_parallel)
     return plan(replace(question.spec, weights=()), work, as_gpu(card), where, settings)
 
 
