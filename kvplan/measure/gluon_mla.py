@@ -159,24 +159,7 @@ def _arrive(barrier):
 
 @gluon.jit
 def _attend(
-    q_buffers,
-    kv_buffers,
-    exchange,
-    q_full,
-    full,
-    empty,
-    p_ready,
-    sum_ready,
-    out,
-    lse,
-    sequence,
-    head,
-    heads,
-    tiles,
-    valid,
-    log2_scale,
-    split,
-    splits,
+    work,
     OWNER: gl.constexpr,
     BLOCK: gl.constexpr,
     STAGES: gl.constexpr,
@@ -189,6 +172,26 @@ def _attend(
     A reference peak moves only when a row's scores pass it by 8 (probabilities reach 2**8), which
     is rare: FlashAttention-4's way to leave the accumulator alone in nearly every step.
     """
+    (
+        q_buffers,
+        kv_buffers,
+        exchange,
+        q_full,
+        full,
+        empty,
+        p_ready,
+        sum_ready,
+        out,
+        lse,
+        sequence,
+        head,
+        heads,
+        tiles,
+        valid,
+        log2_scale,
+        split,
+        splits,
+    ) = work
     kv_left, kv_right, _ = kv_buffers
     p_buffers, peak_buffers, moved_buffers, sum_buffers = exchange
     S_LAYOUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK, 16])
@@ -390,62 +393,30 @@ def _mla_split(
     fence_async_shared()
 
     valid = tokens - first
+    work = (
+        q_buffers,
+        kv_buffers,
+        exchange,
+        q_full,
+        full,
+        empty,
+        p_ready,
+        sum_ready,
+        out,
+        lse,
+        sequence,
+        head,
+        heads,
+        tiles,
+        valid,
+        log2_scale,
+        split,
+        splits,
+    )
     gl.warp_specialize(
         [
-            (
-                _attend,
-                (
-                    q_buffers,
-                    kv_buffers,
-                    exchange,
-                    q_full,
-                    full,
-                    empty,
-                    p_ready,
-                    sum_ready,
-                    out,
-                    lse,
-                    sequence,
-                    head,
-                    heads,
-                    tiles,
-                    valid,
-                    log2_scale,
-                    split,
-                    splits,
-                    0,
-                    BLOCK,
-                    STAGES,
-                    HALF,
-                ),
-            ),
-            (
-                _attend,
-                (
-                    q_buffers,
-                    kv_buffers,
-                    exchange,
-                    q_full,
-                    full,
-                    empty,
-                    p_ready,
-                    sum_ready,
-                    out,
-                    lse,
-                    sequence,
-                    head,
-                    heads,
-                    tiles,
-                    valid,
-                    log2_scale,
-                    split,
-                    splits,
-                    1,
-                    BLOCK,
-                    STAGES,
-                    HALF,
-                ),
-            ),
+            (_attend, (work, 0, BLOCK, STAGES, HALF)),
+            (_attend, (work, 1, BLOCK, STAGES, HALF)),
             (
                 _load_tiles,
                 (

@@ -71,6 +71,37 @@ def _softmax_step(scores, acc, peak, total):
 
 
 @triton.jit
+def _store_range(
+    out,
+    lse,
+    acc,
+    peak,
+    total,
+    line,
+    rows,
+    member,
+    known,
+    split,
+    splits,
+    column,
+    WIDTH: tl.constexpr,
+    DEPENDENT: tl.constexpr,
+):
+    """A range's normalised output and log-sum-exp, for these members of a line's `rows` heads."""
+    if DEPENDENT:
+        tl.extra.cuda.gdc_launch_dependents()
+    acc /= total[:, None]
+    place = (line * splits + split) * rows + member
+    tl.store(
+        out + place[:, None] * WIDTH + column[None, :],
+        acc.to(out.dtype.element_ty),
+        mask=known[:, None] & (column < WIDTH)[None, :],
+    )
+    row = line * rows + member
+    tl.store(lse + row * splits + split, peak + tl.log2(total), mask=known)
+
+
+@triton.jit
 def _mla_split(
     query,
     cache,
@@ -132,16 +163,22 @@ def _mla_split(
         p, acc, peak, total = _softmax_step(scores, acc, peak, total)
         acc = tl.dot(p.to(kv.dtype), kv, acc)
 
-    if DEPENDENT:
-        tl.extra.cuda.gdc_launch_dependents()
-    acc /= total[:, None]
-    place = (sequence * splits + split) * heads + head
-    tl.store(
-        out + place[:, None] * LATENT + latent[None, :],
-        acc.to(out.dtype.element_ty),
-        mask=known[:, None] & (latent < LATENT)[None, :],
+    _store_range(
+        out,
+        lse,
+        acc,
+        peak,
+        total,
+        sequence,
+        heads,
+        head,
+        known,
+        split,
+        splits,
+        latent,
+        LATENT,
+        DEPENDENT,
     )
-    tl.store(lse + row * splits + split, peak + tl.log2(total), mask=known)
 
 
 @triton.jit
@@ -207,16 +244,22 @@ def _gqa_split(
         p, acc, peak, total = _softmax_step(scores, acc, peak, total)
         acc = tl.dot(p.to(v.dtype), v, acc)
 
-    if DEPENDENT:
-        tl.extra.cuda.gdc_launch_dependents()
-    acc /= total[:, None]
-    place = (line * splits + split) * group + member
-    tl.store(
-        out + place[:, None] * VALUE + column[None, :],
-        acc.to(out.dtype.element_ty),
-        mask=known[:, None] & (column < VALUE)[None, :],
+    _store_range(
+        out,
+        lse,
+        acc,
+        peak,
+        total,
+        line,
+        group,
+        member,
+        known,
+        split,
+        splits,
+        column,
+        VALUE,
+        DEPENDENT,
     )
-    tl.store(lse + row * splits + split, peak + tl.log2(total), mask=known)
 
 
 @triton.jit
@@ -282,6 +325,20 @@ def _padded(width: int) -> int:
     return max(16, int(triton.next_power_of_2(width)))
 
 
+def _ranges(
+    out: torch.Tensor, lines: int, splits: int, rows: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Room for what the ranges leave: [lines, splits, rows, width] and [lines * rows, splits].
+
+    One range alone writes to `out` itself.
+    """
+    lse = torch.empty(lines * rows, splits, dtype=torch.float32, device=out.device)
+    if splits == 1:
+        return out, lse
+    shape = (lines, splits, rows, out.shape[-1])
+    return torch.empty(shape, dtype=torch.float32, device=out.device), lse
+
+
 def _mla_tiling(heads: int, row_bytes: int, shared_bytes: int) -> Tiling:
     """Tiling for `row_bytes` of (padded) cache a token; timed on an H100, sized for the rest."""
     if heads > 16 and 3 * 64 * row_bytes <= shared_bytes:
@@ -310,14 +367,7 @@ def mla_decode(
         programs, triton.cdiv(tokens, tiling.block), gpu.multiprocessors * tiling.per_sm, 1.0
     )
     out = torch.empty(batch, heads, value_width, dtype=query.dtype, device=query.device)
-    partial = (
-        out
-        if splits == 1
-        else torch.empty(
-            batch, splits, heads, value_width, dtype=torch.float32, device=query.device
-        )
-    )
-    lse = torch.empty(batch * heads, splits, dtype=torch.float32, device=query.device)
+    partial, lse = _ranges(out, batch, splits, heads)
     _mla_split[(programs * splits,)](
         query,
         cache,
@@ -392,14 +442,7 @@ def gqa_decode(
         programs, triton.cdiv(tokens, tiling.block), gpu.multiprocessors * tiling.per_sm, 1.0
     )
     out = torch.empty(batch, heads, value_width, dtype=query.dtype, device=query.device)
-    partial = (
-        out
-        if splits == 1
-        else torch.empty(
-            batch * kv_heads, splits, group, value_width, dtype=torch.float32, device=query.device
-        )
-    )
-    lse = torch.empty(batch * heads, splits, dtype=torch.float32, device=query.device)
+    partial, lse = _ranges(out, batch * kv_heads, splits, group)
     _gqa_split[(programs * splits,)](
         query,
         key,
