@@ -15,20 +15,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kvplan.calc import Footprint, Line, footprint
-    from kvplan.comparison import Comparison, Row, compare, variants
+    from kvplan.api import check, compare, footprint, layouts, plan, variants
+    from kvplan.calc import Footprint, Line
+    from kvplan.checks.findings import Finding, Findings
     from kvplan.errors import KvplanError, RefusedError, SpecError, UsageError
-    from kvplan.registry import catalogue, gpus, load, load_gpu
+    from kvplan.planner.compare import Comparison, Row
+    from kvplan.planner.solve import Plan
+    from kvplan.registry.names import catalogue, gpus, load, load_gpu
     from kvplan.spec import Gpu, ModelSpec
     from kvplan.units import parse_tokens
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "kvplan.calc": ("Footprint", "Line", "footprint"),
-    "kvplan.comparison": ("Comparison", "Row", "compare", "variants"),
+    "kvplan.api": ("check", "compare", "footprint", "layouts", "plan", "variants"),
+    "kvplan.calc": ("Footprint", "Line"),
+    "kvplan.registry.names": ("catalogue", "gpus", "load", "load_gpu"),
+    "kvplan.checks.findings": ("Finding", "Findings"),
     "kvplan.errors": ("KvplanError", "RefusedError", "SpecError", "UsageError"),
-    "kvplan.registry": ("catalogue", "gpus", "load", "load_gpu"),
+    "kvplan.planner.compare": ("Comparison", "Row"),
+    "kvplan.planner.solve": ("Plan",),
     "kvplan.spec": ("Gpu", "ModelSpec"),
     "kvplan.units": ("parse_tokens",),
 }
@@ -36,23 +42,29 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Comparison",
+    "Finding",
+    "Findings",
     "Footprint",
     "Gpu",
     "KvplanError",
     "Line",
     "ModelSpec",
+    "Plan",
     "RefusedError",
     "Row",
     "SpecError",
     "UsageError",
     "__version__",
     "catalogue",
+    "check",
     "compare",
     "footprint",
     "gpus",
+    "layouts",
     "load",
     "load_gpu",
     "parse_tokens",
+    "plan",
     "variants",
 ]
 

@@ -1,5 +1,6 @@
 """``python -m kvplan``."""
 
-from kvplan.cli import main
+from kvplan.cli.app import main
 
-main()
+if __name__ == "__main__":
+    main()

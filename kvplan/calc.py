@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from kvplan.errors import RefusedError, UsageError
 from kvplan.formats import DSA_INDEX, FORMATS, CacheFormat, Packing, cache_format
 from kvplan.kinds import CacheKind, Slot
-from kvplan.parallel import heads_on_rank
+from kvplan.parallel import check_tensor_parallel, heads_on_rank
 from kvplan.spec import Group, ModelSpec
 from kvplan.units import ceil_div, number, positive
 
 
 @dataclass(frozen=True)
 class PackedSlot:
-    """One tensor of an entry as one GPU keeps it: ``heads`` rows of ``width`` elements."""
+    """One tensor of an entry: ``heads`` rows of the slot's width, packed."""
 
-    role: str
+    slot: Slot
     heads: int
-    width: int
     format: str
     packing: Packing
+
+    @property
+    def role(self) -> str:
+        """What the tensor is: ``key``, ``latent``, ``state``."""
+        return self.slot.role
+
+    @property
+    def width(self) -> int:
+        """Elements of a row."""
+        return self.slot.width
+
+    def on_rank(self, tensor_parallel: int) -> PackedSlot:
+        """The same tensor as each of so many GPUs keeps it."""
+        return replace(self, heads=heads_on_rank(self.slot, tensor_parallel))
 
     @property
     def bytes_per_entry(self) -> int:
@@ -156,6 +170,81 @@ def resolved_format(spec: ModelSpec, kv_cache_dtype: str = "auto") -> CacheForma
     return cache_format(named or spec.dtype)
 
 
+@dataclass(frozen=True)
+class PackedCaches:
+    """A model's caches in one KV dtype, before anything is said of context, sequences or GPUs.
+
+    Packing is asked of the formats once; every layout that is tried takes its share of this.
+    """
+
+    spec: ModelSpec
+    kv_cache_dtype: str
+    slots: Mapping[CacheKind, tuple[PackedSlot, ...]]
+    draft: bool
+
+    def footprint(
+        self,
+        context_tokens: int,
+        sequences: int = 1,
+        tensor_parallel: int = 1,
+        context_parallel: int = 1,
+        stage: ModelSpec | None = None,
+    ) -> Footprint:
+        """What the caches take on one GPU; of a pipeline ``stage`` where one is given.
+
+        ``context_parallel`` GPUs of the tensor-parallel group divide the entries that grow.
+        Raises UsageError where the heads cannot be divided.
+        """
+        check_tensor_parallel(self.spec, tensor_parallel, draft=self.draft)
+        lines = []
+        for kind, layers, copies in (stage or self.spec).caches(draft=self.draft):
+            slots = tuple(slot.on_rank(tensor_parallel) for slot in self.slots[kind])
+            entries = _entries(kind, context_tokens, context_parallel)
+            growth = kind.growth() / context_parallel
+            lines.append(Line(kind, layers, copies, slots, entries, growth))
+        return Footprint(
+            model=self.spec.name,
+            context_tokens=context_tokens,
+            sequences=sequences,
+            kv_cache_dtype=self.kv_cache_dtype,
+            tensor_parallel=tensor_parallel,
+            context_parallel=context_parallel,
+            lines=tuple(lines),
+            draft=self.draft,
+        )
+
+
+def pack(spec: ModelSpec, kv_cache_dtype: str = "auto", *, draft: bool = False) -> PackedCaches:
+    """The model's caches in this KV dtype; draft layers too where asked for.
+
+    Raises UsageError for a dtype that nobody knows, RefusedError where the format has no layout
+    for this model.
+    """
+    chosen = resolved_format(spec, kv_cache_dtype)
+    slots = {
+        kind: tuple(_pack_slot(slot, spec, chosen) for slot in kind.slots())
+        for kind, _, _ in spec.caches(draft=draft)
+    }
+    return PackedCaches(spec, chosen.name, slots, draft)
+
+
+def _pack_slot(slot: Slot, spec: ModelSpec, chosen: CacheFormat) -> PackedSlot:
+    stored = _stored_format(slot, spec, chosen)
+    try:
+        packing = stored.packing(slot.role, slot.width)
+    except RefusedError as error:
+        raise RefusedError(f"{spec.name}: {error.message}", error.hint) from None
+    return PackedSlot(slot, slot.heads, stored.name, packing)
+
+
+def _stored_format(slot: Slot, spec: ModelSpec, chosen: CacheFormat) -> CacheFormat:
+    if slot.format is None:
+        return chosen
+    if slot.format == DSA_INDEX.name:
+        return DSA_INDEX
+    return FORMATS[spec.dtype if slot.format == "model" else slot.format]
+
+
 def footprint(
     spec: ModelSpec,
     context_tokens: int,
@@ -170,48 +259,17 @@ def footprint(
 
     ``context_tokens`` is the length of every one of ``sequences`` sequences; ``context_parallel``
     GPUs of the tensor-parallel group divide the entries that grow with it. Raises UsageError
-    where heads do not divide, RefusedError where the format has no layout for this model.
+    where heads cannot be divided, RefusedError where the format has no layout for this model.
     """
-    if not isinstance(spec, ModelSpec):
-        raise UsageError(f"a model is what kvplan.load returns, not {type(spec).__name__}")
-    positive("context_tokens", context_tokens)
-    positive("sequences", sequences)
-    positive("tensor_parallel", tensor_parallel)
-    chosen = resolved_format(spec, kv_cache_dtype)
-    lines = []
-    for kind, layers, copies in spec.caches(draft=draft):
-        slots = tuple(_pack(slot, spec, chosen, tensor_parallel) for slot in kind.slots())
-        entries = _entries(kind, context_tokens, context_parallel)
-        growth = kind.growth() / context_parallel
-        lines.append(Line(kind, layers, copies, slots, entries, growth))
-    return Footprint(
-        model=spec.name,
-        context_tokens=context_tokens,
-        sequences=sequences,
-        kv_cache_dtype=chosen.name,
-        tensor_parallel=tensor_parallel,
-        context_parallel=context_parallel,
-        lines=tuple(lines),
-        draft=draft,
-    )
-
-
-def _pack(slot: Slot, spec: ModelSpec, chosen: CacheFormat, tensor_parallel: int) -> PackedSlot:
-    stored = _stored_format(slot, spec, chosen)
-    try:
-        packing = stored.packing(slot.role, slot.width)
-    except RefusedError as error:
-        raise RefusedError(f"{spec.name}: {error.message}", error.hint) from None
-    heads = heads_on_rank(slot, tensor_parallel)
-    return PackedSlot(slot.role, heads, slot.width, stored.name, packing)
-
-
-def _stored_format(slot: Slot, spec: ModelSpec, chosen: CacheFormat) -> CacheFormat:
-    if slot.format is None:
-        return chosen
-    if slot.format == DSA_INDEX.name:
-        return DSA_INDEX
-    return FORMATS[spec.dtype if slot.format == "model" else slot.format]
+    for name, value in (
+        ("context_tokens", context_tokens),
+        ("sequences", sequences),
+        ("tensor_parallel", tensor_parallel),
+        ("context_parallel", context_parallel),
+    ):
+        positive(name, value)
+    caches = pack(spec, kv_cache_dtype, draft=draft)
+    return caches.footprint(context_tokens, sequences, tensor_parallel, context_parallel)
 
 
 def as_full_attention(spec: ModelSpec, kv_heads: int | None = None) -> ModelSpec | None:

@@ -19,7 +19,7 @@ def read_text(path: Path, most_bytes: int, what: str) -> str:
         reason = getattr(error, "strerror", None) or error
         raise SpecError(f"{path}: cannot be read: {reason}") from None
     if len(content) > most_bytes:
-        raise SpecError(f"{path}: larger than {most_bytes:,} bytes; this is no {what}")
+        raise SpecError(f"{path}: larger than {most_bytes:,} bytes; it is not a {what}")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -1,12 +1,15 @@
-"""Layouts of a model over GPUs, and what one GPU of a tensor-parallel group holds of a slot."""
+"""How a model is laid out over GPUs, which layouts there are for it, and what one GPU holds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from math import gcd
 
-from kvplan.errors import UsageError
+from kvplan.errors import RefusedError, UsageError
 from kvplan.kinds import Slot
+from kvplan.spec import ModelSpec
+from kvplan.units import divisors, positive
 
 
 @dataclass(frozen=True)
@@ -52,53 +55,139 @@ class Layout:
         return f"{copies}{stages}{inner}{shared}"
 
 
-def written_layout(
-    degrees: tuple[int | None, int | None, int | None, int | None, int | None],
-    gpus: int | None,
-    *,
-    expert_parallel: bool,
-) -> Layout | None:
-    """The layout of degrees as users write them, in ``Layout``'s order; None where there is none.
+DEGREES = {
+    "tensor_parallel_size": "tensor",
+    "pipeline_parallel_size": "pipeline",
+    "data_parallel_size": "replicas",
+    "data_parallel_attention": "attention_groups",
+    "decode_context_parallel_size": "context",
+}
+"""The degrees of a layout under the names that users write, and ``Layout``'s own."""
 
-    Raises UsageError where it has not so many GPUs, or experts are laid out over nothing.
+
+def layout_of(
+    degrees: Mapping[str, int | None], gpus: int | None = None, *, expert_parallel: bool = False
+) -> Layout | None:
+    """The layout of these degrees (``DEGREES``), None where none is given; what is left out is 1.
+
+    Of ``gpus`` GPUs, as many replicas are made as go into them where their number is not given.
+    Raises UsageError where the GPUs do not suit, or experts are laid out over nothing.
     """
-    if not any(degrees):
+    given = {name: degree for name, degree in degrees.items() if degree is not None}
+    for name, value in given.items():
+        positive(name, value)
+    if not given:
         if expert_parallel:
-            hint = "give the tensor parallel or data-parallel attention size too"
+            hint = "give tensor_parallel_size or data_parallel_attention too"
             raise UsageError("enable_expert_parallel needs a layout", hint)
         return None
-    tensor, pipeline, replicas, groups, context = (degree or 1 for degree in degrees)
-    where = Layout(tensor, pipeline, replicas, groups, context, expert_parallel=expert_parallel)
-    if gpus not in (None, where.gpus):
-        raise UsageError(f"{gpus} GPUs are not the {where.gpus} of {where.name}")
-    return where
+    fields = {DEGREES[name]: degree for name, degree in given.items()}
+    layout = Layout(**fields, expert_parallel=expert_parallel)
+    if gpus in (None, layout.gpus):
+        return layout
+    if "data_parallel_size" in given:
+        raise UsageError(f"{layout.name} takes {layout.gpus} GPUs, not {gpus}")
+    return _with_replicas(layout, gpus or 1)
+
+
+def _with_replicas(layout: Layout, gpus: int) -> Layout:
+    if gpus % layout.gpus:
+        group = f"the {layout.gpus} GPUs of {layout.name}"
+        if layout == Layout(layout.tensor):
+            group = f"tensor_parallel_size {layout.tensor}"
+        raise UsageError(f"{gpus} GPUs is not a multiple of {group}")
+    return replace(layout, replicas=gpus // layout.gpus)
 
 
 def heads_on_rank(slot: Slot, tensor_parallel: int) -> int:
-    """Heads of the slot that each of ``tensor_parallel`` GPUs keeps.
+    """Heads of the slot that each of ``tensor_parallel`` GPUs keeps, where it can be divided.
 
     Whole slots (latents, index keys) stay whole; KV heads are replicated once there are fewer of
-    them than GPUs (vLLM 0.33.0 config/model.py:1663). Raises UsageError where heads would break.
+    them than GPUs (vLLM 0.33.0 config/model.py:1663).
     """
-    if slot.split == "whole" or tensor_parallel == 1:
-        return slot.heads
-    if slot.heads % tensor_parallel == 0:
-        return slot.heads // tensor_parallel
-    if slot.split == "replicate" and tensor_parallel % slot.heads == 0:
-        return 1
-    raise UsageError(
-        f"{slot.heads} {slot.role.replace('_', ' ')} heads cannot be laid out over "
-        f"{tensor_parallel} GPUs"
-    )
+    return slot.heads if slot.split == "whole" else max(1, slot.heads // tensor_parallel)
 
 
-def splits(slots: Iterable[Slot], query_heads: Iterable[int], tensor_parallel: int) -> bool:
+def tensor_parallel_sizes(spec: ModelSpec, *, draft: bool = False) -> tuple[int, ...]:
+    """Group sizes over which every head of the model can be laid out, smallest first.
+
+    Attention heads have to divide; KV heads divide, or are replicated where there are fewer;
+    recurrent heads divide.
+    """
+    query_heads, slots = _heads(spec, draft=draft)
+    divided = [slot.heads for slot in slots if slot.split == "divide"]
+    sizes = divisors(gcd(*query_heads, *divided) or 1)
+    return tuple(size for size in sizes if _divide(query_heads, slots, size))
+
+
+def _heads(spec: ModelSpec, *, draft: bool) -> tuple[list[int], list[Slot]]:
+    kinds = [kind for kind, _, _ in spec.caches(draft=draft)]
+    query_heads = [heads for kind in kinds if (heads := kind.query_heads())]
+    return query_heads, [slot for kind in kinds for slot in kind.slots()]
+
+
+def _divide(query_heads: Iterable[int], slots: Iterable[Slot], tensor_parallel: int) -> bool:
     """Whether all heads can be laid out over so many GPUs, as engines demand."""
     if any(heads % tensor_parallel for heads in query_heads):
         return False
-    try:
-        for slot in slots:
-            heads_on_rank(slot, tensor_parallel)
-    except UsageError:
-        return False
-    return True
+    return all(
+        slot.split == "whole"
+        or slot.heads % tensor_parallel == 0
+        or (slot.split == "replicate" and tensor_parallel % slot.heads == 0)
+        for slot in slots
+    )
+
+
+def check_tensor_parallel(spec: ModelSpec, tensor_parallel: int, *, draft: bool = False) -> None:
+    """Raises UsageError, with the sizes that are possible, where the heads cannot be divided."""
+    if tensor_parallel == 1 or _divide(*_heads(spec, draft=draft), tensor_parallel):
+        return
+    possible = ", ".join(map(str, tensor_parallel_sizes(spec, draft=draft)))
+    raise UsageError(
+        f"{spec.name}: its heads cannot be divided over tensor_parallel_size {tensor_parallel}",
+        f"possible: {possible}",
+    )
+
+
+def check_layout(spec: ModelSpec, layout: Layout) -> None:
+    """Raises UsageError, with the values that are possible, where a layout cannot be.
+
+    RefusedError where no engine says what the layout would hold.
+    """
+    check_tensor_parallel(spec, layout.tensor)
+    if layout.pipeline > spec.total_layers:
+        raise UsageError(
+            f"{spec.name} has {spec.total_layers} layers; it cannot be split into "
+            f"{layout.pipeline} pipeline stages"
+        )
+    if (layout.attention_groups > 1 or layout.expert_parallel) and not spec.has_routed_experts:
+        raise UsageError(
+            f"{spec.name} has no routed experts to share",
+            "for a dense model data parallelism means replicas: data_parallel_size",
+        )
+    if layout.context > 1:
+        _check_context(spec, layout)
+
+
+def _check_context(spec: ModelSpec, layout: Layout) -> None:
+    """The limits of vLLM 0.33.0 config/model.py:1578 and of its sliding-window backends."""
+    if layout.tensor % layout.context:
+        raise UsageError(
+            f"decode_context_parallel_size {layout.context} does not divide "
+            f"tensor_parallel_size {layout.tensor}",
+            f"possible: {', '.join(map(str, divisors(layout.tensor)))}",
+        )
+    for kind, _, _ in spec.caches():
+        for slot in kind.slots() if kind.growth() else ():
+            if slot.split != "whole" and layout.tensor // slot.heads < layout.context:
+                raise UsageError(
+                    f"{spec.name}: decode_context_parallel_size {layout.context} needs a "
+                    f"tensor_parallel_size of {layout.context} times its {slot.heads} KV heads, "
+                    "or more",
+                    "a latent cache (MLA) has no such limit",
+                )
+        if kind.fixed_entries() > 1 and not kind.per_encoder_input:
+            raise RefusedError(
+                f"{spec.name}: no engine divides a sliding window by decode context parallelism",
+                "vLLM 0.33.0 asserts against it; leave decode_context_parallel_size out",
+            )

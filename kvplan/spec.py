@@ -308,6 +308,15 @@ class ModelSpec(Input):
         return tuple((kind, layers[kind], copies[kind]) for kind in layers)
 
     @property
+    def attention(self) -> tuple[str, ...]:
+        """Short names of what the layers keep, each once in their order: ``("GQA", "SWA")``."""
+        return tuple(
+            dict.fromkeys(
+                kind.tag() for kind, _, _ in self.caches() if kind.slots() and kind.is_attention
+            )
+        )
+
+    @property
     def cached_layers(self) -> int:
         """Layers that keep a cache of their own."""
         return sum(
@@ -315,6 +324,11 @@ class ModelSpec(Input):
             for group, count in self.layer_groups()
             if any(cache.slots() for cache in group.caches)
         )
+
+    @property
+    def has_routed_experts(self) -> bool:
+        """Whether the weights name routed experts, for GPUs to share."""
+        return any(row.part == "routed_experts" for row in self.weights)
 
     @property
     def weights_bytes(self) -> int | None:

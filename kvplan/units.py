@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from fractions import Fraction
+from math import isqrt
 
 from kvplan.errors import UsageError
 
@@ -23,7 +24,7 @@ _MOST_TOKENS = 1 << 60
 def parse_tokens(text: str) -> int:
     """Tokens meant by ``"131072"``, ``"131,072"``, ``"128k"``, ``"1.5Mi"``.
 
-    Raises UsageError when the text is no positive whole number of tokens.
+    Raises UsageError when the text is not a positive whole number of tokens.
     """
     hint = "write 131072, 128k or 1M"
     match = _TOKENS.fullmatch(text.strip()[:100])
@@ -115,3 +116,9 @@ def largest(holds: Callable[[int], bool], most: int) -> int:
 def ceil_div(dividend: int, divisor: int) -> int:
     """The quotient rounded up."""
     return -(-dividend // divisor)
+
+
+def divisors(number: int) -> list[int]:
+    """Every divisor, smallest first."""
+    small = [size for size in range(1, isqrt(number) + 1) if number % size == 0]
+    return sorted({*small, *(number // size for size in small)})

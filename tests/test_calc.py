@@ -14,7 +14,7 @@ from strategies import specs
 import kvplan
 from kvplan.calc import as_full_attention, multi_head_footprint
 from kvplan.errors import RefusedError, UsageError
-from kvplan.fit import tensor_parallel_sizes
+from kvplan.parallel import tensor_parallel_sizes
 from kvplan.spec import ModelSpec
 
 contexts = st.integers(1, 2_000_000)
@@ -154,7 +154,7 @@ def test_a_layout_that_does_not_exist_for_a_model_is_refused(model: str, dtype: 
 
 
 def test_heads_that_do_not_divide_are_refused() -> None:
-    with pytest.raises(UsageError, match="cannot be laid out over 3 GPUs"):
+    with pytest.raises(UsageError, match="cannot be divided over tensor_parallel_size 3"):
         kvplan.footprint(kvplan.load("llama3-70b"), 1, tensor_parallel=3)
 
 
@@ -164,16 +164,10 @@ def test_nothing_to_size_is_refused(tokens: int, sequences: int) -> None:
         kvplan.footprint(kvplan.load("llama3-70b"), tokens, sequences)
 
 
-@pytest.mark.parametrize("tokens", [128.5, 1.0, True, "128k", None])
+@pytest.mark.parametrize("tokens", [128.5, 1.0, True, None])
 def test_only_whole_numbers_are_sizes(tokens: Any) -> None:
     with pytest.raises(UsageError, match="has to be a whole number"):
         kvplan.footprint(kvplan.load("llama3-8b"), tokens)
-
-
-@pytest.mark.parametrize("models", ["llama3-8b", [], [None], ["llama3-8b", ""]])
-def test_models_are_a_list_of_names_files_or_specs(models: Any) -> None:
-    with pytest.raises(UsageError):
-        kvplan.compare(models, 1)
 
 
 @given(specs, contexts, contexts)
@@ -219,11 +213,22 @@ def test_a_smaller_format_never_takes_more(spec: ModelSpec, tokens: int, dtype: 
     assert smaller <= kvplan.footprint(spec, tokens).total_bytes
 
 
-@given(specs, contexts)
-def test_the_working_adds_up_to_the_total(spec: ModelSpec, tokens: int) -> None:
-    result = kvplan.footprint(spec, tokens)
-    by_hand = 0
-    for line in result.lines:
-        bits = sum(slot.heads * slot.packing.row_bytes(slot.width) * 8 for slot in line.slots)
-        by_hand += line.copies * line.entries * bits // 8
-    assert result.total_bytes == by_hand
+@pytest.mark.parametrize(
+    ("model", "dtype", "formula"),
+    [
+        (
+            "llama3-70b",
+            "auto",
+            "80 layers × (key 8×128·2 B + value 8×128·2 B) = 327,680 B/token",
+        ),
+        (
+            "deepseek-v3",
+            "fp8_ds_mla",
+            "61 layers × (latent 512·1 B + 4·4 B scale + rope key 64·2 B) = 40,016 B/token",
+        ),
+        ("gemma3n", "auto", "reads another layer's cache: 0 B"),
+    ],
+)
+def test_the_working_is_written_out(model: str, dtype: str, formula: str) -> None:
+    lines = kvplan.footprint(model, 1, kv_cache_dtype=dtype).lines
+    assert formula in [line.formula for line in lines]

@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kvplan.planning import NothingFitsError
 from strategies import specs
 
 import kvplan
@@ -37,7 +38,6 @@ from kvplan.measure.names import CacheLayout
 from kvplan.measure.prediction import Prediction
 from kvplan.measure.search import MOST_ALLOCATIONS, longest_context, most_sequences
 from kvplan.measure.session import Request, measure
-from kvplan.planning import NothingFitsError
 from kvplan.spec import ModelSpec
 
 MIB, GIB = 2**20, 2**30

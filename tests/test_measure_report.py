@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from kvplan.answers.measure import measure_report
 from test_measure import H100
 
 import kvplan
-from kvplan.answers.measure import measure_report
 from kvplan.measure.caches import CacheMeasurement, CacheQuestion
 from kvplan.measure.ceilings import Ceilings
 from kvplan.measure.decode import DecodeMeasurement, KernelTime, LatentTimes, LayerTime

@@ -69,7 +69,7 @@ class CacheKind:
         return 0
 
     def bounded_by(self, native_context_tokens: int | None) -> CacheKind:
-        """The same cache in a model of this context: a window that never slides is no window."""
+        """The same cache in a model of this context: a window that never slides is full attention."""
         del native_context_tokens
         return self
 
@@ -85,7 +85,7 @@ class CacheKind:
         """The same layer as full attention with ``kv_heads`` KV heads (None: one for each head).
 
         Returns None where nothing would be left of this cache (index keys), and the cache itself
-        where it is no attention (recurrent state). Raises ValueError where heads do not divide.
+        where it is not attention (recurrent state). Raises ValueError where heads do not divide.
         """
         del kv_heads
         return self

@@ -15,7 +15,7 @@ class MLA(CacheKind):
     """Latent and decoupled RoPE key, shared by all heads (DeepSeek-V2, arXiv 2405.04434, 2.1).
 
     Shapes: latent ``kv_lora_rank``, RoPE key ``qk_rope_head_dim``. Keys and values are rebuilt
-    from the latent, so there is no factor 2; there is one copy for all heads, so tensor
+    from the latent, so no factor 2 applies; there is one copy for all heads, so tensor
     parallelism does not split it.
     """
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from kvplan.report import Report
 
-OutputFormat = Literal["table", "json", "markdown", "csv", "junit", "github"]
 
-
-def rendered(report: Report, output: OutputFormat) -> str:
+def render(report: Report, output: str) -> str:
     """The report as text in this format; "junit" and "github" are for reports of findings.
 
     Drawing for terminals is loaded only when asked for.
@@ -39,3 +35,5 @@ def rendered(report: Report, output: OutputFormat) -> str:
             from kvplan.render import github
 
             return github.render(report)
+        case _:
+            raise ValueError(f"{output} is not a format")

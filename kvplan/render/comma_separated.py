@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from io import StringIO
 from typing import Any
 
@@ -14,15 +15,25 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def render(report: Report) -> str:
-    """One line a record, the keys of the first as the header."""
+    """One line a record under the keys of all; what a record does not have is empty."""
     text = StringIO()
-    first = report.records[0] if report.records else {}
-    keys = [key for key, value in first.items() if not isinstance(value, dict)]
-    writer = csv.DictWriter(text, keys, extrasaction="ignore", lineterminator="\n")
+    rows = [_flat(record) for record in report.records]
+    keys = dict.fromkeys(key for row in rows for key in row)
+    writer = csv.DictWriter(text, list(keys), lineterminator="\n")
     writer.writeheader()
-    for record in report.records:
-        writer.writerow({key: _cell(record[key]) for key in keys})
+    writer.writerows(rows)
     return text.getvalue()
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """One level of keys: what lies in an object is named ``object.key``."""
+    row: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            row |= {f"{key}.{inner}": cell for inner, cell in _flat(value).items()}
+        else:
+            row[key] = _cell(value)
+    return row
 
 
 def _cell(value: Any) -> Any:

@@ -16,7 +16,7 @@ _MOMENT_SECONDS = 1.0
 
 
 class Progress:
-    """Shows the step it was last told of; nothing where stderr is no terminal, nor at once."""
+    """Shows the step it was last told of; nothing where stderr is not a terminal, nor at once."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)

@@ -1,0 +1,1 @@
+"""Deployments held against what is expected of them, and against a baseline."""

@@ -1,0 +1,197 @@
+"""Deployments and what is expected of them, as a platform team keeps them in YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from kvplan.errors import SpecError, nearest
+from kvplan.limits import Count, Flag, Percent, Size, Text, WrittenBytes, WrittenTokens
+from kvplan.question import DEFAULT_UTILIZATION, Model, Question, ask
+from kvplan.registry.validation import validate
+from kvplan.registry.yaml import Document, quoted, read_yaml
+from kvplan.spec import Input
+
+Figure = Literal[
+    "bytes_per_token",
+    "fixed_bytes_per_sequence",
+    "kv_bytes",
+    "weights_bytes",
+    "kv_available_bytes",
+    "gpus",
+    "max_context_tokens",
+    "max_sequences",
+]
+"""Figures of a deployment that can be stated; sizes of one GPU but for the first two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stated(Input):
+    """A figure as somebody stated it, and by how much of it kvplan may differ."""
+
+    figure: Figure
+    value: Count
+    tolerance_percent: Percent = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectations(Input):
+    """What has to hold; a deployment is expected to fit unless ``fits`` is false."""
+
+    fits: Flag | None = None
+    min_sequences: Count | None = None
+    min_context: WrittenTokens | None = None
+    max_gpus: Size | None = None
+    max_bytes_per_token: Count | None = None
+    min_headroom_percent: Percent | None = None
+    stated: tuple[Stated, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment(Input):
+    """A model as it is served. Names are vLLM's; what is not given is found, as by ``plan``."""
+
+    name: Text
+    model: Text
+    gpu: Text
+    engine: Literal["none"] = "none"
+    gpus: Size | None = None
+    tensor_parallel_size: Size | None = None
+    pipeline_parallel_size: Size | None = None
+    data_parallel_size: Size | None = None
+    data_parallel_attention: Size | None = None
+    decode_context_parallel_size: Size | None = None
+    enable_expert_parallel: Flag = False
+    context: WrittenTokens | None = None
+    sequences: Count | None = None
+    kv_cache_dtype: Text = "auto"
+    gpu_memory_utilization: Percent = DEFAULT_UTILIZATION
+    overhead: WrittenBytes | None = None
+    kv_cache_memory_bytes: WrittenBytes | None = None
+    draft: Flag = False
+    expect: Expectations = Expectations()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gpu_memory_utilization <= 1:
+            raise ValueError("gpu_memory_utilization must be more than 0 and at most 1")
+
+    def question(self, model: Model, folder: Path) -> Question:
+        """What is asked of this model; files are seen from ``folder``. Raises KvplanError."""
+        return ask(
+            [model],
+            folder=folder,
+            gpu=self.gpu,
+            gpus=self.gpus,
+            context_tokens=self.context,
+            sequences=self.sequences,
+            kv_cache_dtype=self.kv_cache_dtype,
+            draft=self.draft,
+            tensor_parallel_size=self.tensor_parallel_size,
+            pipeline_parallel_size=self.pipeline_parallel_size,
+            data_parallel_size=self.data_parallel_size,
+            data_parallel_attention=self.data_parallel_attention,
+            decode_context_parallel_size=self.decode_context_parallel_size,
+            enable_expert_parallel=self.enable_expert_parallel,
+            gpu_memory_utilization=self.gpu_memory_utilization,
+            overhead=self.overhead,
+            kv_cache_memory_bytes=self.kv_cache_memory_bytes,
+            engine=self.engine,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployments(Input):
+    """A file of them. ``defaults`` are keys that every deployment has unless it says otherwise."""
+
+    deployments: tuple[Deployment, ...]
+    defaults: Any = None
+    anchors: Any = None
+    """A place for ``&anchors``, looked at by nobody."""
+
+    def __post_init__(self) -> None:
+        if not self.deployments:
+            raise ValueError("deployments: there is none, so nothing would be checked")
+
+    @classmethod
+    def parts(cls) -> dict[str, type[Any]]:
+        return {"deployments": Deployment, "expect": Expectations, "stated": Stated}
+
+
+@dataclass(frozen=True)
+class CheckFile:
+    """A file's deployments, and where in it each of them stands."""
+
+    path: Path
+    document: Document
+    deployments: tuple[Deployment, ...]
+
+    def line(self, index: int, *place: str | int) -> int:
+        """Line of a part of a deployment."""
+        return self.document.line(("deployments", index, *place))
+
+
+def read_deployments(path: Path) -> CheckFile:
+    """The deployments of this file. Raises SpecError with every problem, file and line."""
+    document = read_yaml(path, anchors=True)
+    _check_defaults(document, path)
+    _place_defaults(document)
+    document = Document(_with_defaults(document.data), document.lines)
+    deployments = validate(document, Deployments, path).deployments
+    _check_names(deployments, document, path)
+    return CheckFile(path, document, deployments)
+
+
+def _with_defaults(data: Any) -> Any:
+    defaults, listed = data.get("defaults"), data.get("deployments")
+    if not isinstance(defaults, dict) or not isinstance(listed, list):
+        return data
+    return {**data, "deployments": [_over(defaults, deployment) for deployment in listed]}
+
+
+def _over(defaults: dict[str, Any], own: Any) -> Any:
+    if not isinstance(own, dict):
+        return own
+    merged = {**defaults, **own}
+    both = [source.get("expect") for source in (defaults, own)]
+    if all(isinstance(expect, dict) for expect in both):
+        merged["expect"] = {**both[0], **both[1]}  # type: ignore[dict-item]
+    return merged
+
+
+def _check_defaults(document: Document, path: Path) -> None:
+    defaults = document.data.get("defaults")
+    if not isinstance(defaults, dict | None):
+        line = document.line(("defaults",))
+        raise SpecError(f"{path}:{line}: defaults: has to be a mapping")
+    known = [field.name for field in fields(Deployment) if field.name != "name"]
+    problems = [
+        f"{path}:{document.line(('defaults', key))}: unknown key {quoted(key)} in defaults"
+        + "".join(f"; did you mean {near}?" for near in nearest(str(key), known, 1, 0.5))
+        for key in defaults or ()
+        if key not in known
+    ]
+    if problems:
+        raise SpecError("\n".join(problems))
+
+
+def _place_defaults(document: Document) -> None:
+    """What a deployment has from the defaults stands where the defaults are."""
+    listed = document.data.get("deployments")
+    places = [place[1:] for place in document.lines if place[:1] == ("defaults",) and place[1:]]
+    for index in range(len(listed) if isinstance(listed, list) else 0):
+        for place in places:
+            line = document.line(("defaults", *place))
+            document.lines.setdefault(("deployments", index, *place), line)
+
+
+def _check_names(deployments: tuple[Deployment, ...], document: Document, path: Path) -> None:
+    seen: dict[str, int] = {}
+    for index, deployment in enumerate(deployments):
+        line = document.line(("deployments", index, "name"))
+        if deployment.name in seen:
+            raise SpecError(
+                f"{path}:{line}: deployment {quoted(deployment.name)} is there twice "
+                f"(first on line {seen[deployment.name]})"
+            )
+        seen[deployment.name] = line

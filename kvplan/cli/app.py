@@ -1,0 +1,103 @@
+"""Entry point: the commands, and every error as one clear line and the contract's exit code."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from kvplan import __version__
+from kvplan.cli.check import check
+from kvplan.cli.compare import compare
+from kvplan.cli.diff import diff
+from kvplan.cli.import_ import import_
+from kvplan.cli.layouts import layouts
+from kvplan.cli.list import list_
+
+# measure
+from kvplan.cli.options import GroupedHelp, spelled_out
+from kvplan.cli.output import complain
+from kvplan.cli.plan import plan
+from kvplan.cli.show import show
+from kvplan.errors import BUG, INTERRUPTED, KvplanError, SpecError, UsageError
+
+app = typer.Typer(
+    name="kvplan",
+    help="How much memory the KV cache of a large language model takes, right to the byte.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command in (compare, show, plan, layouts, list_, check, diff, import_):
+    _name = _command.__name__.rstrip("_")
+    app.command(_name, cls=GroupedHelp)(spelled_out(_command))
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"kvplan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    del version
+
+
+def main() -> NoReturn:
+    """Run the command line that this process was started with."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    try:
+        # Asked to stand aside, typer raises what it would print over three lines and a box.
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
+    except Exception as error:  # noqa: BLE001 - a traceback would exit 1: "does not fit"
+        code = _report(error)
+    sys.exit(code)
+
+
+def _report(error: Exception) -> int:
+    """Exit code of this error, which is put in one line, its hint in another."""
+    match error:
+        case SpecError():
+            complain(*f"error: {error.message}".split("\n"))
+        case KvplanError():
+            complain(f"error: {_with_flags(error.message)}")
+            complain(*([f"  {_with_flags(error.hint)}"] if error.hint else []))
+        case typer.TyperException():
+            hint = "  kvplan --help shows the commands, kvplan COMMAND --help their options"
+            complain(f"error: {error.format_message()}", hint)
+        case typer.Abort():
+            return INTERRUPTED
+        case OSError():
+            complain(f"error: the answer cannot be written: {error.strerror}")
+            return UsageError.exit_code
+        case _:
+            bug = f"error: a bug in kvplan: {type(error).__name__}: {error}"
+            complain(bug, "  please report it with the command line that led here")
+            return BUG
+    return error.exit_code
+
+
+def _with_flags(text: str) -> str:
+    """The text with the names of a question as the command line writes them."""
+    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    flags = {
+        param.name: min(param.opts, key=len)
+        for command in commands.values()
+        for param in command.params
+        if "_" in param.name
+    }
+    return re.sub(rf"\b({'|'.join(flags)})\b", lambda match: flags[match[1]], text)

@@ -1,0 +1,77 @@
+"""``kvplan check``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kvplan.cli.options import Json
+from kvplan.cli.output import answer, warn
+from kvplan.errors import UsageError
+from kvplan.report import Report
+
+
+class CheckOutput(StrEnum):
+    """What ``--format`` takes."""
+
+    TABLE = "table"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    JUNIT = "junit"
+    GITHUB = "github"
+
+
+def check(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Deployments and what they have to do.")
+    ],
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline", metavar="LOCK", help="Any figure that is not in this lock file fails."
+        ),
+    ] = None,
+    update_baseline: Annotated[
+        bool, typer.Option("--update-baseline", help="Write the lock file instead.")
+    ] = False,
+    output: Annotated[
+        CheckOutput, typer.Option("--format", help="How to print the findings.")
+    ] = CheckOutput.TABLE,
+    json: Json = False,
+) -> None:
+    """Hold deployments against what is expected of them, and against a baseline."""
+    from kvplan.checks import findings
+    from kvplan.checks.baseline import read_lock, write_lock
+    from kvplan.views.check import check_report
+
+    if update_baseline and baseline is None:
+        raise UsageError("--update-baseline of which file?", "--baseline plan.lock.json")
+    lock = Path(baseline) if baseline else None
+    paths = [Path(file) for file in files]
+    locked = read_lock(lock) if lock and not update_baseline else None
+    result = findings.check(paths, locked, lock.parent if lock else Path())
+    if lock and update_baseline and result.understood:
+        write_lock(lock, result.lock())
+    elif update_baseline:
+        warn([f"{baseline}: not written, as not every deployment is understood"])
+    report = check_report(result, paths, lock)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        _tell_github(report, annotate=output is not CheckOutput.GITHUB)
+    answer(report, "json" if json else output.value)
+
+
+def _tell_github(report: Report, *, annotate: bool) -> None:
+    """Annotations, on stderr so that stdout is the answer alone, and the job's summary."""
+    from kvplan.files import append
+    from kvplan.render import github
+
+    if annotate:
+        sys.stderr.write(github.render(report))
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        append(Path(summary), github.summary(report))

@@ -1,0 +1,62 @@
+"""``kvplan import``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kvplan.cli.options import Assume, Json, assumed_kind
+from kvplan.cli.output import warn, write
+from kvplan.errors import UsageError
+
+
+class ImportOutput(StrEnum):
+    """What ``--format`` takes."""
+
+    YAML = "yaml"
+    TABLE = "table"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+
+
+def import_(
+    path: Annotated[
+        str | None, typer.Argument(metavar="PATH", help="A config.json, or a folder with one.")
+    ] = None,
+    from_hub: Annotated[
+        str | None,
+        typer.Option(
+            "--from-hub", metavar="ORG/NAME[@REVISION]", help="Fetch config.json from the hub."
+        ),
+    ] = None,
+    spec_file: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="FILE", help="Write the spec here.")
+    ] = None,
+    assume: Assume = None,
+    output: Annotated[
+        ImportOutput, typer.Option("--format", help="How to print it.")
+    ] = ImportOutput.YAML,
+    json: Json = False,
+) -> None:
+    """Write the YAML spec that a config.json means, each figure with the key it came from."""
+    from kvplan import hf
+    from kvplan.files import write_whole
+    from kvplan.render import render
+    from kvplan.views.show import import_report
+
+    if (path is None) == (from_hub is None):
+        raise UsageError("give either PATH or --from-hub ORG/NAME", "kvplan import ./config.json")
+    source = hf.fetched_config(from_hub) if from_hub else Path(path or "")
+    spec, origins = hf.read_config(source, assumed_kind(assume), from_hub)
+    text = hf.to_yaml(spec, origins)
+    if output is not ImportOutput.YAML or json:
+        text = render(import_report(spec, origins), "json" if json else output.value)
+    warn(spec.assumptions)
+    if spec_file is None:
+        write(text)
+    else:
+        write_whole(Path(spec_file), text)

@@ -1,0 +1,45 @@
+"""``kvplan list``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from kvplan.cli.options import Display
+from kvplan.cli.output import answer
+from kvplan.errors import UsageError
+
+
+class Catalogue(StrEnum):
+    """What can be listed."""
+
+    MODELS = "models"
+    GPUS = "gpus"
+    FORMATS = "formats"
+
+
+def list_(
+    what: Annotated[Catalogue, typer.Argument(help="What to list.")] = Catalogue.MODELS,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="Only models with this kind of cache: mla, gqa.")
+    ] = None,
+    display: Display = Display(),
+) -> None:
+    """List the models, GPUs or KV cache dtypes that kvplan knows."""
+    from kvplan.registry.names import gpus, models_of_kind
+    from kvplan.views import list as views
+
+    if kind is not None and what is not Catalogue.MODELS:
+        raise UsageError(
+            f"--kind narrows models, not {what.value}", "kvplan list models --kind mla"
+        )
+    match what:
+        case Catalogue.MODELS:
+            report = views.models_report(models_of_kind(kind), kind)
+        case Catalogue.GPUS:
+            report = views.gpus_report(gpus())
+        case Catalogue.FORMATS:
+            report = views.formats_report()
+    answer(report, display.format)

@@ -1,0 +1,318 @@
+"""Options that commands share, each written once: name, unit, default, group and help."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Unpack, cast, get_type_hints
+
+import typer
+from typer.core import TyperCommand
+
+from kvplan.errors import UsageError
+from kvplan.question import DEFAULT_GPU, DEFAULT_UTILIZATION, ENGINES, Options
+
+_LOAD, _GPUS, _LAYOUT, _SERVER, _ANSWER = "Load", "GPUs", "Layout", "Server", "Answer"
+
+Models = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help="Names, Hugging Face ids or files.")
+]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name, Hugging Face id or file.")]
+Assume = Annotated[
+    str | None,
+    typer.Option(
+        "--assume",
+        metavar="kind=KIND",
+        help="Take every layer of an unknown config.json for this kind.",
+    ),
+]
+KVDtype = Annotated[
+    str,
+    typer.Option(
+        "--kv-cache-dtype",
+        metavar="DTYPE",
+        rich_help_panel=_LOAD,
+        help="KV cache dtype, in vLLM's names; kvplan list formats shows them.",
+    ),
+]
+Draft = Annotated[
+    bool,
+    typer.Option("--draft", rich_help_panel=_LOAD, help="Count the draft (MTP) layers' cache too."),
+]
+Context = Annotated[
+    str | None,
+    typer.Option(
+        "--ctx",
+        "--max-model-len",
+        metavar="TOKENS",
+        rich_help_panel=_LOAD,
+        help="Tokens of a sequence: 131072, 128k, 1M.",
+    ),
+]
+Sequences = Annotated[
+    int | None,
+    typer.Option(
+        "--sequences",
+        "--max-num-seqs",
+        metavar="N",
+        min=1,
+        rich_help_panel=_LOAD,
+        help="Sequences of that length at once.",
+    ),
+]
+Gpu = Annotated[
+    str,
+    typer.Option(
+        "--gpu",
+        metavar="GPU",
+        rich_help_panel=_GPUS,
+        help="GPU of kvplan list gpus, or a file of measure --save.",
+    ),
+]
+TensorParallel = Annotated[
+    int | None,
+    typer.Option(
+        "--tensor-parallel-size",
+        "-tp",
+        metavar="N",
+        min=1,
+        rich_help_panel=_LAYOUT,
+        help="GPUs of a tensor-parallel group.",
+    ),
+]
+
+
+PipelineParallel = Annotated[
+    int | None,
+    typer.Option(
+        "--pipeline-parallel-size",
+        "-pp",
+        metavar="N",
+        min=1,
+        rich_help_panel=_LAYOUT,
+        help="Pipeline stages of layers.",
+    ),
+]
+DataParallel = Annotated[
+    int | None,
+    typer.Option(
+        "--data-parallel-size", "-dp", metavar="N", min=1, rich_help_panel=_LAYOUT, help="Replicas."
+    ),
+]
+DataParallelAttention = Annotated[
+    int | None,
+    typer.Option(
+        "--data-parallel-attention",
+        "-dpa",
+        metavar="N",
+        min=1,
+        rich_help_panel=_LAYOUT,
+        help="Attention groups that share experts.",
+    ),
+]
+ContextParallel = Annotated[
+    int | None,
+    typer.Option(
+        "--decode-context-parallel-size",
+        "-dcp",
+        metavar="N",
+        min=1,
+        rich_help_panel=_LAYOUT,
+        help="GPUs that share the entries of a cache.",
+    ),
+]
+
+
+class Engine(StrEnum):
+    """Whose accounting a plan follows."""
+
+    NONE = ENGINES[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What the GPUs have to hold at once."""
+
+    context_tokens: Context = None
+    sequences: Sequences = None
+    kv_cache_dtype: KVDtype = "auto"
+    draft: Draft = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """Which GPUs, and how many."""
+
+    gpu: Gpu = DEFAULT_GPU
+    gpus: Annotated[
+        int | None,
+        typer.Option("--gpus", metavar="N", min=1, rich_help_panel=_GPUS, help="GPUs there are."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Degrees:
+    """A layout by its degrees; what is left out is 1."""
+
+    tensor_parallel_size: TensorParallel = None
+    pipeline_parallel_size: PipelineParallel = None
+    data_parallel_size: DataParallel = None
+    data_parallel_attention: DataParallelAttention = None
+    decode_context_parallel_size: ContextParallel = None
+    enable_expert_parallel: Annotated[
+        bool,
+        typer.Option(
+            "--enable-expert-parallel",
+            "-ep",
+            rich_help_panel=_LAYOUT,
+            help="Whole experts on each GPU.",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """What a server may use of each GPU, and whose accounting that follows."""
+
+    gpu_memory_utilization: Annotated[
+        float,
+        typer.Option(
+            "--gpu-memory-utilization",
+            metavar="SHARE",
+            min=0.01,
+            max=1.0,
+            rich_help_panel=_SERVER,
+            help="Share of each GPU that may be used.",
+        ),
+    ] = DEFAULT_UTILIZATION
+    overhead: Annotated[
+        str | None,
+        typer.Option(
+            "--overhead",
+            metavar="BYTES",
+            rich_help_panel=_SERVER,
+            help="Activations, graphs and process as measured: 3GiB.",
+        ),
+    ] = None
+    kv_cache_memory_bytes: Annotated[
+        str | None,
+        typer.Option(
+            "--kv-cache-memory-bytes",
+            metavar="BYTES",
+            rich_help_panel=_SERVER,
+            help="Room for caches, outright.",
+        ),
+    ] = None
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            "--engine", rich_help_panel=_SERVER, help="Whose accounting; none is plain arithmetic."
+        ),
+    ] = Engine.NONE
+
+
+class Output(StrEnum):
+    """What ``--format`` takes."""
+
+    TABLE = "table"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+
+
+Json = Annotated[
+    bool, typer.Option("--json", rich_help_panel=_ANSWER, help="Short for --format json.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Display:
+    """How to print the answer."""
+
+    output: Annotated[
+        Output, typer.Option("--format", rich_help_panel=_ANSWER, help="How to print the answer.")
+    ] = Output.TABLE
+    json: Json = False
+
+    @property
+    def format(self) -> str:
+        """The format that is meant."""
+        return "json" if self.json else self.output.value
+
+
+def as_options(*groups: Load | Hardware | Degrees | Server, **others: Unpack[Options]) -> Options:
+    """The groups' values under the names that ``question.ask`` takes, and others beside them."""
+    values = {field.name: getattr(group, field.name) for group in groups for field in fields(group)}
+    return cast("Options", {**values, **others})
+
+
+def assumed_kind(assume: str | None) -> str | None:
+    """The kind of cache that ``--assume kind=KIND`` names."""
+    if assume is None:
+        return None
+    key, _, kind = assume.partition("=")
+    if key != "kind" or not kind:
+        raise UsageError(f"--assume {assume} is not understood", "write --assume kind=mla")
+    return kind
+
+
+def spelled_out(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with each dataclass parameter spelt out as that class's own options.
+
+    A parameter's default, an instance, gives the options their defaults.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, type[Any]] = {}
+    for name, parameter in inspect.signature(command).parameters.items():
+        if not is_dataclass(hints[name]):
+            kind = inspect.Parameter.KEYWORD_ONLY
+            parameters.append(parameter.replace(annotation=hints[name], kind=kind))
+            continue
+        groups[name] = cast("type[Any]", hints[name])
+        parameters += _parameters(groups[name], parameter.default)
+
+    def run(**values: Any) -> Any:
+        for name, group in groups.items():
+            own = {field.name: values.pop(field.name) for field in fields(group)}
+            values[name] = group(**own)
+        return command(**values)
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _parameters(group: type[Any], given: Any) -> list[inspect.Parameter]:
+    defaults = group() if given is inspect.Parameter.empty else given
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=getattr(defaults, field.name),
+            annotation=hints[field.name],
+        )
+        for field in fields(group)
+    ]
+
+
+class GroupedHelp(TyperCommand):
+    """A command whose ``--help`` lists its options in their groups."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Arguments first, then each group in the order of the options."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                is_argument = param.param_type_name == "argument"
+                group = getattr(param, "rich_help_panel", None)
+                title = "Arguments" if is_argument else group or "Options"
+                sections.setdefault(title, []).append(record)
+        for title in sorted(sections, key=lambda title: title == "Options"):
+            with formatter.section(title):
+                formatter.write_dl(sections[title])

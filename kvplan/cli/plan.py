@@ -1,0 +1,42 @@
+"""``kvplan plan``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kvplan.cli.options import (
+    Assume,
+    Degrees,
+    Display,
+    Hardware,
+    Load,
+    Model,
+    Server,
+    as_options,
+    assumed_kind,
+)
+from kvplan.cli.output import answer
+
+
+def plan(
+    model: Model,
+    load: Load = Load(),
+    hardware: Hardware = Hardware(),
+    degrees: Degrees = Degrees(),
+    server: Server = Server(),
+    display: Display = Display(),
+    price: Annotated[
+        float | None, typer.Option("--price", help="Price of a GPU for an hour.")
+    ] = None,
+    assume: Assume = None,
+) -> None:
+    """Plan a deployment: what fits, how long a context, how many sequences, on how many GPUs."""
+    from kvplan.planner.solve import solve
+    from kvplan.question import ask
+    from kvplan.views.plan import plan_report
+
+    options = as_options(load, hardware, degrees, server, assume=assumed_kind(assume), price=price)
+    question = ask([model], **options)
+    answer(plan_report(solve(question.models[0], question)), display.format)

@@ -1,0 +1,1 @@
+"""How many GPUs, in which layout, for how long a context: one search for every command."""

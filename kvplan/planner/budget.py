@@ -1,0 +1,129 @@
+"""Memory of one GPU laid out as a budget.
+
+The fullest GPU decides: the pipeline stage whose weights and caches take most. A budget is
+monotone in context and sequences, so limits are found by search over the same arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kvplan.calc import Footprint, PackedCaches
+from kvplan.errors import RefusedError
+from kvplan.parallel import Layout
+from kvplan.planner.weights import WeightsLine, weights_on_rank
+from kvplan.question import Question
+from kvplan.spec import Gpu, ModelSpec
+from kvplan.units import ceil_div
+
+PROCESS_BYTES = 765 << 20  # CUDA context, kernels, cuBLAS: measured on an H100, torch 2.11
+ACTIVATION_SHARE = 0.02  # activations and CUDA graphs: H100 logs of vLLM leave 1.5 GiB of 80
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One GPU, the fullest of its layout; all sizes in bytes.
+
+    ``room_bytes`` is what is left for caches, ``cache`` what one sequence group's caches take of
+    it on this GPU.
+    """
+
+    memory_bytes: int
+    allowed_bytes: int
+    overhead_bytes: int
+    overhead_basis: str
+    weights: tuple[WeightsLine, ...]
+    cache: Footprint
+    room_bytes: int
+    room_is_given: bool = False
+
+    @property
+    def weights_bytes(self) -> int:
+        """All parts of the weights on this GPU."""
+        return sum(line.size_bytes for line in self.weights)
+
+    @property
+    def growing_bytes(self) -> int:
+        """Caches that grow with context."""
+        return self.cache.total_bytes - self.fixed_bytes
+
+    @property
+    def fixed_bytes(self) -> int:
+        """Windows, recurrent states and cross-attention, at what this context fills of them."""
+        bounded = (line.bytes_per_sequence for line in self.cache.lines if not line.growth)
+        return self.cache.sequences * sum(bounded)
+
+    @property
+    def free_bytes(self) -> int:
+        """What is left when everything is in; negative by what is missing."""
+        if self.room_is_given and self.room_bytes < 0:
+            return self.room_bytes  # the caches would lie in the room that is not there
+        return self.room_bytes - self.cache.total_bytes
+
+    @property
+    def fits(self) -> bool:
+        """Whether weights and caches stay within what is allowed."""
+        return self.free_bytes >= 0
+
+
+def overhead(gpu: Gpu, question: Question) -> tuple[int, str]:
+    """Bytes that are neither weights nor caches, and the basis of that figure."""
+    if question.overhead_bytes is not None:
+        return question.overhead_bytes, "measured"
+    process_bytes = gpu.process_bytes or PROCESS_BYTES
+    return process_bytes + int(gpu.memory_bytes * ACTIVATION_SHARE), "assumed"
+
+
+def stage_budgets(
+    caches: PackedCaches, question: Question, layout: Layout, context_tokens: int, sequences: int
+) -> tuple[Budget, ...]:
+    """The budget of a GPU of each pipeline stage, for a model whose caches are packed already.
+
+    A sequence group takes its share of the sequences, rounded up. Raises RefusedError where
+    neither the weights nor the caches' room are known.
+    """
+    spec, gpu = caches.spec, question.gpu
+    if spec.weights_bytes is None and question.kv_cache_memory_bytes is None:
+        raise RefusedError(
+            f"the weights of {spec.name} are not known",
+            "give parameters and weights in the spec, or the caches' room: kv_cache_memory_bytes",
+        )
+    extra_bytes, basis = overhead(gpu, question)
+    in_group = ceil_div(sequences, layout.sequence_groups)
+    room_is_given = question.kv_cache_memory_bytes is not None
+    budgets = []
+    for stage, weights in _stages(spec, layout):
+        cache = caches.footprint(context_tokens, in_group, layout.tensor, layout.context, stage)
+        taken_bytes = extra_bytes + sum(line.size_bytes for line in weights)
+        allowed, room = _room(question, gpu.memory_bytes, taken_bytes)
+        budgets.append(
+            Budget(
+                gpu.memory_bytes, allowed, extra_bytes, basis, weights, cache, room, room_is_given
+            )
+        )
+    return tuple(budgets)
+
+
+def _stages(spec: ModelSpec, layout: Layout) -> list[tuple[ModelSpec, tuple[WeightsLine, ...]]]:
+    """Each pipeline stage and the weights of one of its GPUs."""
+    stages = (spec,) if layout.pipeline == 1 else spec.stages(layout.pipeline)
+    last = len(stages) - 1
+    return [
+        (stage, weights_on_rank(spec, layout, stage.total_layers, first=i == 0, last=i == last))
+        for i, stage in enumerate(stages)
+    ]
+
+
+def _room(question: Question, memory_bytes: int, taken_bytes: int) -> tuple[int, int]:
+    """Bytes that may be used, and what of them is left for caches: negative by what is missing.
+
+    Room that is given takes the place of utilisation; an engine takes it whole or does not start.
+    """
+    given_bytes = question.kv_cache_memory_bytes
+    if given_bytes is None:
+        allowed_bytes = int(memory_bytes * question.gpu_memory_utilization)
+        return allowed_bytes, allowed_bytes - taken_bytes
+    missing_bytes = taken_bytes + given_bytes - memory_bytes
+    if missing_bytes > 0:
+        return memory_bytes, -missing_bytes
+    return taken_bytes + given_bytes, given_bytes

@@ -1,0 +1,161 @@
+"""Which text is what: a model or GPU of the catalogue, an alias, a file of the user's own."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from kvplan.errors import UsageError, nearest
+from kvplan.registry.yaml import quoted, read_yaml
+from kvplan.spec import Gpu, GpuFile, ModelSpec
+
+
+@cache
+def configs_dir() -> Path:
+    """Folder of the catalogue: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+@cache
+def model_files() -> dict[str, Path]:
+    """The catalogue's spec files by model name."""
+    return {path.stem: path for path in sorted((configs_dir() / "models").glob("*.yaml"))}
+
+
+@cache
+def shipped_model(path: Path) -> ModelSpec:
+    """A spec of the catalogue, which the tests validate."""
+    return ModelSpec.from_data(read_yaml(path).data)
+
+
+def read_model(path: Path) -> ModelSpec:
+    """The spec in a user's file. Raises SpecError with every problem in it."""
+    from kvplan.registry.validation import validate
+
+    return validate(read_yaml(path), ModelSpec, path)
+
+
+def load(model: str | Path, assume: str | None = None, folder: Path | None = None) -> ModelSpec:
+    """The model of this name, alias or Hugging Face id, or of this spec or config.json.
+
+    A folder stands for the config.json in it; relative paths are seen from ``folder``. ``assume``
+    names the kind of cache that every layer of an unknown architecture is taken to have. Raises
+    UsageError for a name that nobody knows (with the nearest ones), SpecError for a file that
+    cannot be understood, RefusedError for a config.json of an architecture that is not known.
+    """
+    if not isinstance(model, str | Path) or not str(model).strip():
+        raise UsageError(f"a model is a name or a file, not {model!r}")
+    text = str(model).strip().removeprefix("https://huggingface.co/")
+    if text.lower() in model_files():
+        return shipped_model(model_files()[text.lower()])
+    path = (folder or Path()) / text
+    if path.suffix == ".json" or _is_file(path / "config.json"):
+        from kvplan.hf import read_config
+
+        return read_config(path, assume)[0]
+    if isinstance(model, Path) or is_yaml(path) or _is_file(path):
+        return read_model(path)
+    spec = _by_alias(text.lower())
+    if spec is None and _is_folder(path):
+        raise UsageError(f"{path}: this folder holds no config.json")
+    if spec is None:
+        raise UsageError(f"no model is called {quoted(text)}", _nearest(text))
+    return spec
+
+
+def is_yaml(path: Path) -> bool:
+    """Whether this names a YAML file, there or not."""
+    return path.suffix in (".yaml", ".yml")
+
+
+def _by_alias(alias: str) -> ModelSpec | None:
+    for candidate in model_files().values():
+        # Parsing every spec to find one alias would cost more than the answer.
+        if alias in candidate.read_text(encoding="utf-8").lower():
+            spec = shipped_model(candidate)
+            if alias in (known.lower() for known in spec.aliases):
+                return spec
+    return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.exists() and not path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _nearest(name: str) -> str:
+    aliases = {alias.lower(): spec.name for spec in catalogue() for alias in spec.aliases}
+    known = [*model_files(), *aliases]
+    near = nearest(name.lower(), known, 6, 0.5)
+    names = list(dict.fromkeys(aliases.get(match, match) for match in near))[:3]
+    if names:
+        return f"did you mean {', '.join(names)}? Or give a spec file: my.yaml"
+    return "kvplan list models shows them; a spec file (my.yaml) works as well"
+
+
+def catalogue() -> tuple[ModelSpec, ...]:
+    """Every model of the catalogue, by name."""
+    return tuple(shipped_model(path) for path in model_files().values())
+
+
+@cache
+def gpus() -> tuple[Gpu, ...]:
+    """Every GPU of the catalogue."""
+    listed = read_yaml(configs_dir() / "gpus.yaml").data["gpus"]
+    return tuple(Gpu(**{**entry, "aliases": tuple(entry["aliases"])}) for entry in listed)
+
+
+def load_gpu(name: str | Path, folder: Path | None = None) -> Gpu:
+    """The GPU of this name or alias, or the one in this file (``kvplan measure --save`` writes it).
+
+    Relative files are seen from ``folder``. Raises UsageError with the nearest names, SpecError
+    for a file that cannot be understood.
+    """
+    if not isinstance(name, str | Path):
+        raise UsageError(f"a GPU is a name or a file, not {name!r}")
+    path = (folder or Path()) / name
+    if isinstance(name, Path) or is_yaml(path):
+        from kvplan.registry.validation import validate
+
+        return validate(read_yaml(path), GpuFile, path).gpus[0]
+    by_name = {alias.lower(): gpu for gpu in gpus() for alias in (*gpu.aliases, gpu.name)}
+    gpu = by_name.get(name.lower())
+    if gpu is None:
+        near = nearest(name.lower(), by_name, 4, 0.4)
+        names = list(dict.fromkeys(by_name[match].name for match in near))[:3]
+        hint = f"did you mean {', '.join(names)}?" if names else "kvplan list gpus shows them"
+        raise UsageError(f"no GPU is called {quoted(name)}", hint)
+    return gpu
+
+
+def models_of_kind(kind: str | None) -> tuple[ModelSpec, ...]:
+    """The catalogue's models that have this kind of cache, by its name or label.
+
+    Raises UsageError for a kind that no model has.
+    """
+    if kind is None:
+        return catalogue()
+    specs = tuple(spec for spec in catalogue() if kind.lower() in _kind_names(spec))
+    if not specs:
+        names = sorted({name for spec in catalogue() for name in _kind_names(spec)})
+        near = nearest(kind.lower(), names, 3)
+        raise UsageError(
+            f"no model has a cache of kind {quoted(kind)}", f"one of: {', '.join(near or names)}"
+        )
+    return specs
+
+
+def _kind_names(spec: ModelSpec) -> set[str]:
+    kinds = [kind for kind, _, _ in spec.caches()]
+    return {kind.kind for kind in kinds} | {kind.tag().lower() for kind in kinds}

@@ -1,0 +1,137 @@
+"""What ``kvplan check`` answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from kvplan.checks.baseline import Drift
+from kvplan.checks.expectations import Bound, Fit, Number, StatedFigure
+from kvplan.checks.findings import Finding, Findings
+from kvplan.errors import KvplanError
+from kvplan.planner.solve import Plan
+from kvplan.report import NOTHING, Field, Report, records, table
+from kvplan.units import gib
+from kvplan.views.words import caveats, estimates, gpus_in_words, plural, remedy, shortfall
+
+_RESULTS = {"passed": "ok", "failed": "FAILED", "error": "ERROR"}
+_MEMBERSHIP = {
+    "not in the baseline": "not in the baseline; --update-baseline takes it in",
+    "not in the file": "in the baseline, no longer in the file; --update-baseline drops it",
+}
+
+
+def check_report(result: Findings, paths: Sequence[Path], baseline: Path | None) -> Report:
+    """The answer of ``kvplan check``; the exit code is the worst of all findings."""
+    findings = records(_FIELDS, result.findings)
+    statuses = Counter[str](finding.status for finding in result.findings)
+    summary = {status: statuses[status] for status in _RESULTS}
+    plans = {name: plan for name, (_, plan) in result.plans.items()}
+    return Report(
+        command="check",
+        inputs={
+            "files": [str(path) for path in paths],
+            "baseline": None if baseline is None else str(baseline),
+        },
+        payload={"summary": summary, "findings": findings},
+        records=findings,
+        tables=(table(_title(summary), _FIELDS, result.findings),),
+        warnings=tuple(
+            f"{name}: {caveat}" for name, plan in plans.items() for caveat in caveats(plan)
+        ),
+        notes=estimates(plans.values()),
+        exit_code=result.exit_code,
+    )
+
+
+def _title(summary: dict[str, int]) -> str:
+    count = sum(summary.values())
+    parts = ", ".join(f"{number:,} {status}" for status, number in summary.items() if number)
+    return f"{plural(count, 'check')}: {parts}" if count else "nothing to check"
+
+
+def message(finding: Finding) -> str:
+    """What came of it, in a sentence."""
+    fact = finding.fact
+    match fact:
+        case KvplanError():
+            return f"{fact.message}: {fact.hint}" if fact.hint else fact.message
+        case Drift():
+            return f"{fact.figure}: {_change(fact)} ({fact.cause})"
+        case str():
+            return _MEMBERSHIP[fact]
+    if finding.plan is None:
+        raise ValueError("an expectation is held against a plan")
+    if isinstance(fact, Fit):
+        return _fit(fact, finding.plan)
+    return _figure(fact, finding.plan)
+
+
+def _fit(fact: Fit, plan: Plan) -> str:
+    if not plan.fits:
+        return shortfall(plan)
+    return _state(plan) if fact.holds else f"fits, although it should not: {_state(plan)}"
+
+
+def _figure(fact: Bound | StatedFigure, plan: Plan) -> str:
+    if isinstance(fact, Bound):
+        word = "at least" if fact.at_least else "at most"
+        text = f"{_shown(fact.actual)}, {word} {_shown(fact.expected)} expected"
+    else:
+        stated = fact.stated
+        tolerance = f" ± {stated.tolerance_percent:g}%" if stated.tolerance_percent else ""
+        text = f"{_shown(fact.actual)}, {stated.value:,}{tolerance} stated"
+    if fact.holds:
+        return text
+    return f"{text}; {_state(plan) if plan.fits else remedy(plan)}"
+
+
+def _state(plan: Plan) -> str:
+    return (
+        f"{gpus_in_words(plan)}, {plan.sequences:,} × {plan.context_tokens:,} tokens, "
+        f"{gib(max(0, plan.budget.free_bytes))} of a GPU free"
+    )
+
+
+def _shown(value: Number | None) -> str:
+    if value is None:
+        return "not bounded"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
+
+
+def _change(drift: Drift) -> str:
+    before, after = (
+        f"{value:,}" if isinstance(value, int | float) else "none"
+        for value in (drift.before, drift.after)
+    )
+    return f"{before} became {after}"
+
+
+def _why(finding: Finding) -> str:
+    if finding.status == "passed":
+        return message(finding)
+    return f"{finding.file}:{finding.line}: {message(finding)}"
+
+
+_FIELDS: tuple[Field[Finding], ...] = (
+    Field("file", lambda finding: finding.file),
+    Field("line", lambda finding: finding.line),
+    Field(
+        "deployment",
+        lambda finding: finding.deployment,
+        "Deployment",
+        lambda finding: finding.deployment or NOTHING,
+        "left",
+    ),
+    Field("check", lambda finding: finding.check, "Check", align="left"),
+    Field(
+        "status",
+        lambda finding: finding.status,
+        "Result",
+        lambda finding: _RESULTS[finding.status],
+        "left",
+    ),
+    Field("message", message, "Why", _why, "left"),
+    Field("exit_code", lambda finding: finding.exit_code),
+)

@@ -1,0 +1,192 @@
+"""What ``kvplan compare`` answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kvplan.errors import DOES_NOT_FIT
+from kvplan.planner.compare import Comparison, Row
+from kvplan.report import NOTHING, Field, Report, records, table
+from kvplan.spec import ModelSpec
+from kvplan.units import gib, json_number, number, ratio
+from kvplan.views.words import (
+    ANY,
+    UNKNOWN,
+    by_text,
+    cache_caveats,
+    caveats,
+    estimates,
+    gpu_caveats,
+    gpu_record,
+    layout_record,
+    plural,
+    shortfall,
+)
+
+_BASIS = {"weights_bytes": "config", "gpu_count": "formula", "max_context_tokens": "formula"}
+
+
+def compare_report(result: Comparison) -> Report:
+    """The answer of ``kvplan compare``; exit code 1 where a model does not fit."""
+    question, models = result.question, records(_FIELDS, result.rows)
+    title = (
+        f"{plural(question.sequences or 1, 'sequence')} × {question.context_tokens or 1:,} tokens "
+        f"on {question.gpu.name} ({gib(question.gpu.memory_bytes)} each)"
+    )
+    texts = [(row.spec.name, text) for row in result.rows for text in _warnings(row)]
+    return Report(
+        command="compare",
+        inputs=_inputs(result),
+        payload={"models": models},
+        records=models,
+        tables=(table(title, _FIELDS, result.rows),),
+        warnings=(*gpu_caveats(question.gpu), *by_text(texts)),
+        notes=estimates(row.plan for row in result.rows if row.plan),
+        exit_code=0 if result.fits else DOES_NOT_FIT,
+    )
+
+
+def _inputs(result: Comparison) -> dict[str, Any]:
+    question = result.question
+    return {
+        "models": [row.spec.name for row in result.rows],
+        "context_tokens": question.context_tokens,
+        "sequences": question.sequences,
+        "kv_cache_dtype": question.kv_cache_dtype,
+        "draft": question.draft,
+        "gpu": gpu_record(question.gpu),
+        "gpus": question.layout.gpus if question.layout else question.gpus,
+        "layout": layout_record(question.layout) if question.layout else None,
+        "gpu_memory_utilization": question.gpu_memory_utilization,
+        "kv_cache_memory_bytes": question.kv_cache_memory_bytes,
+    }
+
+
+def _warnings(row: Row) -> tuple[str, ...]:
+    if row.plan is None:
+        unknown = "weights are not known, so no GPU count (give parameters and weights in the spec)"
+        return (*cache_caveats(row.spec, row.footprint, draft=row.footprint.draft), unknown)
+    problem = () if row.plan.fits else (shortfall(row.plan),)
+    return (*caveats(row.plan), *problem)
+
+
+def _layer_count(spec: ModelSpec) -> str:
+    if spec.cached_layers == spec.total_layers:
+        return str(spec.total_layers)
+    return f"{spec.cached_layers} of {spec.total_layers}"
+
+
+def _fixed(row: Row) -> str:
+    cache = row.footprint
+    size_bytes = cache.fixed_bytes_per_sequence + cache.cross_attention_bytes_per_sequence
+    return gib(size_bytes) if size_bytes else NOTHING
+
+
+def _share_of_mha(row: Row) -> str:
+    return NOTHING if row.mha_ratio is None else f"{ratio(100 * row.mha_ratio)}%"
+
+
+def _against_first(row: Row) -> str:
+    if not row.ratio_to_first:
+        return NOTHING
+    if row.ratio_to_first == 1:
+        return "1×"
+    if row.ratio_to_first < 1:
+        return f"{ratio(1 / row.ratio_to_first)}× less"
+    return f"{ratio(row.ratio_to_first)}× more"
+
+
+def _weights(row: Row) -> str:
+    return UNKNOWN if row.spec.weights_bytes is None else gib(row.spec.weights_bytes)
+
+
+def _gpu_count(row: Row) -> str:
+    if row.plan is None:
+        return UNKNOWN
+    return "no fit" if row.gpu_count is None else f"{row.gpu_count:,}"
+
+
+def _layout(row: Row) -> dict[str, Any] | None:
+    return layout_record(row.plan.layout) if row.plan and row.plan.fits else None
+
+
+def _nearest(row: Row) -> dict[str, Any] | None:
+    if row.nearest is None:
+        return None
+    return {
+        "layout": layout_record(row.nearest.layout),
+        "missing_bytes": row.nearest.missing_bytes,
+    }
+
+
+def _is_unbounded(row: Row) -> bool:
+    return row.plan is not None and row.plan.max_context_tokens is None
+
+
+def _longest(row: Row) -> str:
+    if _is_unbounded(row):
+        return ANY
+    if row.max_context_tokens is None:
+        return UNKNOWN
+    return f"{row.max_context_tokens:,}" if row.max_context_tokens else "none"
+
+
+_FIELDS: tuple[Field[Row], ...] = (
+    Field("name", lambda row: row.spec.name, "Model", align="left"),
+    Field("source", lambda row: row.spec.source),
+    Field(
+        "attention",
+        lambda row: list(row.spec.attention),
+        "Attention",
+        lambda row: " + ".join(row.spec.attention) or NOTHING,
+        "left",
+    ),
+    Field("kv_cache_dtype", lambda row: row.footprint.kv_cache_dtype, "KV dtype", align="left"),
+    Field(
+        "layers",
+        lambda row: row.spec.total_layers,
+        "Layers",
+        lambda row: _layer_count(row.spec),
+    ),
+    Field("cached_layers", lambda row: row.spec.cached_layers),
+    Field("native_context_tokens", lambda row: row.spec.native_context_tokens),
+    Field(
+        "bytes_per_token",
+        lambda row: json_number(row.footprint.bytes_per_token),
+        "B/token",
+        lambda row: number(row.footprint.bytes_per_token),
+    ),
+    Field(
+        "fixed_bytes_per_sequence",
+        lambda row: row.footprint.fixed_bytes_per_sequence,
+        "Fixed/seq",
+        _fixed,
+    ),
+    Field(
+        "cross_attention_bytes_per_sequence",
+        lambda row: row.footprint.cross_attention_bytes_per_sequence,
+    ),
+    Field(
+        "kv_bytes",
+        lambda row: row.footprint.total_bytes,
+        "KV cache",
+        lambda row: gib(row.footprint.total_bytes),
+    ),
+    Field("mha_ratio", lambda row: row.mha_ratio, "of MHA", _share_of_mha, part=1),
+    Field("ratio_to_first", lambda row: row.ratio_to_first, "vs first", _against_first, part=1),
+    Field("weights_bytes", lambda row: row.spec.weights_bytes, "Weights", _weights, part=1),
+    Field("gpu_count", lambda row: row.gpu_count, "GPUs", _gpu_count, part=1),
+    Field(
+        "layout",
+        _layout,
+        "Layout",
+        lambda row: row.plan.layout.name if row.gpu_count and row.plan else NOTHING,
+        "left",
+        part=1,
+    ),
+    Field("nearest", _nearest),
+    Field("max_context_tokens", lambda row: row.max_context_tokens, "Max ctx", _longest, part=1),
+    Field("context_unbounded", _is_unbounded),
+    Field("basis", lambda _: _BASIS),
+    Field("warnings", lambda row: list(_warnings(row))),
+)

@@ -1,0 +1,101 @@
+"""What ``kvplan layouts`` answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kvplan.errors import DOES_NOT_FIT
+from kvplan.planner.solve import Plan
+from kvplan.report import Field, Report, records, table
+from kvplan.units import gib, json_number, number
+from kvplan.views.plan import plan_inputs, plan_warnings
+from kvplan.views.words import ANY, estimates, layout_record
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """A layout's plan and whether it is the best of all."""
+
+    plan: Plan
+    best: bool
+
+    @property
+    def verdict(self) -> str:
+        """What the last column says."""
+        if not self.plan.fits:
+            return f"lacks {gib(self.plan.missing_bytes)}"
+        return "best" if self.best else ""
+
+
+def layouts_report(plans: Sequence[Plan]) -> Report:
+    """The answer of ``kvplan layouts``: the best first; exit code 1 where none fits."""
+    first = plans[0]
+    rows = [_Ranked(plan, best=plan is first and plan.fits) for plan in plans]
+    layouts = records(_FIELDS, rows)
+    title = (
+        f"{first.spec.name} on {first.layout.gpus} × {first.gpu.name}, "
+        f"{first.context_tokens:,} tokens a sequence, {first.budget.cache.kv_cache_dtype} cache"
+    )
+    return Report(
+        command="layouts",
+        inputs=plan_inputs(first) | {"gpus": first.layout.gpus},
+        payload={"name": first.spec.name, "layouts": layouts},
+        records=layouts,
+        tables=(table(title, _FIELDS, rows),),
+        warnings=plan_warnings(first),
+        notes=estimates([first]),
+        exit_code=0 if first.fits else DOES_NOT_FIT,
+    )
+
+
+def _degree(key: str) -> Field[_Ranked]:
+    return Field(key, lambda row: layout_record(row.plan.layout)[key])
+
+
+def _or_any(value: Any) -> str:
+    return ANY if value is None else f"{value:,}"
+
+
+_FIELDS: tuple[Field[_Ranked], ...] = (
+    Field("best", lambda row: row.best),
+    Field("layout", lambda row: row.plan.layout.name, "Layout", align="left"),
+    _degree("gpus"),
+    _degree("tensor_parallel"),
+    _degree("pipeline_parallel"),
+    _degree("replicas"),
+    _degree("data_parallel_attention"),
+    _degree("decode_context_parallel"),
+    Field(
+        "weights_bytes",
+        lambda row: row.plan.budget.weights_bytes,
+        "Weights/GPU",
+        lambda row: gib(row.plan.budget.weights_bytes),
+    ),
+    Field(
+        "kv_available_bytes",
+        lambda row: max(0, row.plan.budget.room_bytes),
+        "Cache room/GPU",
+        lambda row: gib(max(0, row.plan.budget.room_bytes)),
+    ),
+    Field(
+        "bytes_per_token",
+        lambda row: json_number(row.plan.budget.cache.bytes_per_token),
+        "B/token/GPU",
+        lambda row: number(row.plan.budget.cache.bytes_per_token),
+    ),
+    Field(
+        "tokens", lambda row: row.plan.tokens, "Tokens held", lambda row: _or_any(row.plan.tokens)
+    ),
+    Field(
+        "max_sequences",
+        lambda row: row.plan.max_sequences,
+        "Sequences",
+        lambda row: _or_any(row.plan.max_sequences),
+    ),
+    Field("max_context_tokens", lambda row: row.plan.max_context_tokens),
+    Field("decode_floor_seconds", lambda row: row.plan.decode_floor_seconds),
+    Field("missing_bytes", lambda row: row.plan.missing_bytes),
+    Field("fits", lambda row: row.plan.fits, "Verdict", lambda row: row.verdict, "left"),
+)

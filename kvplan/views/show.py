@@ -1,0 +1,175 @@
+"""What ``kvplan show`` and ``kvplan import`` answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from kvplan.calc import Footprint, Line, footprint, multi_head_footprint
+from kvplan.report import NOTHING, Column, Field, Report, Table, facts, records, table
+from kvplan.spec import ModelSpec
+from kvplan.units import gib, json_number, number, ratio
+from kvplan.views.words import format_caveats, model_record
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model and what one sequence of its native context keeps."""
+
+    spec: ModelSpec
+    cache: Footprint
+
+    @property
+    def multi_head(self) -> Footprint | None:
+        """The same model with full multi-head attention, or None."""
+        return multi_head_footprint(self.spec, self.cache)
+
+
+def show_report(spec: ModelSpec, kv_cache_dtype: str = "auto", *, draft: bool = False) -> Report:
+    """The answer of ``kvplan show``: what each group of layers keeps, with its working."""
+    context_tokens = spec.native_context_tokens or 1
+    cache = footprint(spec, context_tokens, 1, kv_cache_dtype, draft=draft)
+    model = _Model(spec, cache)
+    multi_head, groups = model.multi_head, records(_GROUP_FIELDS, cache.lines)
+    payload = {
+        **model_record(spec, cache),
+        "aliases": list(spec.aliases),
+        "dtype": spec.dtype,
+        "attention": list(spec.attention),
+        "mha_bytes_per_token": json_number(multi_head.bytes_per_token) if multi_head else None,
+        "notes_on_model": spec.notes,
+        "groups": groups,
+    }
+    return Report(
+        command="show",
+        inputs={"model": spec.name, "kv_cache_dtype": kv_cache_dtype, "draft": draft},
+        payload=payload,
+        records=groups,
+        tables=(
+            facts(spec.name, _FACTS, model),
+            table("What its layers keep", _GROUP_FIELDS, cache.lines),
+            _working(cache),
+        ),
+        warnings=(*_caveats(spec, draft=draft), *format_caveats(cache)),
+    )
+
+
+def _caveats(spec: ModelSpec, *, draft: bool) -> tuple[str, ...]:
+    missing = ("the spec names no draft layers, so none are counted",)
+    left_out = tuple(f"not counted in parameters and weights: {part}" for part in spec.not_counted)
+    return (*spec.assumptions, *left_out, *(missing if draft and not spec.draft else ()))
+
+
+def _context(model: _Model) -> str:
+    context_tokens = model.spec.native_context_tokens
+    return f"{context_tokens:,} tokens" if context_tokens else "not bounded"
+
+
+def _layers(model: _Model) -> str:
+    spec = model.spec
+    drafts = sum(group.layers or 0 for group in spec.draft) if model.cache.draft else 0
+    more = f", and {drafts} draft" if drafts else ""
+    if spec.cached_layers == spec.total_layers:
+        return f"{spec.total_layers}, each with a cache of its own{more}"
+    return f"{spec.total_layers}, of which {spec.cached_layers} keep a cache of their own{more}"
+
+
+def _cross_attention(model: _Model) -> str:
+    size_bytes = model.cache.cross_attention_bytes_per_sequence
+    return f"{size_bytes:,} B for one full encoder input" if size_bytes else ""
+
+
+def _as_multi_head(model: _Model) -> str:
+    """What full multi-head attention would keep, with its working; nothing where it is that."""
+    multi_head, own = model.multi_head, model.cache.bytes_per_token
+    if multi_head is None or not own or multi_head.bytes_per_token <= own:
+        return ""
+    times = ratio(float(multi_head.bytes_per_token / own))
+    working = [line.formula for line in multi_head.lines if line.bytes_per_token]
+    total = f"{number(multi_head.bytes_per_token)} B/token in all, " if len(working) > 1 else ""
+    return f"{'; '.join(working)}; {total}{times} times as much"
+
+
+def _parameters(model: _Model) -> str:
+    parameters = model.spec.parameters
+    if parameters is None:
+        return ""
+    active = f"{parameters.active:,} active" if parameters.active else "active ones vary by token"
+    return f"{parameters.total:,} ({active})"
+
+
+def _weights(model: _Model) -> str:
+    spec = model.spec
+    if spec.weights_bytes is None:
+        return ""
+    dtypes = " + ".join(dict.fromkeys(row.dtype for row in spec.weights))
+    beside = [str(row.part) for row in spec.weights if row.what == "not in parameters"]
+    extra = f", {' and '.join(beside)} besides the parameters" if beside else ""
+    return f"{gib(spec.weights_bytes)} as published ({dtypes}){extra}"
+
+
+_FACTS: tuple[Field[_Model], ...] = (
+    Field("", lambda model: model.spec.source, "source"),
+    Field("", _context, "native context"),
+    Field("", _layers, "layers"),
+    Field("", lambda model: f"{model.cache.kv_cache_dtype} (model {model.spec.dtype})", "KV dtype"),
+    Field("", lambda model: f"{number(model.cache.bytes_per_token)} B/token", "grows by"),
+    Field("", lambda model: f"{model.cache.fixed_bytes_per_sequence:,} B/sequence", "fixed"),
+    Field("", _cross_attention, "cross-attention"),
+    Field("", _as_multi_head, "as MHA it would be"),
+    Field("", _parameters, "parameters"),
+    Field("", _weights, "weights"),
+    Field("", lambda model: model.spec.notes or "", "notes"),
+)
+
+
+def _layers_of(line: Line) -> str:
+    if line.copies == line.layers:
+        return str(line.layers)
+    return f"{line.layers} ({line.copies} caches)"
+
+
+_GROUP_FIELDS: tuple[Field[Line], ...] = (
+    Field("kind", lambda line: line.kind.kind, "Kind", align="left"),
+    Field("label", lambda line: line.kind.tag(), "Label", align="left"),
+    Field("layers", lambda line: line.layers, "Layers", _layers_of),
+    Field("caches", lambda line: line.copies),
+    Field("bytes_per_entry", lambda line: line.bytes_per_entry, "B/entry"),
+    Field(
+        "bytes_per_token",
+        lambda line: json_number(line.bytes_per_token),
+        "B/token",
+        lambda line: number(line.bytes_per_token) if line.bytes_per_token else NOTHING,
+    ),
+    Field(
+        "fixed_bytes_per_sequence",
+        lambda line: line.fixed_bytes,
+        "Fixed B/sequence",
+        lambda line: f"{line.fixed_bytes:,}" if line.fixed_bytes else NOTHING,
+    ),
+    Field("formula", lambda line: line.formula),
+    Field("elements", lambda line: line.kind.formula),
+)
+
+
+def _working(cache: Footprint) -> Table:
+    """Each kind with what it is, and the multiplication of each of its lines."""
+    rows: list[tuple[str, str]] = []
+    kinds = list(dict.fromkeys(line.kind.kind for line in cache.lines))
+    for name in kinds:
+        lines = [line for line in cache.lines if line.kind.kind == name]
+        kind = lines[0].kind
+        rows += [(name, kind.about), ("", f"one entry: {kind.formula}")]
+        rows += [("", f"{line.kind.tag()}: {line.formula}") for line in lines]
+    columns = (Column("Label", "left"), Column("Working", "left"))
+    return Table("How it is counted", columns, tuple(rows), headed=False)
+
+
+def import_report(spec: ModelSpec, origins: Mapping[tuple[str | int, ...], str]) -> Report:
+    """The answer of ``kvplan import`` in any format but YAML: what the file means, and why."""
+    shown = show_report(spec)
+    payload = {
+        **shown.payload,
+        "provenance": {".".join(map(str, place)): key for place, key in origins.items()},
+    }
+    return replace(shown, command="import", inputs={"source": spec.source}, payload=payload)

@@ -1,0 +1,203 @@
+"""Words and records that several views share; "does not fit" and its remedy are worded here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from kvplan.calc import Footprint
+from kvplan.formats import cache_format
+from kvplan.parallel import Layout
+from kvplan.planner.budget import ACTIVATION_SHARE, PROCESS_BYTES
+from kvplan.planner.solve import Plan
+from kvplan.spec import Gpu, ModelSpec
+from kvplan.units import gib, json_number
+
+UNKNOWN = "?"
+ANY = "any"
+"""Where memory sets no bound."""
+
+HALF_OF = 16
+"""Bits of the KV dtypes for which fp8 is half."""
+
+
+def plural(count: int, noun: str) -> str:
+    """So many of something, in words: ``1 sequence``, ``1,024 sequences``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def gpu_basis(gpu: Gpu) -> str:
+    """How far the memory of a GPU is to be trusted, in the contract's words."""
+    return "assumed" if gpu.memory_basis == "driver-log" else "measured"
+
+
+def gpu_record(gpu: Gpu) -> dict[str, Any]:
+    """A GPU as the inputs of an answer name it."""
+    return {
+        "name": gpu.name,
+        "memory_bytes": gpu.memory_bytes,
+        "basis": gpu_basis(gpu),
+        "rates_basis": gpu.rates_basis,
+    }
+
+
+def layout_record(layout: Layout) -> dict[str, Any]:
+    """A layout under the contract's keys."""
+    return {
+        "name": layout.name,
+        "gpus": layout.gpus,
+        "tensor_parallel": layout.tensor,
+        "pipeline_parallel": layout.pipeline,
+        "replicas": layout.replicas,
+        "data_parallel_attention": layout.attention_groups,
+        "decode_context_parallel": layout.context,
+    }
+
+
+def model_record(spec: ModelSpec, cache: Footprint) -> dict[str, Any]:
+    """A model's own facts under the contract's keys."""
+    return {
+        "name": spec.name,
+        "source": spec.source,
+        "native_context_tokens": spec.native_context_tokens,
+        "layers": spec.total_layers,
+        "cached_layers": spec.cached_layers,
+        "kv_cache_dtype": cache.kv_cache_dtype,
+        "bytes_per_token": json_number(cache.bytes_per_token),
+        "fixed_bytes_per_sequence": cache.fixed_bytes_per_sequence,
+        "cross_attention_bytes_per_sequence": cache.cross_attention_bytes_per_sequence,
+        "parameters": {
+            "total": spec.parameters.total if spec.parameters else None,
+            "active": spec.parameters.active if spec.parameters else None,
+        },
+        "weights_bytes": spec.weights_bytes,
+        "not_counted": list(spec.not_counted),
+    }
+
+
+def gpus_in_words(plan: Plan) -> str:
+    """The GPUs of a plan and their layout: ``2 × h200-sxm-141gb (TP2)``."""
+    return f"{plan.layout.gpus} × {plan.gpu.name} ({plan.layout.name})"
+
+
+def shortfall(plan: Plan) -> str:
+    """Why the plan does not fit, and what would."""
+    budget, where = plan.budget, gpus_in_words(plan)
+    if budget.room_bytes <= 0:
+        given_bytes = plan.question.kv_cache_memory_bytes
+        parts = "weights and overhead"
+        if given_bytes is not None:
+            parts = f"weights, overhead and the given {gib(given_bytes)}"
+        taken_bytes = budget.allowed_bytes - budget.room_bytes
+        return (
+            f"does not fit: {parts} take {gib(taken_bytes)} on each of {where}, of which "
+            f"{gib(budget.allowed_bytes)} may be used; take more GPUs, or weights in a smaller "
+            "dtype"
+        )
+    problem = (
+        f"does not fit: caches need {gib(budget.cache.total_bytes)} on each of {where} and have "
+        f"{gib(budget.room_bytes)}"
+    )
+    return f"{problem}; {remedy(plan)}"
+
+
+def remedy(plan: Plan) -> str:
+    """What would fit in this layout, and what else to change."""
+    fitting = []
+    if plan.max_sequences:
+        fitting.append(
+            f"{plural(plan.max_sequences, 'sequence')} of {plan.context_tokens:,} tokens"
+        )
+    if plan.max_context_tokens:
+        load = plural(plan.sequences, "sequence")
+        fitting.append(f"{plan.max_context_tokens:,} tokens for {load}")
+    fits = f"what fits: {', or '.join(fitting)}; or " if fitting else ""
+    half = ", or an fp8 KV cache" if _is_16_bit(plan.budget.cache.kv_cache_dtype) else ""
+    return f"{fits}take more GPUs{half}"
+
+
+def _is_16_bit(kv_cache_dtype: str) -> bool:
+    packing = cache_format(kv_cache_dtype).default
+    return packing is not None and packing.bits == HALF_OF
+
+
+def caveats(plan: Plan) -> tuple[str, ...]:
+    """What has to be known of a plan's figures before they are believed."""
+    texts = list(cache_caveats(plan.spec, plan.budget.cache, draft=plan.question.draft))
+    if any(row.part is None for row in plan.spec.weights):
+        texts.append("the spec names no parts of the weights: all are split evenly")
+    return tuple(texts)
+
+
+def cache_caveats(spec: ModelSpec, cache: Footprint, *, draft: bool) -> tuple[str, ...]:
+    """What is to be said beside any answer that sizes this model at this context."""
+    texts = list(spec.assumptions)
+    if spec.not_counted and spec.weights_bytes is not None:
+        left_out = ", ".join(spec.not_counted)
+        texts.append(f"weights leave out what could not be counted: {left_out}")
+    native = spec.native_context_tokens
+    if native is not None and cache.context_tokens > native:
+        texts.append(
+            f"{cache.context_tokens:,} tokens is beyond its native context of {native:,}; "
+            "sized all the same"
+        )
+    if cache.cross_attention_bytes_per_sequence:
+        texts.append(
+            f"the cache includes cross-attention for one full encoder input a sequence "
+            f"({gib(cache.cross_attention_bytes_per_sequence)})"
+        )
+    texts += format_caveats(cache)
+    if draft and spec.draft:
+        texts.append("draft layers are in the cache, their weights are not in the weights")
+    if draft and not spec.draft:
+        texts.append("the spec names no draft layers, so none are counted")
+    return tuple(texts)
+
+
+def format_caveats(cache: Footprint) -> tuple[str, ...]:
+    """What engines do otherwise with this KV dtype than the plain arithmetic does."""
+    dtype = cache.kv_cache_dtype
+    roles = {slot.role for line in cache.lines for slot in line.slots}
+    if "latent" not in roles:
+        return ()
+    sparse = "index_key" in roles
+    if sparse and dtype in ("fp8", "fp8_e4m3"):
+        kept = "vLLM and SGLang on Hopper keep this model's as fp8_ds_mla (656 B an entry)"
+        return (f"{dtype} is counted as plain fp8; {kept}",)
+    if not sparse and dtype.endswith("_ds_mla"):
+        return (f"{dtype} is a layout for sparse attention; engines refuse it for this model",)
+    if dtype == "nvfp4":
+        return ("nvfp4 latents: SGLang and TensorRT-LLM have them, vLLM 0.33.0 does not",)
+    return ()
+
+
+def gpu_caveats(gpu: Gpu) -> tuple[str, ...]:
+    """What is to be said of a GPU whose memory nobody measured."""
+    if gpu.memory_basis != "driver-log":
+        return ()
+    size = gib(gpu.memory_bytes)
+    return (f"{gpu.name}: {size} is the driver's own figure; a process sees up to 3% less",)
+
+
+def estimates(plans: Iterable[Plan]) -> tuple[str, ...]:
+    """What the overhead of these plans rests on, where nobody gave it; each said once."""
+    assumed = (plan.gpu for plan in plans if plan.budget.overhead_basis == "assumed")
+    return tuple(dict.fromkeys(map(_estimate, assumed)))
+
+
+def _estimate(gpu: Gpu) -> str:
+    process = f"{gib(PROCESS_BYTES)} a process as measured on an H100"
+    if gpu.process_bytes:
+        process = f"{gib(gpu.process_bytes)} a process as measured on this card"
+    return (
+        f"activations, CUDA graphs and the process are an estimate: {process}, and "
+        f"{ACTIVATION_SHARE:.0%} of the card; --overhead takes the measured figure"
+    )
+
+
+def by_text(texts: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Each (model, text) once, after the names of all models that it is about."""
+    names: dict[str, list[str]] = {}
+    for name, text in texts:
+        names.setdefault(text, []).append(name)
+    return tuple(f"{', '.join(models)}: {text}" for text, models in names.items())

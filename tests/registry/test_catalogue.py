@@ -1,0 +1,124 @@
+"""The catalogue: every spec valid, every figure as worked out outside kvplan."""
+
+from __future__ import annotations
+
+import csv
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+import kvplan
+from kvplan.registry.names import model_files, read_model
+from kvplan.spec import ModelSpec
+
+# Figures in bf16 from hand-written formulas over the published config.json files, index keys at
+# 132 B (DSA) as engines store them; a new model is one YAML file and one row here.
+with (Path(__file__).parent / "expected_figures.csv").open(newline="") as _file:
+    EXPECTED = {row["model"]: row for row in csv.DictReader(_file)}
+
+PROMISED = """
+llama2-7b llama2-13b llama2-70b llama3-8b llama3-70b llama3.1-8b llama3.1-70b llama3.1-405b
+llama4-scout llama4-maverick mistral-7b mixtral-8x7b mixtral-8x22b mistral-large-3 qwen2.5-7b
+qwen2.5-72b qwen3-0.6b qwen3-8b qwen3-32b qwen3-30b-a3b qwen3-235b-a22b qwen3-next-80b-a3b
+qwen3.5-35b-a3b qwen3.5-397b-a17b gemma2-9b gemma2-27b gemma3-12b gemma3-27b gemma3n gemma4
+phi-4 gpt-oss-20b gpt-oss-120b deepseek-llm-67b deepseek-v2-lite deepseek-v2 deepseek-v3
+deepseek-r1 deepseek-v3.2 deepseek-v4-flash deepseek-v4-pro kimi-k2 kimi-linear kimi-k3 glm-4.5
+glm-4.7-flash glm-5 glm-5.2 minimax-m2 minimax-m3 minimax-text-01 nemotron-h-56b
+nemotron-3-nano jamba-1.5-large falcon-40b falcon-180b falcon-h1 granite-4 minicpm3-4b
+longcat-flash hunyuan-a13b step-3 whisper-large-v3 llama3.2-90b-vision
+"""
+
+
+@pytest.fixture(params=sorted(model_files()))
+def spec(request: pytest.FixtureRequest) -> ModelSpec:
+    return kvplan.load(str(request.param))
+
+
+def test_every_shipped_spec_passes_the_checks_of_a_users_own(spec: ModelSpec) -> None:
+    """The fast way in, without pydantic, gives what the strict one gives."""
+    assert read_model(model_files()[spec.name]) == spec
+
+
+def test_growth_and_fixed_bytes_are_as_worked_out_by_hand(spec: ModelSpec) -> None:
+    row = EXPECTED[spec.name]
+    result = kvplan.footprint(spec, 131_072, kv_cache_dtype="bf16")
+    assert result.bytes_per_token == Fraction(row["bytes_per_token_bf16"])
+    assert result.fixed_bytes_per_sequence == int(row["fixed_bytes_per_sequence"])
+    assert result.cross_attention_bytes_per_sequence == int(row["cross_attention_bytes"])
+
+
+def test_parameters_add_up_to_what_the_checkpoint_stores(spec: ModelSpec) -> None:
+    assert spec.parameters is not None
+    stored = sum(row.elements for row in spec.weights if row.what is None)
+    assert stored == spec.parameters.total
+
+
+def test_every_spec_names_its_source(spec: ModelSpec) -> None:
+    assert len(spec.source) > 10
+    assert model_files()[spec.name].stem == spec.name
+
+
+@pytest.mark.parametrize("name", PROMISED.split())
+def test_promised_models_are_there(name: str) -> None:
+    assert kvplan.load(name).parameters is not None
+
+
+def test_names_and_aliases_mean_one_model_each() -> None:
+    names = [name.lower() for spec in kvplan.catalogue() for name in (spec.name, *spec.aliases)]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("meta-llama/Meta-Llama-3-70B", "llama3-70b"),
+        ("deepseek-ai/DeepSeek-R1", "deepseek-v3"),
+        ("DEEPSEEK-R1", "deepseek-v3"),
+        ("openai/gpt-oss-120b", "gpt-oss-120b"),
+    ],
+)
+def test_aliases_and_hugging_face_ids_are_names_too(alias: str, name: str) -> None:
+    assert kvplan.load(alias).name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "native"),
+    [("llama3-70b", 8_192), ("llama3.1-70b", 131_072), ("qwen2.5-72b-instruct", 32_768)],
+)
+def test_native_context_is_the_models_own(name: str, native: int) -> None:
+    assert kvplan.load(name).native_context_tokens == native
+
+
+@pytest.mark.parametrize(
+    ("name", "weights_bytes"),
+    [
+        # total_size of model.safetensors.index.json, as published
+        ("llama2-7b", 13_476_835_328),
+        ("llama2-70b", 137_953_316_864),
+        ("gpt-oss-120b", 65_248_815_744),
+        ("minimax-m2", 230_121_630_720),
+        ("llama3.1-405b", 811_706_777_600),
+        # file sizes 688,586,727,753 = this + 15,424,229,600 of the MTP layer + file headers
+        ("deepseek-v3", 673_150_611_808),
+    ],
+)
+def test_weights_are_the_published_bytes(name: str, weights_bytes: int) -> None:
+    assert kvplan.load(name).weights_bytes == weights_bytes
+
+
+def test_auto_is_the_scheme_that_the_checkpoint_names() -> None:
+    """ModelOpt's kv_cache_quant_algo and DeepSeek-V4's own format; never the weights' dtype."""
+    assert kvplan.footprint(kvplan.load("llama3.1-70b-fp8"), 1).bytes_per_token == 163_840
+    assert kvplan.footprint(kvplan.load("deepseek-v4-pro"), 1).kv_cache_dtype == "fp8_ds_mla"
+    assert kvplan.footprint(kvplan.load("deepseek-v3"), 1).kv_cache_dtype == "bf16"
+
+
+def test_gpus_have_a_sourced_memory_figure_below_the_drivers() -> None:
+    gpus = kvplan.gpus()
+    names = [name for gpu in gpus for name in (gpu.name, *gpu.aliases)]
+    assert len(names) == len(set(names))
+    assert kvplan.load_gpu("h100").memory_bytes == 85_017_493_504  # measured
+    for gpu in gpus:
+        if gpu.driver_memory_mib is not None:
+            assert gpu.memory_bytes <= gpu.driver_memory_mib * 2**20, gpu.name
