@@ -13,7 +13,17 @@ import typer
 
 from kvplan import __version__
 from kvplan.errors import BUG, INTERRUPTED, KvplanError, SpecError, UsageError
-from kvplan.measure.names import CacheLayout, Kernel
+from kvplan.measure.question import (
+    LAYOUT_NAMES,
+    MEASURED,
+    PAGE_TOKENS,
+    CacheQuestion,
+    Kernel,
+    Request,
+    cache_layouts,
+    check_options,
+    default_context_tokens,
+)
 from kvplan.report import Report
 
 if TYPE_CHECKING:
@@ -57,21 +67,6 @@ class CheckOutput(StrEnum):
     CSV = "csv"
     JUNIT = "junit"
     GITHUB = "github"
-
-
-class LayoutOption(StrEnum):
-    """What ``--layout`` takes: how a cache's bytes are cut into tensors."""
-
-    ARITHMETIC = "arithmetic"
-    VLLM = "vllm"
-    WHOLE = "whole"
-    SEQUENCES = "sequences"
-    GROWN = "grown"
-    ALL = "all"
-
-
-_MEASURED = ("llama3-70b", "deepseek-v3", "llama2-7b", "deepseek-v2")
-"""What is measured where no model is named."""
 
 
 class Catalogue(StrEnum):
@@ -309,7 +304,7 @@ def measure(
         list[str] | None,
         typer.Argument(
             metavar="[MODEL...]",
-            help=f"Names or files; {', '.join(_MEASURED)} where none is given.",
+            help=f"Names or files; {', '.join(MEASURED)} where none is given.",
         ),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="cuda, cuda:1 or cpu.")] = "cuda",
@@ -328,8 +323,12 @@ def measure(
     ] = 1,
     kv_cache_dtype: KVDtype = "auto",
     layout: Annotated[
-        list[LayoutOption] | None,
-        typer.Option("--layout", help="How the bytes are cut into tensors; several are measured."),
+        list[str] | None,
+        typer.Option(
+            "--layout",
+            metavar=f"<{'|'.join(LAYOUT_NAMES)}>",
+            help="How the bytes are cut into tensors; several are measured.",
+        ),
     ] = None,
     block_size: Annotated[
         int | None,
@@ -361,36 +360,29 @@ def measure(
 ) -> None:
     """Allocate the real caches on a device, and hold every counter against the plan."""
     from kvplan.files import write_whole
-    from kvplan.measure import require_torch
+    from kvplan.measure.device import require_torch
+    from kvplan.measure.entry import gpu_entry, gpu_yaml
     from kvplan.registry import load
-    from kvplan.units import parse_bytes, parse_tokens
-
-    if reserve_weights and not find_max:
-        raise UsageError("--reserve-weights is for --find-max", "give both")
-    if kernel is not Kernel.AUTO and not decode:
-        raise UsageError("--kernel is for --decode", "give both")
-    wanted = set(layout or [LayoutOption.ARITHMETIC])
-    if block_size is not None and not wanted & {LayoutOption.VLLM, LayoutOption.ALL}:
-        raise UsageError("--block-size is for --layout vllm", "give both")
-    if save is not None:
-        _check_save(save, device)
-    if ctx is None:
-        ctx = "1k" if device == "cpu" else "128k"
-    tokens = parse_tokens(ctx)
-    bound = None if max_bytes is None else parse_bytes(max_bytes)
-    specs = [load(model, _assumed_kind(assume)) for model in models or _MEASURED]
-    require_torch()
-    from kvplan.answers.measure import measure_report
-    from kvplan.measure.caches import CacheQuestion
-    from kvplan.measure.entry import gpu_entry, to_yaml
-    from kvplan.measure.layouts import PAGE_TOKENS
-    from kvplan.measure.session import Request
-    from kvplan.measure.session import measure as measured
     from kvplan.render.progress import Progress
+    from kvplan.units import parse_bytes, parse_tokens
+    from kvplan.views.measure import measure_report
 
-    asked = [
+    layouts = cache_layouts(layout or ())
+    check_options(
+        device=device,
+        layouts=layouts,
+        block_size=block_size,
+        find_max=find_max,
+        reserve_weights=reserve_weights,
+        decode=decode,
+        kernel=kernel,
+        save=save,
+    )
+    tokens = default_context_tokens(device) if ctx is None else parse_tokens(ctx)
+    bound = None if max_bytes is None else parse_bytes(max_bytes)
+    questions = tuple(
         CacheQuestion(
-            spec,
+            load(model, _assumed_kind(assume)),
             tokens,
             sequences,
             kv_cache_dtype,
@@ -398,14 +390,12 @@ def measure(
             block_size or PAGE_TOKENS,
             draft,
         )
-        for spec in specs
-    ]
+        for model in models or MEASURED
+    )
     request = Request(
         device=device,
-        questions=tuple(asked),
-        layouts=tuple(
-            each for each in CacheLayout if {LayoutOption(each.value), LayoutOption.ALL} & wanted
-        ),
+        questions=questions,
+        layouts=layouts,
         max_bytes=bound,
         find_max=find_max,
         reserve_weights=reserve_weights,
@@ -413,24 +403,15 @@ def measure(
         kernel=kernel,
         ceilings=save is not None,
     )
+    require_torch()
+    from kvplan.measure.device import session
+
     with Progress() as progress:
-        found = measured(request, progress.tell)
-    if save and found.ceilings:
-        write_whole(Path(save), to_yaml(gpu_entry(found.card, found.ceilings, _today())))
-    _answer(measure_report(request, found, save), output, json)
-
-
-def _check_save(save: str, device: str) -> None:
-    """What is told of ``--save`` before minutes of measuring."""
-    path = Path(save)
-    if device == "cpu":
-        raise UsageError("--save writes a GPU's entry, and this is a CPU", "--device cuda")
-    if path.suffix not in (".yaml", ".yml"):
-        raise UsageError(f"--save {save}: --gpu reads files named *.yaml", "--save gpu.yaml")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"--save {save}: there is no such folder")
-    if path.exists() and not path.is_file():
-        raise UsageError(f"--save {save}: is not a file")
+        measurement = session.measure(request, progress.tell)
+    if save and measurement.ceilings:
+        entry = gpu_entry(measurement.card, measurement.ceilings, _today())
+        write_whole(Path(save), gpu_yaml(entry))
+    _answer(measure_report(request, measurement, save), output, json)
 
 
 def _today() -> str:

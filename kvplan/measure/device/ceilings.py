@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 
 import torch
 
 from kvplan.errors import MeasurementError
-from kvplan.measure.caches import held
-from kvplan.measure.device import Device
-from kvplan.measure.timing import Step, seconds
+from kvplan.measure.device.caches import borrow_memory
+from kvplan.measure.device.device import Device
+from kvplan.measure.device.timing import Step, seconds
+from kvplan.measure.rates import Ceilings
 from kvplan.units import GIB, MIB
 
 _BLOCK = 8192  # elements that are read at a time
@@ -24,22 +24,7 @@ _WORKSPACE_BYTES = {"cuda": 128 * MIB, "cpu": 0}  # cuBLAS takes one for each st
 _REPLAY_SECONDS = 0.15  # with the repetitions of a measurement, about a second on end
 
 
-@dataclass(frozen=True)
-class Ceilings:
-    """Rates that were measured: a pure read, and matrix products kept up for a second.
-
-    The products are of bf16 on a GPU; on a CPU of fp32, and not kept up.
-    """
-
-    read_bytes_per_second: float
-    matmul_flops_per_second: float
-
-    def roof_seconds(self, size_bytes: int, flops: int) -> float:
-        """The least time for so many bytes and operations: the larger of the two."""
-        return max(size_bytes / self.read_bytes_per_second, flops / self.matmul_flops_per_second)
-
-
-def measured_ceilings(device: Device, room: int) -> Ceilings:
+def measure_ceilings(device: Device, room: int) -> Ceilings:
     """The two ceilings of this device; at most ``room`` bytes are taken, and given back.
 
     Raises MeasurementError where that is too little to tell.
@@ -58,7 +43,7 @@ def measured_ceilings(device: Device, room: int) -> Ceilings:
 def _read_rate(device: Device, size: int) -> float:
     """Bytes read a second by a sum, which writes next to nothing: torch's, or ours where faster."""
     elements = max(1, size // (4 * _BLOCK)) * _BLOCK
-    with held(device) as tensors:
+    with borrow_memory(device) as tensors:
         tensors.append(torch.ones(elements, dtype=torch.int32, device=device.torch_device))
         steps = [lambda: tensors[0].sum(dtype=torch.int32), *_own_reads(tensors)]
         return elements * 4 / min(seconds(device, [step]) for step in steps)
@@ -69,7 +54,7 @@ def _own_reads(tensors: list[torch.Tensor]) -> list[Step]:
     if not tensors[0].is_cuda or find_spec("triton") is None:
         return []
     try:
-        from kvplan.measure import triton_attention
+        from kvplan.measure.kernels import triton_attention
 
         def read(per_sm: int) -> torch.Tensor:  # through the list, which does not outlive it
             return triton_attention.read(tensors[0], _BLOCK, per_sm)
@@ -85,7 +70,7 @@ def _matmul_rate(device: Device, rows: int) -> float:
 
     Random data: a card draws less power on zeros and runs faster than it ever will.
     """
-    with held(device) as tensors:
+    with borrow_memory(device) as tensors:
         for _ in range(3):
             random = torch.randn(rows, rows, device=device.torch_device)
             tensors.append(random.to(_OPERANDS[device.kind]))

@@ -8,7 +8,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import torch
 
@@ -35,7 +35,7 @@ class Counters:
 
 
 @dataclass(frozen=True)
-class AllocatorSettings:
+class AllocatorOptions:
     """How torch's allocator is set; ``unknown`` are options that the prediction does not model."""
 
     backend: str
@@ -48,7 +48,7 @@ class AllocatorSettings:
         return self.backend == "native" and not self.unknown
 
 
-def allocator_settings(backend: str) -> AllocatorSettings:
+def allocator_options(backend: str) -> AllocatorOptions:
     """What torch reads from the environment; of an option that is set twice the last counts."""
     named = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
     text = next((os.environ[name] for name in named if os.environ.get(name)), "")
@@ -57,20 +57,17 @@ def allocator_settings(backend: str) -> AllocatorSettings:
     options.pop("backend", None)
     expandable = options.pop("expandable_segments", "").lower() == "true"
     unknown = tuple(f"{name}:{value}" for name, value in options.items())
-    return AllocatorSettings(backend, expandable, unknown)
+    return AllocatorOptions(backend, expandable, unknown)
 
 
 @dataclass(frozen=True)
 class CudaDevice:
     """A CUDA (or ROCm) device in torch's eyes."""
 
-    torch_device: torch.device
-    settings: AllocatorSettings
+    kind: ClassVar[str] = "cuda"
 
-    @property
-    def kind(self) -> str:
-        """``cuda`` or ``cpu``."""
-        return "cuda"
+    torch_device: torch.device
+    allocator: AllocatorOptions
 
     def select(self) -> None:
         """Make it torch's current device, which makes the context."""
@@ -92,7 +89,7 @@ class CudaDevice:
 
     def usable_bytes(self) -> int:
         """What the caches of this process can take from the device now."""
-        left = EXPANDABLE_LEFT_BYTES if self.settings.expandable else CUDA_LEFT_BYTES
+        left = EXPANDABLE_LEFT_BYTES if self.allocator.expandable else CUDA_LEFT_BYTES
         return max(0, self.free_bytes() - left)
 
     def synchronize(self) -> None:
@@ -120,13 +117,10 @@ class CudaDevice:
 class CpuDevice:
     """The host's memory: what CI runs on. Nothing is predicted beyond the tensors themselves."""
 
-    torch_device: torch.device
-    settings: AllocatorSettings
+    kind: ClassVar[str] = "cpu"
 
-    @property
-    def kind(self) -> str:
-        """``cuda`` or ``cpu``."""
-        return "cpu"
+    torch_device: torch.device
+    allocator: AllocatorOptions
 
     def select(self) -> None:
         """There is no other."""
@@ -156,15 +150,13 @@ class CpuDevice:
 Device = CudaDevice | CpuDevice
 
 
-def opened(name: str) -> Device:
+def open_device(name: str) -> Device:
     """The device of this name: ``cuda``, ``cuda:1``, ``cpu``.
 
-    Raises UsageError for a name that is none, MeasurementError for a device that is not there.
+    Raises UsageError for an unknown name, MeasurementError for a device that is not there.
     """
     if name == "cpu":
-        return CpuDevice(
-            torch.device("cpu"), AllocatorSettings("cpu", expandable=False, unknown=())
-        )
+        return CpuDevice(torch.device("cpu"), AllocatorOptions("cpu", expandable=False, unknown=()))
     match = re.fullmatch(r"cuda(?::(\d{1,3}))?", name)
     if match is None:
         raise UsageError(f"--device {name[:60]} is not known", "cuda, cuda:1 or cpu")
@@ -174,7 +166,7 @@ def opened(name: str) -> Device:
         devices = f"torch sees {count} CUDA device{'' if count == 1 else 's'}"
         raise MeasurementError(f"there is no cuda:{index}: {devices}", "cuda:0 is the first")
     device = torch.device("cuda", index)
-    return CudaDevice(device, allocator_settings(torch.cuda.get_allocator_backend()))
+    return CudaDevice(device, allocator_options(torch.cuda.get_allocator_backend()))
 
 
 def _cuda_count() -> int:
@@ -199,7 +191,7 @@ def first_line(error: BaseException) -> str:
 
 def available_bytes() -> int:
     """Host memory that can be taken: of the system, and of the container it runs in."""
-    meminfo = _numbers(Path("/proc/meminfo"))
+    meminfo = _first_numbers(Path("/proc/meminfo"))
     if "MemAvailable:" in meminfo:
         available = meminfo["MemAvailable:"] * 1024
     else:
@@ -211,15 +203,15 @@ def available_bytes() -> int:
     return max(0, available)
 
 
-def _numbers(path: Path) -> dict[str, int]:
+def _first_numbers(path: Path) -> dict[str, int]:
     """The first number of each line of a /proc file, by the word before it."""
-    found: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     with suppress(OSError):
         for line in path.read_text().splitlines():
             words = line.split()
             if len(words) > 1 and words[1].isdigit():
-                found[words[0]] = int(words[1])
-    return found
+                numbers[words[0]] = int(words[1])
+    return numbers
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -227,8 +219,3 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
-def torch_dtype(name: str) -> Any:
-    """Torch's dtype of this name."""
-    return getattr(torch, name)

@@ -18,7 +18,7 @@ _MOST_ELEMENTS = 1 << 31  # beyond it torch's fused kernels overflow 32-bit offs
 
 def reference(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     """The same in float64, one KV head of one sequence after the other."""
-    grouped = _grouped(query, key.shape[1]).double()
+    grouped = _group(query, key.shape[1]).double()
     out = torch.empty(*grouped.shape[:-1], value.shape[-1], dtype=torch.float64, device=key.device)
     for sequence in range(key.shape[0]):
         for head in range(key.shape[1]):
@@ -47,11 +47,11 @@ def _exact(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def relative_error(out: Tensor, exact: Tensor) -> float:
-    """``||out - exact|| / ||exact||``; not a number where the output has one that is none."""
+    """``||out - exact|| / ||exact||``; not a number where the output holds one that is not."""
     return float(torch.linalg.vector_norm(out.double() - exact) / torch.linalg.vector_norm(exact))
 
 
-def fused(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+def fused_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     """Torch's scaled_dot_product_attention, which picks a kernel of its own (cuDNN on an H100)."""
     grouped = query.shape[1] != key.shape[1]
     return functional.scaled_dot_product_attention(
@@ -59,10 +59,10 @@ def fused(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     ).squeeze(2)
 
 
-def by_products(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+def product_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     """Two matrix products around a softmax in float32."""
     sequences, heads, tokens, _ = key.shape
-    grouped = _grouped(query, heads).flatten(0, 1)
+    grouped = _group(query, heads).flatten(0, 1)
     scores = _product(grouped, key.flatten(0, 1).transpose(1, 2))
     weights = torch.softmax(scores.mul_(scale), -1).to(value.dtype)
     del scores
@@ -70,7 +70,7 @@ def by_products(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tens
     return out.reshape(*query.shape[:-1], value.shape[-1])
 
 
-def _grouped(query: Tensor, kv_heads: int) -> Tensor:
+def _group(query: Tensor, kv_heads: int) -> Tensor:
     sequences, query_heads, width = query.shape
     return query.reshape(sequences, kv_heads, query_heads // kv_heads, width)
 
@@ -87,13 +87,13 @@ def _product(one: Tensor, other: Tensor) -> Tensor:
     return torch.bmm(one.float(), other.float())
 
 
-def latent_by_products(query: Tensor, cache: Tensor, latent: int, scale: float) -> Tensor:
+def latent_attention(query: Tensor, cache: Tensor, latent: int, scale: float) -> Tensor:
     """Absorbed MLA by two products: query ``[.., latent + rope]``, result ``[.., latent]``."""
     key = cache.unsqueeze(1)
-    return by_products(query, key, key[..., :latent], scale)
+    return product_attention(query, key, key[..., :latent], scale)
 
 
-def absorbed(query: Tensor, up_key: Tensor) -> Tensor:
+def latent_query(query: Tensor, up_key: Tensor) -> Tensor:
     """The query in the latent space, its rotary part as it is.
 
     query ``[sequences, heads, nope + rope]``, up_key ``[heads, nope, latent]``; result
@@ -104,7 +104,7 @@ def absorbed(query: Tensor, up_key: Tensor) -> Tensor:
     return torch.cat([in_latent, query[..., nope:]], -1)
 
 
-def projected(out: Tensor, up_value: Tensor) -> Tensor:
+def head_values(out: Tensor, up_value: Tensor) -> Tensor:
     """Attention's result out of the latent space.
 
     out ``[sequences, heads, latent]``, up_value ``[heads, latent, value]``; result
@@ -113,7 +113,7 @@ def projected(out: Tensor, up_value: Tensor) -> Tensor:
     return torch.bmm(out.transpose(0, 1), up_value).transpose(0, 1)
 
 
-def expanded(cache: Tensor, up_key: Tensor, up_value: Tensor) -> tuple[Tensor, Tensor]:
+def keys_and_values(cache: Tensor, up_key: Tensor, up_value: Tensor) -> tuple[Tensor, Tensor]:
     """Every head's keys and values, rebuilt from the latent.
 
     Result: key ``[sequences, heads, tokens, nope + rope]``, value likewise with its own width.
@@ -125,7 +125,9 @@ def expanded(cache: Tensor, up_key: Tensor, up_value: Tensor) -> tuple[Tensor, T
     return torch.cat([rows[..., :nope], rope], -1), rows[..., nope:]
 
 
-def naive(query: Tensor, cache: Tensor, up_key: Tensor, up_value: Tensor, scale: float) -> Tensor:
+def naive_attention(
+    query: Tensor, cache: Tensor, up_key: Tensor, up_value: Tensor, scale: float
+) -> Tensor:
     """MLA as it is written down: the latent is expanded, and attended to, at each step.
 
     So many heads at a time as torch's kernels can address.
@@ -135,7 +137,7 @@ def naive(query: Tensor, cache: Tensor, up_key: Tensor, up_value: Tensor, scale:
     parts = []
     for start in range(0, query.shape[1], heads):
         some = slice(start, start + heads)
-        key, value = expanded(cache, up_key[some], up_value[some])
-        parts.append(fused(query[:, some], key, value, scale))
+        key, value = keys_and_values(cache, up_key[some], up_value[some])
+        parts.append(fused_attention(query[:, some], key, value, scale))
         del key, value
     return torch.cat(parts, 1)

@@ -23,7 +23,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 from triton.language.extra.cuda import gdc_launch_dependents
 
-from kvplan.measure.triton_attention import LOG2_E, card, merge_splits, split_count
+from kvplan.measure.kernels.triton_attention import LOG2_E, card, merge_splits, split_count
 
 TILE = 32
 STAGES = 4
@@ -443,7 +443,7 @@ def _mla_split(
     )
 
 
-def supported(device: int, heads: int, latent: int, rope: int, dtype: torch.dtype) -> bool:
+def supports(device: int, heads: int, latent: int, rope: int, dtype: torch.dtype) -> bool:
     """Whether `mla_decode` here takes this shape, and is the faster one (it is not to 16 heads).
 
     Gluon's interface changes from release to release, so only Triton 3.6 is accepted.

@@ -12,55 +12,51 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from kvplan.errors import KvplanError, MeasurementError
-from kvplan.measure import require_torch
-from kvplan.measure.decode import (
-    NAIVE,
-    DecodeMeasurement,
-    DecodeQuestion,
-    KernelTime,
-    Tell,
-    measured_decode,
-)
-from kvplan.measure.device import first_line, opened
-from kvplan.measure.names import Kernel
+from kvplan.measure.device import require_torch
+from kvplan.measure.device.decode import NAIVE, OnTrial, measure_decode
+from kvplan.measure.device.device import first_line, open_device
+from kvplan.measure.question import DecodeQuestion, Kernel
+from kvplan.measure.rates import DecodeMeasurement, KernelTime
 
 _PATIENCE_SECONDS = 600  # a kernel that hangs is given up
 
 
-def decode_apart(device: str, question: DecodeQuestion, tell: Tell) -> DecodeMeasurement:
+def measure_decode_apart(
+    device: str, question: DecodeQuestion, on_trial: OnTrial
+) -> DecodeMeasurement:
     """The decode measurement, made in a process of its own.
 
     A kernel that takes the process with it is left out the next time, and so is MLA's naive form.
-    Raises what ``measured_decode`` raises, and MeasurementError where nothing survives.
+    Raises what ``measure_decode`` raises, and MeasurementError where nothing survives.
     """
     lost: list[KernelTime] = []
     while True:
-        found, trying = attempt(device, question, tell)
-        if isinstance(found, DecodeMeasurement):
-            return _with_lost(found, tuple(lost))
-        reason = f"took its process with it: {found}"
+        result, trying = attempt(device, question, on_trial)
+        if isinstance(result, DecodeMeasurement):
+            return _add_times(result, tuple(lost))
+        reason = f"took its process with it: {result}"
         if trying == NAIVE and question.no_naive is None:
             question = replace(question, no_naive=reason)
         elif trying in set(Kernel) and question.kernel is Kernel.AUTO:
             lost.append(KernelTime(Kernel(trying), reason=reason))
             question = replace(question, skip=(*question.skip, Kernel(trying)))
         else:
-            raise MeasurementError(f"the measuring process died: {found}")
+            raise MeasurementError(f"the measuring process died: {result}")
 
 
-def _with_lost(found: DecodeMeasurement, lost: tuple[KernelTime, ...]) -> DecodeMeasurement:
-    layers = tuple(replace(layer, tried=(*layer.tried, *lost)) for layer in found.layers)
-    return replace(found, layers=layers)
+def _add_times(decode: DecodeMeasurement, lost: tuple[KernelTime, ...]) -> DecodeMeasurement:
+    layers = tuple(replace(layer, times=(*layer.times, *lost)) for layer in decode.layers)
+    return replace(decode, layers=layers)
 
 
 def attempt(
-    device: str, question: DecodeQuestion, tell: Tell
+    device: str, question: DecodeQuestion, on_trial: OnTrial
 ) -> tuple[DecodeMeasurement | str, str]:
     """The measurement, or how the child ended; and what it had begun."""
     spawning = multiprocessing.get_context("spawn")
     ours, theirs = spawning.Pipe()
-    child = spawning.Process(target=_child, args=(theirs, device, question), daemon=True)
-    with _deaf_to_interrupts():
+    child = spawning.Process(target=_measure, args=(theirs, device, question), daemon=True)
+    with _ignore_interrupts():
         child.start()
     theirs.close()
     trying = ""
@@ -69,7 +65,7 @@ def attempt(
             what, value = ours.recv()
             if what == "trying":
                 trying = value
-                tell(value)
+                on_trial(value)
             elif what == "error":
                 raise value
             else:
@@ -84,7 +80,7 @@ def attempt(
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
+def _ignore_interrupts() -> Iterator[None]:
     """A process started in here never sees Ctrl-C: its parent does, and ends it."""
     try:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -97,17 +93,18 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _child(pipe: Connection, device: str, question: DecodeQuestion) -> None:
+def _measure(pipe: Connection, device: str, question: DecodeQuestion) -> None:
+    """What the child does: ``trying`` is sent before each trial, ``result`` or ``error`` last."""
     warnings.simplefilter("ignore")  # what kernels' libraries have to say of themselves
     try:
         require_torch()
-        there = opened(device)
-        there.select()
+        here = open_device(device)
+        here.select()
         if question.max_bytes is not None:
-            there.bound(question.max_bytes)
-        found: Any = measured_decode(there, question, lambda text: pipe.send(("trying", text)))
-        pipe.send(("found", found))
+            here.bound(question.max_bytes)
+        result: Any = measure_decode(here, question, lambda text: pipe.send(("trying", text)))
+        pipe.send(("result", result))
     except KvplanError as error:
         pipe.send(("error", error))
     except Exception as error:  # noqa: BLE001 - whatever CUDA raises goes to the parent
-        pipe.send(("found", f"{type(error).__name__}: {first_line(error)}"))
+        pipe.send(("result", f"{type(error).__name__}: {first_line(error)}"))

@@ -16,11 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kvplan.errors import UsageError
-from kvplan.measure import attention
-from kvplan.measure.device import torch_dtype
-from kvplan.measure.layouts import PLAIN
-from kvplan.measure.names import Kernel
+from kvplan.measure.kernels import attention
+from kvplan.measure.layouts import TORCH_DTYPES
+from kvplan.measure.question import Kernel
 from kvplan.measure.shapes import AttentionShape
 
 _PAGE = 64  # tokens of a page in FlashMLA
@@ -34,8 +32,8 @@ class UnavailableError(Exception):
 
 
 @dataclass(frozen=True)
-class Setting:
-    """Where and over what a kernel runs."""
+class Problem:
+    """Over what, and where, a kernel runs."""
 
     shape: AttentionShape
     sequences: int
@@ -44,51 +42,31 @@ class Setting:
     @property
     def dtype(self) -> torch.dtype:
         """Torch's dtype of the cache."""
-        found: torch.dtype = torch_dtype(PLAIN[self.shape.dtype][0])
-        return found
+        dtype: torch.dtype = getattr(torch, TORCH_DTYPES[self.shape.dtype])
+        return dtype
 
 
-def candidates(shape: AttentionShape, device: torch.device) -> tuple[Kernel, ...]:
-    """The kernels worth trying for a shape, what an engine would use first.
-
-    Plain torch comes last and is for where nothing else works.
-    """
-    if device.type == "cpu":
-        return (Kernel.TORCH,) if shape.expanded else (Kernel.SDPA, Kernel.TORCH)
-    if shape.expanded:
-        return (Kernel.FLASHMLA, Kernel.FLASHINFER, Kernel.GLUON, Kernel.TRITON, Kernel.TORCH)
-    return (Kernel.SDPA, Kernel.TRITON, Kernel.TORCH)
-
-
-def check_kernel(kernel: Kernel, shape: AttentionShape) -> None:
-    """Raises UsageError where this kernel is none for such a cache."""
-    latent = shape.expanded is not None
-    if kernel is not Kernel.AUTO and (kernel, latent) not in _MAKERS:
-        names = ", ".join(each.value for each in Kernel if (each, latent) in _MAKERS)
-        raise UsageError(f"--kernel {kernel.value} is none for {shape.label}", f"one of: {names}")
-
-
-def prepared(kernel: Kernel, setting: Setting) -> Attend:
-    """The kernel, ready for this shape. Raises UnavailableError where it is not to be had."""
-    maker = _MAKERS.get((kernel, setting.shape.expanded is not None))
+def prepare(kernel: Kernel, problem: Problem) -> Attend:
+    """The kernel, ready for this problem. Raises UnavailableError where it is not to be had."""
+    maker = MAKERS.get((kernel, problem.shape.is_latent))
     if maker is None:
-        raise UnavailableError(f"{kernel.value} is no kernel for {setting.shape.label}")
-    return maker(setting)
+        raise UnavailableError(f"{kernel.value} is not a kernel for {problem.shape.label}")
+    return maker(problem)
 
 
-def _sdpa(setting: Setting) -> Attend:
-    scale = setting.shape.scale
-    return lambda query, cache: attention.fused(query, cache[0], cache[1], scale)
+def _sdpa(problem: Problem) -> Attend:
+    scale = problem.shape.scale
+    return lambda query, cache: attention.fused_attention(query, cache[0], cache[1], scale)
 
 
-def _products(setting: Setting) -> Attend:
-    scale = setting.shape.scale
-    return lambda query, cache: attention.by_products(query, cache[0], cache[1], scale)
+def _products(problem: Problem) -> Attend:
+    scale = problem.shape.scale
+    return lambda query, cache: attention.product_attention(query, cache[0], cache[1], scale)
 
 
-def _latent_products(setting: Setting) -> Attend:
-    width, scale = setting.shape.value_width, setting.shape.scale
-    return lambda query, cache: attention.latent_by_products(query, cache[0], width, scale)
+def _latent_products(problem: Problem) -> Attend:
+    width, scale = problem.shape.value_width, problem.shape.scale
+    return lambda query, cache: attention.latent_attention(query, cache[0], width, scale)
 
 
 def _module(name: str) -> Any:
@@ -100,39 +78,39 @@ def _module(name: str) -> Any:
         raise UnavailableError(f"{name} cannot be loaded: {error}") from None
 
 
-def _flashmla(setting: Setting) -> Attend:
+def _flashmla(problem: Problem) -> Attend:
     """FlashMLA's dense decode (deepseek-ai/FlashMLA, flash_mla_interface.py)."""
     module = _module("flash_mla")
-    table, lengths, pages = _pages(setting)
-    heads = setting.shape.query_heads
+    table, lengths, pages = _pages(problem)
+    heads = problem.shape.query_heads
     metadata, splits = module.get_mla_metadata(lengths, heads, 1)
 
     def attend(query: Tensor, cache: tuple[Tensor, ...]) -> Tensor:
-        paged = cache[0].view(pages, _PAGE, 1, setting.shape.key_width)
+        paged = cache[0].view(pages, _PAGE, 1, problem.shape.key_width)
         out, _ = module.flash_mla_with_kvcache(
             query.unsqueeze(1),
             paged,
             table,
             lengths,
-            setting.shape.value_width,
+            problem.shape.value_width,
             metadata,
             splits,
-            softmax_scale=setting.shape.scale,
+            softmax_scale=problem.shape.scale,
         )
         return torch.squeeze(out, 1)
 
     return attend
 
 
-def _flashinfer(setting: Setting) -> Attend:
+def _flashinfer(problem: Problem) -> Attend:
     """FlashInfer's MLA decode (flashinfer-ai/flashinfer, flashinfer/mla.py)."""
     module = _module("flashinfer.mla")
-    shape, where = setting.shape, setting.device
-    table, lengths, pages = _pages(setting)
+    shape, where = problem.shape, problem.device
+    table, lengths, pages = _pages(problem)
     workspace = torch.empty(_WORKSPACE_BYTES, dtype=torch.int8, device=where)
     wrapper = module.BatchMLAPagedAttentionWrapper(workspace)
-    starts = torch.arange(setting.sequences + 1, dtype=torch.int32, device=where)
-    dtype = setting.dtype
+    starts = torch.arange(problem.sequences + 1, dtype=torch.int32, device=where)
+    dtype = problem.dtype
     wrapper.plan(
         qo_indptr=starts,
         kv_indptr=starts * table.shape[1],
@@ -162,40 +140,40 @@ def _flashinfer(setting: Setting) -> Attend:
     return attend
 
 
-def _pages(setting: Setting) -> tuple[Tensor, Tensor, int]:
+def _pages(problem: Problem) -> tuple[Tensor, Tensor, int]:
     """Page table, lengths and number of pages of caches that lie one after the other."""
-    if setting.shape.entries % _PAGE:
+    if problem.shape.entries % _PAGE:
         raise UnavailableError(f"its pages of {_PAGE} tokens do not divide the context")
-    each = setting.shape.entries // _PAGE
-    pages = each * setting.sequences
-    table = torch.arange(pages, dtype=torch.int32, device=setting.device)
+    sequence_pages = problem.shape.entries // _PAGE
+    pages = sequence_pages * problem.sequences
+    table = torch.arange(pages, dtype=torch.int32, device=problem.device)
     lengths = torch.full(
-        (setting.sequences,), setting.shape.entries, dtype=torch.int32, device=setting.device
+        (problem.sequences,), problem.shape.entries, dtype=torch.int32, device=problem.device
     )
-    return table.view(setting.sequences, each), lengths, pages
+    return table.view(problem.sequences, sequence_pages), lengths, pages
 
 
-def _triton(setting: Setting) -> Attend:
+def _triton(problem: Problem) -> Attend:
     """Our own split-KV kernel for keys and values."""
     module = _own("triton_attention")
-    scale = setting.shape.scale
+    scale = problem.shape.scale
     return lambda query, cache: module.gqa_decode(query, cache[0], cache[1], scale)
 
 
-def _latent_triton(setting: Setting) -> Attend:
+def _latent_triton(problem: Problem) -> Attend:
     """Our own split-KV kernel for MLA."""
     module = _own("triton_attention")
-    width, scale = setting.shape.value_width, setting.shape.scale
+    width, scale = problem.shape.value_width, problem.shape.scale
     return lambda query, cache: module.mla_decode(query, cache[0], width, scale)
 
 
-def _latent_gluon(setting: Setting) -> Attend:
+def _latent_gluon(problem: Problem) -> Attend:
     """The same for Hopper's many-headed MLA, in Triton's lower language."""
     module = _own("gluon_mla")
-    shape = setting.shape
+    shape = problem.shape
     rope = shape.key_width - shape.value_width
-    index = setting.device.index or 0
-    if not module.supported(index, shape.query_heads, shape.value_width, rope, setting.dtype):
+    index = problem.device.index or 0
+    if not module.supports(index, shape.query_heads, shape.value_width, rope, problem.dtype):
         raise UnavailableError("written for more than 16 heads of 512 + 64 on a Hopper GPU")
     width, scale = shape.value_width, shape.scale
     return lambda query, cache: module.mla_decode(query, cache[0], width, scale)
@@ -205,12 +183,12 @@ def _own(name: str) -> Any:
     if find_spec("triton") is None:
         raise UnavailableError("triton is not installed")
     try:  # Triton's language changes from release to release, Gluon's most of all
-        return import_module(f"kvplan.measure.{name}")
+        return import_module(f"kvplan.measure.kernels.{name}")
     except (ImportError, AttributeError) as error:
         raise UnavailableError(f"not for this release of Triton: {error}") from None
 
 
-_MAKERS: dict[tuple[Kernel, bool], Callable[[Setting], Attend]] = {
+MAKERS: dict[tuple[Kernel, bool], Callable[[Problem], Attend]] = {
     (Kernel.SDPA, False): _sdpa,
     (Kernel.TRITON, False): _triton,
     (Kernel.TORCH, False): _products,

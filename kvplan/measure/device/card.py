@@ -4,60 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from kvplan.measure.device import CudaDevice, Device, available_bytes
+from kvplan.measure.device.device import CudaDevice, Device, available_bytes
+from kvplan.measure.results import Card, Driver
 
 _WARM_UP = 1024  # rows and columns of the first product: 2 MiB each in fp16
-
-
-@dataclass(frozen=True)
-class Driver:
-    """What the driver itself (NVML) says of a card; bytes.
-
-    ``others_bytes`` is in use by other processes; None where the driver does not tell.
-    """
-
-    version: str
-    total_bytes: int
-    free_bytes: int
-    others_bytes: int | None
-    other_processes: int | None
-
-
-@dataclass(frozen=True)
-class Card:
-    """A device and what one process finds on it; bytes, None where it cannot be known.
-
-    ``total_bytes`` and ``free_bytes`` are cudaMemGetInfo's, free before any tensor.
-    ``context_bytes`` is what the CUDA context took, ``kernels_bytes`` the first torch kernel,
-    ``matmul_bytes`` the first matrix product with its handle (its workspace is given back).
-    """
-
-    name: str
-    kind: str
-    torch_version: str
-    total_bytes: int
-    free_bytes: int
-    usable_bytes: int
-    capability: str | None = None
-    multiprocessors: int | None = None
-    driver: Driver | None = None
-    context_bytes: int | None = None
-    kernels_bytes: int | None = None
-    matmul_bytes: int | None = None
-    expandable_segments: bool = False
-    allocator_options: tuple[str, ...] = ()
-
-    @property
-    def process_bytes(self) -> int | None:
-        """What one process costs before its first tensor: context, kernels, cuBLAS."""
-        parts = (self.context_bytes, self.kernels_bytes, self.matmul_bytes)
-        known = [part for part in parts if part is not None]
-        return sum(known) if len(known) == len(parts) else None
 
 
 def read_card(device: Device) -> Card:
@@ -84,15 +38,15 @@ def read_card(device: Device) -> Card:
         capability=f"{properties.major}.{properties.minor}",
         multiprocessors=properties.multi_processor_count,
         driver=before,
-        context_bytes=_taken(before.free_bytes, context) if before else None,
-        kernels_bytes=_taken(context, kernels),
-        matmul_bytes=_taken(kernels, matmul),
-        expandable_segments=device.settings.expandable,
-        allocator_options=device.settings.unknown,
+        context_bytes=_decrease(before.free_bytes, context) if before else None,
+        kernels_bytes=_decrease(context, kernels),
+        matmul_bytes=_decrease(kernels, matmul),
+        expandable_segments=device.allocator.expandable,
+        allocator_options=device.allocator.unknown,
     )
 
 
-def _taken(before: int, after: int) -> int | None:
+def _decrease(before: int, after: int) -> int | None:
     """What became less; None where it became more, as another process gave something back."""
     return before - after if after <= before else None
 

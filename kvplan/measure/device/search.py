@@ -1,86 +1,73 @@
-"""The longest context, and the most sequences, that a device really holds: found by allocating."""
+"""The longest context, and the most sequences, that a device really holds: by allocating."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from kvplan.measure.caches import CacheQuestion, allocate, held, reserved_bytes, room_bytes
-from kvplan.measure.device import Device, is_out_of_memory
-from kvplan.measure.layouts import planned_bytes
-from kvplan.measure.names import CacheLayout
+from kvplan.measure.device.caches import allocate, borrow_memory, peak_bytes, room_bytes
+from kvplan.measure.device.device import Device, is_out_of_memory
+from kvplan.measure.layouts import (
+    CacheTensor,
+    cache_footprint,
+    cache_tensors,
+    planned_bytes,
+)
+from kvplan.measure.question import CacheLayout, CacheQuestion
+from kvplan.measure.results import Maximum
 from kvplan.units import MIB, largest
 
 MOST_ALLOCATIONS = 12
 _FIRST_STEP_BYTES = 2 * MIB
 _ENDLESS = 1 << 60
 
-
-@dataclass(frozen=True)
-class Limit:
-    """The most that was held, and what was said of it beforehand.
-
-    ``found`` was allocated, ``refused`` was tried and not had. ``allocator`` is what the
-    allocator's rules say of what was free. Beside the cache that was found, which holds
-    ``planned_bytes``, ``left_bytes`` were left of what may be taken, or showed as free.
-    """
-
-    found: int
-    refused: int | None
-    allocator: int
-    allocations: int
-    planned_bytes: int
-    left_bytes: int
-
-    @property
-    def exact(self) -> bool:
-        """Whether one more was tried and refused."""
-        return self.refused == self.found + 1
+Scale = Callable[[int], CacheQuestion]
+"""The caches asked for, in a size: so many tokens, or so many sequences."""
 
 
 def longest_context(
     device: Device, asked: CacheQuestion, layout: CacheLayout, max_bytes: int | None = None
-) -> Limit | None:
+) -> Maximum | None:
     """The longest context for the sequences asked for; None where memory does not bound it."""
-    return _limit(device, asked.of, layout, max_bytes)
+    return _maximum(device, asked.at_context, layout, max_bytes)
 
 
 def most_sequences(
     device: Device, asked: CacheQuestion, layout: CacheLayout, max_bytes: int | None = None
-) -> Limit | None:
+) -> Maximum | None:
     """The most sequences of the context asked for; None where they keep nothing."""
-    return _limit(device, lambda count: replace(asked, sequences=count), layout, max_bytes)
+    return _maximum(device, asked.at_sequences, layout, max_bytes)
 
 
-def _limit(
-    device: Device, of: Callable[[int], CacheQuestion], layout: CacheLayout, max_bytes: int | None
-) -> Limit | None:
+def _maximum(
+    device: Device, scale: Scale, layout: CacheLayout, max_bytes: int | None
+) -> Maximum | None:
     room = room_bytes(device, max_bytes)
-    too_many = _too_many(of, room)
+    too_many = _too_many(scale, room)
     if too_many is None:
         return None
     bounded = device.kind == "cpu" or room == max_bytes
-    probe = _Probe(device, of, layout, room if bounded else None)
+    probe = _Probe(device, scale, layout, room if bounded else None)
 
     def within(bound_bytes: int) -> int:
         return largest(lambda number: probe.needs(number) <= bound_bytes, too_many)
 
-    guess = within(room)
-    low, high = _bracket(probe, guess, within)
-    return Limit(
-        found=low,
+    by_rules = within(room)
+    low, high = _bracket(probe, by_rules, within)
+    return Maximum(
+        value=low,
         refused=high,
-        allocator=guess,
+        by_rules=by_rules,
         allocations=probe.allocations,
-        planned_bytes=planned_bytes(of(low).tensors(layout)) if low else 0,
+        planned_bytes=planned_bytes(probe.tensors(low)) if low else 0,
         left_bytes=probe.left_bytes,
     )
 
 
-def _too_many(of: Callable[[int], CacheQuestion], room: int) -> int | None:
+def _too_many(scale: Scale, room: int) -> int | None:
     """A number whose planned bytes alone are more than there is; None where none is."""
     number = 1
-    while of(number).footprint().total_bytes <= room:
+    while cache_footprint(scale(number)).total_bytes <= room:
         number *= 2
         if number > _ENDLESS:
             return None
@@ -92,15 +79,19 @@ class _Probe:
     """Tries numbers on the device; beyond ``bound_bytes`` it asks nothing of it."""
 
     device: Device
-    of: Callable[[int], CacheQuestion]
+    scale: Scale
     layout: CacheLayout
     bound_bytes: int | None
     allocations: int = 0
     left_bytes: int = 0
 
+    def tensors(self, number: int) -> tuple[CacheTensor, ...]:
+        """The tensors of so many."""
+        return cache_tensors(self.scale(number), self.layout)
+
     def needs(self, number: int) -> int:
         """What so many will take, by the allocator's rules."""
-        return reserved_bytes(self.device, self.of(number), self.layout)
+        return peak_bytes(self.device, self.scale(number), self.layout)
 
     def holds(self, number: int) -> bool:
         """Whether the device has it: allocated for real, and given back."""
@@ -109,9 +100,8 @@ class _Probe:
             return False
         self.allocations += 1
         try:
-            with held(self.device) as tensors:
-                described = self.of(number).tensors(self.layout)
-                allocate(self.device, described, self.layout, tensors)
+            with borrow_memory(self.device) as tensors:
+                allocate(self.device, self.tensors(number), self.layout, tensors)
                 self.left_bytes = self.device.free_bytes() if left is None else left
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):

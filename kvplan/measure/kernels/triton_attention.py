@@ -320,7 +320,7 @@ def merge_splits(
     )
 
 
-def _padded(width: int) -> int:
+def _padded_width(width: int) -> int:
     """The tile width that holds `width` columns: a power of two, and 16 at least for tl.dot."""
     return max(16, int(triton.next_power_of_2(width)))
 
@@ -342,7 +342,7 @@ def _ranges(
 def _mla_tiling(heads: int, row_bytes: int, shared_bytes: int) -> Tiling:
     """Tiling for `row_bytes` of (padded) cache a token; timed on an H100, sized for the rest."""
     if heads > 16 and 3 * 64 * row_bytes <= shared_bytes:
-        return Tiling(min(64, _padded(heads)), 64, 8, 2, 1)
+        return Tiling(min(64, _padded_width(heads)), 64, 8, 2, 1)
     for block, stages in ((64, 3), (64, 2), (32, 2)):
         if ((stages - 1) * block + 16) * row_bytes <= shared_bytes:
             return Tiling(16, block, 4, stages, 1)
@@ -359,7 +359,7 @@ def mla_decode(
     """
     batch, heads, width = query.shape
     tokens = cache.shape[1]
-    latent_pad, rope_pad = _padded(value_width), _padded(width - value_width)
+    latent_pad, rope_pad = _padded_width(value_width), _padded_width(width - value_width)
     gpu = card(query.device.index)
     tiling = _mla_tiling(heads, (latent_pad + rope_pad) * cache.element_size(), gpu.shared_bytes)
     programs = batch * triton.cdiv(heads, tiling.rows)
@@ -415,7 +415,7 @@ def read(source: torch.Tensor, block: int, per_sm: int) -> torch.Tensor:
 
 def _gqa_tiling(group: int, row_bytes: int, shared_bytes: int) -> Tiling:
     """Tiling for `row_bytes` of (padded) key and value a token; timed on an H100 at 512."""
-    rows = min(64, _padded(group))
+    rows = min(64, _padded_width(group))
     for block in (128, 64, 32):
         needed = (2 * block + rows) * row_bytes
         if needed <= shared_bytes:
@@ -434,7 +434,7 @@ def gqa_decode(
     batch, heads, width = query.shape
     kv_heads, tokens, value_width = value.shape[1:]
     group = heads // kv_heads
-    width_pad, value_pad = _padded(width), _padded(value_width)
+    width_pad, value_pad = _padded_width(width), _padded_width(value_width)
     gpu = card(query.device.index)
     tiling = _gqa_tiling(group, (width_pad + value_pad) * key.element_size(), gpu.shared_bytes)
     programs = batch * kv_heads * triton.cdiv(group, tiling.rows)

@@ -8,12 +8,21 @@ from time import perf_counter
 
 import torch
 
-from kvplan.measure.device import Device
+from kvplan.measure.device.device import Device
 
 _MEASURED_SECONDS = 0.25
 _FEWEST, _MOST = 5, 200
 
 Step = Callable[[], object]
+
+
+def duration(device: Device, action: Step) -> float:
+    """Seconds until the device has done this once."""
+    device.synchronize()
+    started = perf_counter()
+    action()
+    device.synchronize()
+    return perf_counter() - started
 
 
 def seconds(device: Device, steps: Sequence[Step], *, graph: bool = True) -> float:
@@ -24,33 +33,27 @@ def seconds(device: Device, steps: Sequence[Step], *, graph: bool = True) -> flo
     for step in steps[:2]:
         step()  # compiles, loads and allocates what the first call does
     if device.kind == "cpu":
-        return _repeated(lambda: _on_host(steps))
-    replay = _captured(device, steps) if graph else lambda: _run(steps)
+        return _median(lambda: duration(device, lambda: _run(steps)))
+    replay = _capture(device, steps) if graph else lambda: _run(steps)
     replay()
     device.synchronize()
-    return _repeated(lambda: _on_device(device, replay))
+    return _median(lambda: _on_device(device, replay))
 
 
-def _repeated(once: Callable[[], float]) -> float:
+def _median(once: Callable[[], float]) -> float:
     """The median: several times, and for a quarter of a second."""
-    taken: list[float] = []
+    durations: list[float] = []
     started = perf_counter()
-    while len(taken) < _FEWEST or (
-        perf_counter() - started < _MEASURED_SECONDS and len(taken) < _MOST
+    while len(durations) < _FEWEST or (
+        perf_counter() - started < _MEASURED_SECONDS and len(durations) < _MOST
     ):
-        taken.append(once())
-    return median(taken)
+        durations.append(once())
+    return median(durations)
 
 
 def _run(steps: Sequence[Step]) -> None:
     for step in steps:
         step()
-
-
-def _on_host(steps: Sequence[Step]) -> float:
-    started = perf_counter()
-    _run(steps)
-    return perf_counter() - started
 
 
 def _on_device(device: Device, replay: Callable[[], object]) -> float:
@@ -63,7 +66,7 @@ def _on_device(device: Device, replay: Callable[[], object]) -> float:
     return float(start.elapsed_time(end)) / 1_000
 
 
-def _captured(device: Device, steps: Sequence[Step]) -> Callable[[], object]:
+def _capture(device: Device, steps: Sequence[Step]) -> Callable[[], object]:
     stream = torch.cuda.Stream(device.torch_device)
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
