@@ -7,22 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from test_measure import H100
+from measure.samples import H100, question
 
-import kvplan
-from kvplan.answers.measure import measure_report
-from kvplan.measure.caches import CacheMeasurement, CacheQuestion
-from kvplan.measure.ceilings import Ceilings
-from kvplan.measure.decode import DecodeMeasurement, KernelTime, LatentTimes, LayerTime
-from kvplan.measure.names import CacheLayout, Kernel
 from kvplan.measure.prediction import Prediction
-from kvplan.measure.search import Limit
-from kvplan.measure.session import Limits, Measurement, Request
+from kvplan.measure.question import CacheLayout, CacheQuestion, Kernel, Request
+from kvplan.measure.rates import Ceilings, DecodeMeasurement, KernelTime, LatentTimes, LayerTime
+from kvplan.measure.results import CacheMeasurement, Maxima, Maximum, Measurement
 from kvplan.measure.shapes import attention_shapes
 from kvplan.render import rendered
+from kvplan.views.measure import measure_report
 
-LLAMA = CacheQuestion(kvplan.load("llama3-70b"), 100_001)
-DEEPSEEK = CacheQuestion(kvplan.load("deepseek-v3"), 131_072)
+LLAMA = question("llama3-70b", 100_001)
+DEEPSEEK = question("deepseek-v3", 131_072)
 
 
 def cache(
@@ -41,7 +37,7 @@ def cache(
         reserved_bytes=reserved,
         device_bytes=reserved,
         peak_bytes=peak,
-        predicted=Prediction(allocated, reserved, peak),
+        prediction=Prediction(allocated, reserved, peak),
         intact=True,
         left_bytes=0,
         allocate_seconds=0.1,
@@ -76,14 +72,13 @@ LONG = replace(LLAMA, context_tokens=131_072)
 MEASURED = Measurement(
     card=H100,
     caches=CACHES,
-    limits=(
-        Limits(
+    maxima=(
+        Maxima(
             LLAMA,
             CacheLayout.ARITHMETIC,
             0,
-            plan=None,
-            context=Limit(257_024, 257_025, 257_024, 2, 84_221_624_320, 77_791_232),
-            sequences=Limit(2, 3, 2, 2, 65_536_655_360, 18_532_823_040),
+            context=Maximum(257_024, 257_025, 257_024, 2, 84_221_624_320, 77_791_232),
+            sequences=Maximum(2, 3, 2, 2, 65_536_655_360, 18_532_823_040),
         ),
     ),
     ceilings=Ceilings(3.129e12, 6.89e14),
@@ -94,14 +89,14 @@ MEASURED = Measurement(
 REQUEST = Request("cuda", (LLAMA, DEEPSEEK), find_max=True, decode=True)
 
 
-def text(found: Measurement, monkeypatch: pytest.MonkeyPatch, columns: int = 140) -> str:
+def text(measurement: Measurement, monkeypatch: pytest.MonkeyPatch, columns: int = 140) -> str:
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("NO_COLOR", "1")
-    return rendered(measure_report(REQUEST, found), "table")
+    return rendered(measure_report(REQUEST, measurement), "table")
 
 
 def test_the_tables_of_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = text(replace(MEASURED, limits=()), monkeypatch)
+    shown = text(replace(MEASURED, maxima=()), monkeypatch)
     assert (
         shown
         == """\
@@ -176,15 +171,15 @@ def test_the_json_of_a_card() -> None:
 
 
 def test_exit_codes() -> None:
-    sound = replace(MEASURED, limits=())
+    sound = replace(MEASURED, maxima=())
     assert measure_report(REQUEST, sound).exit_code == 0
     wrong = replace(CACHES[0], device_bytes=1)
-    told = measure_report(REQUEST, replace(sound, caches=(wrong,)))
-    assert told.exit_code == 1
-    assert "not every counter shows what was predicted" in told.warnings[-1]
+    report = measure_report(REQUEST, replace(sound, caches=(wrong,)))
+    assert report.exit_code == 1
+    assert "not every counter shows what was predicted" in report.warnings[-1]
     short = replace(CACHES[0], asked_tokens=200_000)
     assert measure_report(REQUEST, replace(sound, caches=(short,))).exit_code == 1
-    open_question = replace(CACHES[0], predicted=None)
+    open_question = replace(CACHES[0], prediction=None)
     assert measure_report(REQUEST, replace(sound, caches=(open_question,))).exit_code == 0
     assert measure_report(REQUEST, replace(sound, unfit=("a",))).exit_code == 1
     assert measure_report(REQUEST, replace(sound, failed=("b",))).exit_code == 4
@@ -193,7 +188,7 @@ def test_exit_codes() -> None:
 def test_what_is_warned_of() -> None:
     driver = replace(H100.driver, others_bytes=5 * 2**30, other_processes=1)  # type: ignore[type-var]
     crowded = replace(H100, driver=driver, allocator_options=("max_split_size_mb:512",))
-    sound = replace(MEASURED, limits=())
+    sound = replace(MEASURED, maxima=())
     warnings = measure_report(REQUEST, replace(sound, card=crowded)).warnings
     assert "other processes (1) hold 5.00 GiB of this card" in warnings
     assert any("max_split_size_mb:512" in warning for warning in warnings)
