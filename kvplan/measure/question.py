@@ -172,6 +172,6 @@ def _check_save(save: str, device: str) -> None:
     if path.suffix not in (".yaml", ".yml"):
         raise UsageError(f"--save {save}: --gpu reads files named *.yaml", "--save gpu.yaml")
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"--save {save}: there is no such folder")
+        raise UsageError(f"--save {save}: its folder does not exist")
     if path.exists() and not path.is_file():
         raise UsageError(f"--save {save}: is not a file")

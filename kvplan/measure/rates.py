@@ -25,7 +25,7 @@ class Ceilings:
 
 @dataclass(frozen=True)
 class KernelTime:
-    """A kernel's seconds for a layer and its relative error; the reason, where it has none.
+    """A kernel's seconds for a layer and its relative error; or why it has none.
 
     ``available`` is false where it is not to be had here at all, which is no failure.
     """

@@ -60,7 +60,7 @@ OPTIONS: dict[str, Any] = {
         ({"kernel": Kernel.SDPA}, "--kernel is for --decode"),
         ({"block_size": 7}, "--block-size is for --layout vllm"),
         ({"save": "x.yaml", "device": "cpu"}, "and this is a CPU"),
-        ({"save": "/no/such/folder/x.yaml"}, "there is no such folder"),
+        ({"save": "/no/such/folder/x.yaml"}, "its folder does not exist"),
         ({"save": "gpu.json"}, "--gpu reads files named"),
         ({"save": ""}, "--gpu reads files named"),
     ],

@@ -95,11 +95,7 @@ def text(measurement: Measurement, monkeypatch: pytest.MonkeyPatch, columns: int
     return rendered(measure_report(REQUEST, measurement), "table")
 
 
-def test_the_tables_of_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = text(replace(MEASURED, maxima=()), monkeypatch)
-    assert (
-        shown
-        == """\
+TABLES = """\
 NVIDIA H100 80GB HBM3
 memory       79.18 GiB, 78.51 GiB free, 78.51 GiB can be taken
 driver       580.159.04: 79.65 GiB, 79.18 GiB free before this process
@@ -140,7 +136,10 @@ A token against llama3-70b's; sequences and tokens/s in the same 40.00 GiB
  deepseek-v3  4.66× less  2.66× less          4       207            2.97×
 
 """
-    )
+
+
+def test_the_tables_of_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert text(replace(MEASURED, maxima=()), monkeypatch) == TABLES
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100, 200])

@@ -123,7 +123,7 @@ class CpuDevice:
     allocator: AllocatorOptions
 
     def select(self) -> None:
-        """There is no other."""
+        """Nothing: it is the only one."""
 
     def counters(self) -> Counters:
         """None: what a process keeps of what it freed says nothing of its tensors."""
@@ -164,7 +164,7 @@ def open_device(name: str) -> Device:
     index = int(match.group(1) or 0)
     if index >= count:
         devices = f"torch sees {count} CUDA device{'' if count == 1 else 's'}"
-        raise MeasurementError(f"there is no cuda:{index}: {devices}", "cuda:0 is the first")
+        raise MeasurementError(f"cuda:{index} does not exist: {devices}", "cuda:0 is the first")
     device = torch.device("cuda", index)
     return CudaDevice(device, allocator_options(torch.cuda.get_allocator_backend()))
 

@@ -36,7 +36,7 @@ def test_no_cuda_device() -> None:
 def test_a_cuda_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(MeasurementError, match="there is no cuda:2: torch sees 2 CUDA devices"):
+    with pytest.raises(MeasurementError, match="cuda:2 does not exist: torch sees 2 CUDA devices"):
         open_device("cuda:2")
 
 

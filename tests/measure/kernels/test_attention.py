@@ -46,7 +46,7 @@ def test_attention_by_hand(heads: tuple[int, int]) -> None:
         torch.testing.assert_close(way(query, key, value, 0.3), expected)
 
 
-def rotated(vectors: Tensor, positions: Tensor) -> Tensor:
+def rotate(vectors: Tensor, positions: Tensor) -> Tensor:
     """Rotary embedding (arXiv 2104.09864): pairs of elements turned by position x frequency."""
     half = vectors.shape[-1] // 2
     frequencies = 10_000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
@@ -76,9 +76,9 @@ def test_absorbed_is_naive_is_the_paper() -> None:
     scale = (nope + rope) ** -0.5
 
     latents = states @ down.T
-    rotary_keys = rotated(states @ to_rope.T, positions)
+    rotary_keys = rotate(states @ to_rope.T, positions)
     last = to_query @ states[-1]
-    rotary_query = rotated(last[:, nope:], positions[-1:])
+    rotary_query = rotate(last[:, nope:], positions[-1:])
     expected = torch.stack(
         [
             torch.softmax(

@@ -50,7 +50,7 @@ def latent_problem(tokens: int = 128, sequences: int = 2) -> tuple[Problem, Tens
     return Problem(shape, sequences, torch.device("cpu")), query, cache
 
 
-def paged(cache: Tensor, table: Tensor, length: int) -> Tensor:
+def page_rows(cache: Tensor, table: Tensor, length: int) -> Tensor:
     """The rows that a page table names, one sequence after the other."""
     return torch.stack([cache[pages.long()].flatten(0, 1)[:length] for pages in table])
 
@@ -77,7 +77,7 @@ def fake_flash_mla() -> ModuleType:
         assert (tile_scheduler_metadata, num_splits) == ("tile scheduler", "splits")
         assert q.shape[1:] == (1, 16, 576)
         assert k_cache.shape[1:] == (64, 1, 576)
-        rows = paged(k_cache.squeeze(2), block_table, int(cache_seqlens[0]))
+        rows = page_rows(k_cache.squeeze(2), block_table, int(cache_seqlens[0]))
         out = attention.latent_attention(q.squeeze(1), rows, head_dim_v, softmax_scale)
         return out.unsqueeze(1), None
 
@@ -113,13 +113,12 @@ def fake_flashinfer() -> ModuleType:
             assert (num_heads, head_dim_ckv, head_dim_kpe, page_size) == (16, 512, 64, 64)
             assert not causal
             assert q_data_type is kv_data_type is torch.bfloat16
-            starts = kv_indptr.tolist()
-            self.pages = [kv_indices[a:b] for a, b in pairwise(starts)]
+            self.pages = [kv_indices[a:b] for a, b in pairwise(kv_indptr.tolist())]
             self.length, self.scale = int(kv_len_arr[0]), sm_scale
 
         def run(self, q_nope: Tensor, q_pe: Tensor, ckv_cache: Tensor, kpe_cache: Tensor) -> Tensor:
             rows = torch.cat([ckv_cache, kpe_cache], -1)
-            rows = paged(rows, torch.stack(self.pages), self.length)
+            rows = page_rows(rows, torch.stack(self.pages), self.length)
             query = torch.cat([q_nope, q_pe], -1)
             return attention.latent_attention(query, rows, q_nope.shape[-1], self.scale)
 
