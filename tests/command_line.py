@@ -1,11 +1,17 @@
-"""What a command of kvplan printed, for the tests that run one."""
+"""Commands run in this process: a process is started only where one is what is tested."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
+from unittest.mock import patch
+
+from kvplan.cli.app import main
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,28 @@ class Result:
 
 
 Run = Callable[..., Result]
-"""Runs ``kvplan ARGUMENTS``; the fixture ``run`` is one."""
+"""Runs ``kvplan ARGUMENTS``, as the fixture ``run`` does in a folder of its own."""
+
+
+def kvplan(*arguments: str, columns: int = 80) -> Result:
+    """``kvplan`` with these arguments, on a terminal of that width."""
+    with (
+        patch("sys.argv", ["kvplan", *arguments]),
+        patch.dict(os.environ, {"COLUMNS": str(columns), "NO_COLOR": "1"}),
+        redirect_stdout(StringIO()) as out,
+        redirect_stderr(StringIO()) as err,
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def answer(*arguments: str) -> dict[str, Any]:
+    """The JSON answer of a command that has one."""
+    document: dict[str, Any] = kvplan(*arguments, "--json").document
+    return document
 
 
 def cells(text: str) -> list[list[str]]:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import specs
 
 import kvplan
 from kvplan.calc import as_full_attention, multi_head_footprint
 from kvplan.errors import RefusedError, UsageError
 from kvplan.parallel import tensor_parallel_sizes
 from kvplan.spec import ModelSpec
+from tests.strategies import specs
 
 contexts = st.integers(1, 2_000_000)
 GIB = 2**30

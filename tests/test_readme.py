@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import typer
-from command_line import cells
 
 import kvplan
 from kvplan.cli.app import app
 from kvplan.registry.yaml import read_yaml
 from kvplan.views.check import message
+from tests.command_line import cells
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 

@@ -15,8 +15,7 @@ from kvplan.cli.diff import diff
 from kvplan.cli.import_ import import_
 from kvplan.cli.layouts import layouts
 from kvplan.cli.list import list_
-
-# measure
+from kvplan.cli.measure import measure
 from kvplan.cli.options import GroupedHelp, spelled_out
 from kvplan.cli.output import complain
 from kvplan.cli.plan import plan
@@ -31,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (compare, show, plan, layouts, list_, check, diff, import_):
+for _command in (compare, show, plan, layouts, measure, list_, check, diff, import_):
     _name = _command.__name__.rstrip("_")
     app.command(_name, cls=GroupedHelp)(spelled_out(_command))
 

@@ -69,7 +69,7 @@ class CacheKind:
         return 0
 
     def bounded_by(self, native_context_tokens: int | None) -> CacheKind:
-        """The same cache in a model of this context: a window that never slides is full attention."""
+        """The same cache in a model of this context, where a window may never slide."""
         del native_context_tokens
         return self
 

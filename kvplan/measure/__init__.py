@@ -1,24 +1,5 @@
 """Proof on a real device: caches are allocated, written, searched for their limit and read.
 
-The only room that imports torch; ``allocator``, ``layouts`` and ``shapes`` are plain arithmetic.
+What is asked, what is expected and what came of it is plain arithmetic and stands here; ``device``
+and ``kernels`` alone import torch.
 """
-
-from __future__ import annotations
-
-import warnings
-
-from kvplan.errors import MeasurementError
-
-
-def require_torch() -> None:
-    """Load torch. Raises MeasurementError where it is missing or broken."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy, which nothing here needs, may be missing
-            import torch  # noqa: F401
-    except ModuleNotFoundError as error:
-        hint = "pip install 'kvplan[measure]'"
-        raise MeasurementError(f"kvplan measure needs {error.name}", hint) from None
-    except (ImportError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise MeasurementError(f"torch cannot be loaded: {reason}") from None

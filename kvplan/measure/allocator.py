@@ -72,7 +72,7 @@ class Allocator:
         small = size <= LARGEST_SMALL
         block = self._best_fit(size, small=small)
         if block is None:
-            more = self._grown if self.expandable else self._new
+            more = self._extend if self.expandable else self._add_segment
             block = more(size, small=small)
         self._split(block, size)
         block.free = False
@@ -86,7 +86,7 @@ class Allocator:
         for other in (block.previous, block.following):
             if other is not None and other.free:
                 self._drop(other)
-                block = self._merged(block, other)
+                block = self._merge(block, other)
         self._keep(block)
 
     def _best_fit(self, size: int, *, small: bool) -> Block | None:
@@ -98,14 +98,14 @@ class Allocator:
             index += 1  # the end of a segment can still grow and is kept for larger requests
         return cached.pop(index)
 
-    def _new(self, size: int, *, small: bool) -> Block:
+    def _add_segment(self, size: int, *, small: bool) -> Block:
         segment = _segment_bytes(size, small=small)
         self._reserve(segment)
         start = self._next_address
         self._next_address += segment
         return Block(start, segment, small)
 
-    def _grown(self, size: int, *, small: bool) -> Block:
+    def _extend(self, size: int, *, small: bool) -> Block:
         """The end of the pool's one segment, with as many granules added as are missing."""
         granule = SMALL_SEGMENT if small else LARGE_SEGMENT
         tail = self._tails[small]
@@ -139,9 +139,10 @@ class Allocator:
         if self.expandable:
             return
         for small in (True, False):
-            whole = [b for b in self._cached[small] if b.previous is None and b.following is None]
-            self.reserved_bytes -= sum(block.size for block in whole)
-            self._cached[small] = [block for block in self._cached[small] if block not in whole]
+            blocks = self._cached[small]
+            segments = [b for b in blocks if b.previous is None and b.following is None]
+            self.reserved_bytes -= sum(segment.size for segment in segments)
+            self._cached[small] = [block for block in blocks if block not in segments]
 
     def _split(self, block: Block, size: int) -> None:
         """The rest of a block that is larger than needed is cached, where it is worth it."""
@@ -157,7 +158,7 @@ class Allocator:
         block.size, block.following = size, remaining
         self._keep(remaining)
 
-    def _merged(self, one: Block, other: Block) -> Block:
+    def _merge(self, one: Block, other: Block) -> Block:
         first, second = sorted((one, other), key=lambda block: block.address)
         first.size += second.size
         first.following = second.following

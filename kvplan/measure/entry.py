@@ -6,14 +6,13 @@ import json
 import re
 from dataclasses import asdict, replace
 
-from kvplan.errors import UsageError
-from kvplan.measure.card import Card
-from kvplan.measure.ceilings import Ceilings
+from kvplan.measure.rates import Ceilings
+from kvplan.measure.results import Card
 from kvplan.spec import Gpu
 from kvplan.units import MIB
 
 
-def as_gpu(card: Card) -> Gpu:
+def card_memory(card: Card) -> Gpu:
     """The card's memory as the catalogue describes it; its rates are unknown."""
     driver = card.driver
     return Gpu(
@@ -35,13 +34,11 @@ def as_gpu(card: Card) -> Gpu:
 def gpu_entry(card: Card, ceilings: Ceilings, date: str) -> Gpu:
     """The card as the catalogue describes one; what was not measured is unknown, not copied.
 
-    ``date`` is the day of the measurement. Raises UsageError for a CPU.
+    ``date`` is the day of the measurement.
     """
-    if card.kind != "cuda":
-        raise UsageError("--save writes a GPU's entry, and this is a CPU", "--device cuda")
     driver = card.driver
     software = [f"torch {card.torch_version}", *([f"driver {driver.version}"] if driver else [])]
-    memory = as_gpu(card)
+    memory = card_memory(card)
     return replace(
         memory,
         bandwidth_bytes_per_s=round(ceilings.read_bytes_per_second),
@@ -52,7 +49,7 @@ def gpu_entry(card: Card, ceilings: Ceilings, date: str) -> Gpu:
     )
 
 
-def to_yaml(gpu: Gpu) -> str:
+def gpu_yaml(gpu: Gpu) -> str:
     """The entry in the form of configs/gpus.yaml, which ``--gpu FILE`` reads."""
     lines = [
         f"{key}: {json.dumps(list(value) if isinstance(value, tuple) else value)}"

@@ -6,17 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
-from kvplan.calc import Footprint, Line, PackedSlot
+from kvplan.calc import Footprint, Line, PackedSlot, footprint
 from kvplan.errors import RefusedError, UsageError
-from kvplan.measure.names import CacheLayout
+from kvplan.measure.question import CacheLayout, CacheQuestion
 from kvplan.units import ceil_div
 
-PAGE_TOKENS = 16  # vLLM 0.33.0's block_size where no backend asks for another
 GROWTH_TOKENS = 8  # that the grown layout appends to its prompt, one by one
 MOST_TENSORS = 100_000
 
-PLAIN = {"bf16": ("bfloat16", 2), "fp16": ("float16", 2), "fp32": ("float32", 4)}
-"""Formats that are a dtype of torch's: its name, and bytes of an element."""
+TORCH_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+"""Formats that are a dtype of torch's, and its name for them."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class CacheTensor:
     """
 
     shape: tuple[int, ...]
-    dtype: str
-    element_bytes: int
+    dtype: str = "uint8"
+    element_bytes: int = 1
     grows: bool = False
 
     @property
@@ -40,66 +39,78 @@ class CacheTensor:
         """The same tensor with so many tokens on its third axis."""
         return replace(self, shape=(*self.shape[:2], tokens, *self.shape[3:]))
 
+    def prompt(self) -> CacheTensor:
+        """What the grown layout starts from."""
+        return self.of_tokens(self.shape[2] - GROWTH_TOKENS) if self.grows else self
 
-def cache_tensors(
-    cache: Footprint, layout: CacheLayout, page_tokens: int = PAGE_TOKENS
-) -> tuple[CacheTensor, ...]:
-    """The tensors of this footprint, in the order in which an engine would allocate them.
 
-    Shapes: ``[sequences, heads, entries, width]`` for each slot (``arithmetic``, ``grown``; of one
-    sequence for ``sequences``), ``[pages, page_tokens, bytes of an entry]`` (``vllm``), bytes
-    (``whole``). What is packed in less or more than whole elements is counted in bytes. Raises
-    RefusedError where vLLM groups and pads unlike layers in ways that are not modelled here.
+def cache_footprint(question: CacheQuestion) -> Footprint:
+    """What the calculator says of these caches."""
+    return footprint(
+        question.spec,
+        question.context_tokens,
+        question.sequences,
+        question.kv_cache_dtype,
+        question.tensor_parallel,
+        draft=question.draft,
+    )
+
+
+def cache_tensors(question: CacheQuestion, layout: CacheLayout) -> tuple[CacheTensor, ...]:
+    """The tensors of these caches, in the order in which an engine would allocate them.
+
+    Shapes: ``[sequences, heads, entries, width]`` for each slot (``arithmetic``; ``grown``, a few
+    tokens longer; of one sequence for ``sequences``), ``[pages, page_tokens, bytes of an entry]``
+    (``vllm``), bytes (``whole``). What is packed in less or more than whole elements is counted in
+    bytes. Raises UsageError where there is nothing to allocate or too much of it, RefusedError
+    where vLLM groups and pads unlike layers in ways that are not modelled here.
     """
+    growth = GROWTH_TOKENS if layout is CacheLayout.GROWN else 0
+    cache = cache_footprint(question.at_context(question.context_tokens + growth))
     if not cache.total_bytes:
         raise UsageError(f"{cache.model} keeps no cache: there is nothing to allocate")
     if layout is CacheLayout.WHOLE:
-        return (_raw((cache.total_bytes,)),)
-    return tuple(_tensors(cache, layout, page_tokens))
-
-
-def _tensors(cache: Footprint, layout: CacheLayout, page_tokens: int) -> Iterator[CacheTensor]:
-    kept = [line for line in cache.lines if line.slots and line.entries]
+        return (CacheTensor((cache.total_bytes,)),)
+    lines = [line for line in cache.lines if line.slots and line.entries]
     if layout is CacheLayout.VLLM:
-        yield from _pages(cache, kept, page_tokens)
-        return
-    each = cache.sequences if layout is CacheLayout.SEQUENCES else 1
-    count = each * sum(line.copies * len(line.slots) for line in kept)
+        return _page_tensors(cache, lines, question.page_tokens)
+    return tuple(_slot_tensors(cache, lines, apart=layout is CacheLayout.SEQUENCES))
+
+
+def _slot_tensors(cache: Footprint, lines: list[Line], *, apart: bool) -> Iterator[CacheTensor]:
+    """A tensor for each slot and layer; with ``apart``, one for each sequence."""
+    copies = cache.sequences if apart else 1
+    count = copies * sum(line.copies * len(line.slots) for line in lines)
     if count > MOST_TENSORS:
         raise UsageError(
             f"{count:,} tensors are more than the {MOST_TENSORS:,} that are tried",
             "ask for fewer --sequences, or for another --layout",
         )
-    for line in kept:
+    for line in lines:
         for _ in range(line.copies):
             for slot in line.slots:
-                sequences = cache.sequences // each
-                yield from [_slot_tensor(line, slot, sequences)] * each
+                yield from [_slot_tensor(line, slot, cache.sequences // copies)] * copies
 
 
 def _slot_tensor(line: Line, slot: PackedSlot, sequences: int) -> CacheTensor:
-    dtype, element_bytes = PLAIN.get(slot.format, ("uint8", 1))
+    dtype = TORCH_DTYPES.get(slot.format)
+    element_bytes = slot.packing.bits // 8 if dtype else 1
     width = slot.packing.row_bytes(slot.width) // element_bytes
     shape = (sequences, slot.heads, line.entries, width)
-    return CacheTensor(shape, dtype, element_bytes, grows=line.growth == 1)
+    return CacheTensor(shape, dtype or "uint8", element_bytes, grows=line.growth == 1)
 
 
-def _pages(cache: Footprint, kept: list[Line], page_tokens: int) -> Iterator[CacheTensor]:
+def _page_tensors(cache: Footprint, lines: list[Line], page_tokens: int) -> tuple[CacheTensor, ...]:
     """As vLLM 0.33.0 allocates them: raw bytes, one tensor a layer, pages outermost."""
-    if len(kept) != 1 or kept[0].growth != 1:
+    if len(lines) != 1 or lines[0].growth != 1:
         raise RefusedError(
             f"{cache.model}: vLLM groups and pads layers with unlike caches, which kvplan measure "
             "does not model",
             "--layout arithmetic allocates the bytes themselves",
         )
-    line = kept[0]
+    (line,) = lines
     pages = cache.sequences * ceil_div(line.entries, page_tokens)
-    tensor = _raw((pages, page_tokens, line.bytes_per_entry))
-    yield from [tensor] * line.copies
-
-
-def _raw(shape: tuple[int, ...]) -> CacheTensor:
-    return CacheTensor(shape, "uint8", 1)
+    return (CacheTensor((pages, page_tokens, line.bytes_per_entry)),) * line.copies
 
 
 def planned_bytes(tensors: tuple[CacheTensor, ...]) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kvplan.measure.allocator import Allocator, Block
 from kvplan.measure.layouts import GROWTH_TOKENS, CacheTensor
-from kvplan.measure.names import CacheLayout
+from kvplan.measure.question import CacheLayout
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Prediction:
     peak_bytes: int
 
 
-def predicted(
+def prediction(
     tensors: tuple[CacheTensor, ...],
     layout: CacheLayout,
     *,
@@ -41,14 +41,9 @@ def predicted(
     return Prediction(books.allocated_bytes, books.reserved_bytes, books.peak_reserved_bytes)
 
 
-def prompt(tensor: CacheTensor) -> CacheTensor:
-    """What the grown layout starts from."""
-    return tensor.of_tokens(tensor.shape[2] - GROWTH_TOKENS) if tensor.grows else tensor
-
-
 def _grow(books: Allocator, tensors: tuple[CacheTensor, ...]) -> None:
-    """The requests of ``caches.allocate``, one for one."""
-    blocks: list[Block] = [books.take(prompt(tensor).size_bytes) for tensor in tensors]
+    """The requests of ``device.caches.allocate``, one for one."""
+    blocks: list[Block] = [books.take(tensor.prompt().size_bytes) for tensor in tensors]
     for missing in range(GROWTH_TOKENS - 1, -1, -1):
         for index, tensor in enumerate(tensors):
             if tensor.grows:

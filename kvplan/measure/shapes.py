@@ -5,15 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kvplan.calc import Line
-from kvplan.errors import RefusedError
+from kvplan.errors import RefusedError, UsageError
 from kvplan.kinds.full_attention import AttentionHeads
 from kvplan.kinds.kv_shared import KVShared
 from kvplan.kinds.mla import MLA
-from kvplan.measure.caches import CacheQuestion
-from kvplan.measure.layouts import PLAIN
+from kvplan.measure.layouts import cache_footprint
+from kvplan.measure.question import CacheQuestion, Kernel
 
 ATTENDED = ("bf16", "fp16")
 """Caches that attention is measured over; others are read by kernels of an engine's own."""
+_ELEMENT_BYTES = 2  # of either
+
+_KERNELS = {
+    False: (Kernel.SDPA, Kernel.TRITON, Kernel.TORCH),
+    True: (Kernel.FLASHMLA, Kernel.FLASHINFER, Kernel.GLUON, Kernel.TRITON, Kernel.TORCH),
+}
+"""Kernels for keys and values (False) and for latents (True), what an engine would use first.
+
+Plain torch comes last and is for where nothing else works.
+"""
+_ON_CPU = (Kernel.SDPA, Kernel.TORCH)
 
 
 @dataclass(frozen=True)
@@ -37,10 +48,15 @@ class AttentionShape:
     expanded: tuple[int, int, int] | None = None
 
     @property
+    def is_latent(self) -> bool:
+        """Whether the cache is one of MLA's latents."""
+        return self.expanded is not None
+
+    @property
     def bytes_per_sequence(self) -> int:
         """Cache bytes of one layer and sequence: what a step has to read."""
-        width = self.key_width if self.expanded else self.key_width + self.value_width
-        return self.kv_heads * width * self.entries * PLAIN[self.dtype][1]
+        width = self.key_width if self.is_latent else self.key_width + self.value_width
+        return self.kv_heads * width * self.entries * _ELEMENT_BYTES
 
     @property
     def flops_per_sequence(self) -> int:
@@ -53,7 +69,7 @@ def attention_shapes(question: CacheQuestion) -> tuple[AttentionShape, ...]:
 
     Raises RefusedError for caches over which attention is not measured.
     """
-    cache = question.footprint()
+    cache = cache_footprint(question)
     if cache.kv_cache_dtype not in ATTENDED:
         raise RefusedError(
             f"{cache.model}: attention is measured over bf16 and fp16 caches, "
@@ -100,3 +116,19 @@ def _latent(kind: MLA, line: Line, question: CacheQuestion, dtype: str) -> Atten
         dtype=dtype,
         expanded=expanded,
     )
+
+
+def kernels(shape: AttentionShape, device: str) -> tuple[Kernel, ...]:
+    """The kernels worth trying for a shape, on a device of this kind (``cuda``, ``cpu``)."""
+    names = _KERNELS[shape.is_latent]
+    return tuple(kernel for kernel in names if device != "cpu" or kernel in _ON_CPU)
+
+
+def check_kernel(kernel: Kernel, shape: AttentionShape) -> None:
+    """Raises UsageError where this kernel does not read such a cache."""
+    names = _KERNELS[shape.is_latent]
+    if kernel not in (Kernel.AUTO, *names):
+        raise UsageError(
+            f"--kernel {kernel.value} is not a kernel for {shape.label}",
+            f"one of: {', '.join(names)}",
+        )

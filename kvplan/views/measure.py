@@ -6,27 +6,22 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
-from kvplan.answers.measure_tables import (
+from kvplan.errors import DOES_NOT_FIT, MeasurementError
+from kvplan.measure.layouts import GROWTH_TOKENS, cache_footprint
+from kvplan.measure.question import CacheLayout, CacheQuestion, Request
+from kvplan.measure.rates import Ceilings, DecodeMeasurement, LayerTime
+from kvplan.measure.results import CacheMeasurement, Card, Maxima, Maximum, Measurement
+from kvplan.report import Report, Table
+from kvplan.units import gib
+from kvplan.views.measure_tables import (
     caches_table,
     card_table,
     comparison,
     decode_tables,
-    filled,
-    limits_table,
+    further_steps,
+    maxima_table,
 )
-from kvplan.answers.words import UNKNOWN
-from kvplan.comparison import cache_warnings
-from kvplan.errors import DOES_NOT_FIT, MeasurementError
-from kvplan.measure.caches import CacheMeasurement, CacheQuestion
-from kvplan.measure.card import Card
-from kvplan.measure.ceilings import Ceilings
-from kvplan.measure.decode import DecodeMeasurement, LayerTime
-from kvplan.measure.layouts import GROWTH_TOKENS
-from kvplan.measure.names import CacheLayout
-from kvplan.measure.search import Limit
-from kvplan.measure.session import Limits, Measurement, Request
-from kvplan.report import Report
-from kvplan.units import gib
+from kvplan.views.words import UNKNOWN, cache_caveats
 
 ATTENTION_ALONE = (
     "decode is attention over the cache alone (no projections, no MLP, no communication), over "
@@ -42,42 +37,46 @@ NO_COUNTERS = (
 )
 
 
-def measure_report(request: Request, found: Measurement, saved: str | None = None) -> Report:
+def measure_report(request: Request, measurement: Measurement, saved: str | None = None) -> Report:
     """The answer of ``kvplan measure``.
 
     Exit code 1 where a cache or its weights did not fit, or a counter shows what was not
     predicted.
     """
-    caches = [_cache_record(each) for each in found.caches]
-    limits = [_limits_record(each) for each in found.limits]
-    decode = [_decode_record(each, found.ceilings) for each in found.decode]
-    same_memory = [_decode_record(each, found.ceilings) for each in found.same_memory]
-    tables = [card_table(found)]
-    if found.caches:
-        tables.append(caches_table(found))
-    if found.limits:
-        tables.append(limits_table(found.limits))
-    if found.decode:
-        tables += decode_tables(found)
+    ceilings = measurement.ceilings
+    caches = [_cache_record(cache) for cache in measurement.caches]
+    limits = [_maxima_record(maxima) for maxima in measurement.maxima]
+    decode = [_decode_record(step, ceilings) for step in measurement.decode]
+    same_memory = [_decode_record(step, ceilings) for step in measurement.same_memory]
     return Report(
         command="measure",
         inputs=_inputs(request, saved),
         payload={
-            "card": _card_record(found.card),
+            "card": _card_record(measurement.card),
             "caches": caches,
-            "checked_seconds": found.seconds,
+            "checked_seconds": measurement.seconds,
             "limits": limits,
-            "ceilings": _ceilings_record(found.ceilings),
+            "ceilings": _ceilings_record(ceilings),
             "decode": decode,
             "same_memory": same_memory,
-            "comparison": list(comparison(found)),
+            "comparison": list(comparison(measurement)),
         },
         records=_rows({"cache": caches, "limit": limits, "decode": decode + same_memory}),
-        tables=tuple(tables),
-        warnings=(*_model_warnings(request), *_warnings(found)),
-        notes=tuple(_notes(found)),
-        exit_code=_exit_code(found),
+        tables=tuple(_tables(measurement)),
+        warnings=(*_model_warnings(request), *_warnings(measurement)),
+        notes=tuple(_notes(measurement)),
+        exit_code=_exit_code(measurement),
     )
+
+
+def _tables(measurement: Measurement) -> Iterator[Table]:
+    yield card_table(measurement)
+    if measurement.caches:
+        yield caches_table(measurement)
+    if measurement.maxima:
+        yield maxima_table(measurement.maxima)
+    if measurement.decode:
+        yield from decode_tables(measurement)
 
 
 def _rows(kinds: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -90,27 +89,30 @@ def _rows(kinds: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 def _model_warnings(request: Request) -> Iterator[str]:
     for question in request.questions:
-        spec, cache = question.spec, question.footprint()
-        for warning in cache_warnings(replace(spec, weights=()), cache, draft=question.draft):
+        spec, cache = question.spec, cache_footprint(question)
+        for warning in cache_caveats(replace(spec, weights=()), cache, draft=question.draft):
             named = warning.startswith(f"{spec.name}:")
             yield warning if named else f"{spec.name}: {warning}"
 
 
-def _notes(found: Measurement) -> Iterator[str]:
-    if found.card.kind == "cpu":
+def _notes(measurement: Measurement) -> Iterator[str]:
+    if measurement.card.kind == "cpu":
         yield NO_COUNTERS
-    if found.limits:
+    if measurement.maxima:
         yield SEARCHED
-    if found.decode:
+    if measurement.decode:
         yield ATTENTION_ALONE
 
 
-def _exit_code(found: Measurement) -> int:
-    if found.failed:
+def _exit_code(measurement: Measurement) -> int:
+    if measurement.failed:
         return MeasurementError.exit_code
-    sound = all(not each.shortened and (each.proved or each.unpredicted) for each in found.caches)
-    fits = not found.unfit and all(each.weights_fit for each in found.limits)
-    return 0 if sound and fits else DOES_NOT_FIT
+    right = all(
+        not cache.is_short and (cache.is_proved or cache.is_unpredicted)
+        for cache in measurement.caches
+    )
+    fits = not measurement.unfit and all(maxima.weights_fit for maxima in measurement.maxima)
+    return 0 if right and fits else DOES_NOT_FIT
 
 
 def _inputs(request: Request, saved: str | None) -> dict[str, Any]:
@@ -119,7 +121,7 @@ def _inputs(request: Request, saved: str | None) -> dict[str, Any]:
         "models": [question.spec.name for question in request.questions],
         "context_tokens": first.context_tokens,
         "sequences": first.sequences,
-        "kv_cache_dtype": first.footprint().kv_cache_dtype,
+        "kv_cache_dtype": cache_footprint(first).kv_cache_dtype,
         "draft": first.draft,
         "tensor_parallel": first.tensor_parallel,
         "page_tokens": first.page_tokens,
@@ -134,13 +136,13 @@ def _inputs(request: Request, saved: str | None) -> dict[str, Any]:
     }
 
 
-def _asked(question: CacheQuestion) -> dict[str, Any]:
+def _question_record(question: CacheQuestion) -> dict[str, Any]:
     return {
         "name": question.spec.name,
         "context_tokens": question.context_tokens,
         "sequences": question.sequences,
         "tensor_parallel": question.tensor_parallel,
-        "kv_cache_dtype": question.footprint().kv_cache_dtype,
+        "kv_cache_dtype": cache_footprint(question).kv_cache_dtype,
     }
 
 
@@ -152,79 +154,89 @@ def _card_record(card: Card) -> dict[str, Any]:
     }
 
 
-def _cache_record(each: CacheMeasurement) -> dict[str, Any]:
-    counters = _counters(each)
-    planned = each.planned_bytes
+def _cache_record(cache: CacheMeasurement) -> dict[str, Any]:
+    counters = _counters(cache)
+    planned = cache.planned_bytes
     return {
-        **_asked(each.question),
-        "layout": each.layout.value,
-        "asked_tokens": each.asked_tokens,
-        "grown_tokens": GROWTH_TOKENS if each.layout is CacheLayout.GROWN else 0,
-        "tensors": each.tensors,
+        **_question_record(cache.question),
+        "layout": cache.layout.value,
+        "asked_tokens": cache.asked_tokens,
+        "grown_tokens": GROWTH_TOKENS if cache.layout is CacheLayout.GROWN else 0,
+        "tensors": cache.tensors,
         "planned_bytes": planned,
         **counters,
         "differences": {
             name: None if size is None else size - planned for name, size in counters.items()
         },
-        "written_and_read_back": each.intact,
-        "left_bytes": each.left_bytes,
-        "proved": each.proved,
-        "allocate_seconds": each.allocate_seconds,
-        "write_seconds": each.write_seconds,
-        "read_seconds": each.read_seconds,
-        "free_seconds": each.free_seconds,
+        "written_and_read_back": cache.intact,
+        "left_bytes": cache.left_bytes,
+        "proved": cache.is_proved,
+        "allocate_seconds": cache.allocate_seconds,
+        "write_seconds": cache.write_seconds,
+        "read_seconds": cache.read_seconds,
+        "free_seconds": cache.free_seconds,
         "basis": "measured",
     }
 
 
-def _counters(each: CacheMeasurement) -> dict[str, int | None]:
-    """What each counter showed, and what was predicted of it."""
-    expected = each.predicted
+def _counters(cache: CacheMeasurement) -> dict[str, int | None]:
+    """What cache counter showed, and what was predicted of it."""
+    expected = cache.prediction
     return {
-        "tensor_bytes": each.tensor_bytes,
-        "allocated_bytes": each.allocated_bytes,
-        "reserved_bytes": each.reserved_bytes,
-        "device_bytes": each.device_bytes,
-        "peak_bytes": each.peak_bytes,
+        "tensor_bytes": cache.tensor_bytes,
+        "allocated_bytes": cache.allocated_bytes,
+        "reserved_bytes": cache.reserved_bytes,
+        "device_bytes": cache.device_bytes,
+        "peak_bytes": cache.peak_bytes,
         "predicted_allocated_bytes": expected.allocated_bytes if expected else None,
         "predicted_device_bytes": expected.reserved_bytes if expected else None,
         "predicted_peak_bytes": expected.peak_bytes if expected else None,
     }
 
 
-def _limits_record(each: Limits) -> dict[str, Any]:
+def _maxima_record(maxima: Maxima) -> dict[str, Any]:
     return {
-        **_asked(each.question),
-        "layout": each.layout.value,
-        "weights_bytes": each.weights_bytes or None,
-        "weights_fit": each.weights_fit,
-        "plan_max_context_tokens": each.plan.max_context_tokens if each.plan else None,
-        "plan_max_sequences": each.plan.max_sequences if each.plan else None,
-        "max_context_tokens": each.context.found if each.context else None,
-        "max_sequences": each.sequences.found if each.sequences else None,
-        "context_search": _limit_record(each.context),
-        "sequences_search": _limit_record(each.sequences),
+        **_question_record(maxima.question),
+        "layout": maxima.layout.value,
+        "weights_bytes": maxima.weights_bytes or None,
+        "weights_fit": maxima.weights_fit,
+        "plan_max_context_tokens": maxima.plan_context_tokens,
+        "plan_max_sequences": maxima.plan_sequences,
+        "max_context_tokens": maxima.context.value if maxima.context else None,
+        "max_sequences": maxima.sequences.value if maxima.sequences else None,
+        "context_search": _search_record(maxima.context),
+        "sequences_search": _search_record(maxima.sequences),
         "basis": "measured",
     }
 
 
-def _limit_record(limit: Limit | None) -> dict[str, Any] | None:
-    return None if limit is None else asdict(limit) | {"exact": limit.exact}
+def _search_record(maximum: Maximum | None) -> dict[str, Any] | None:
+    if maximum is None:
+        return None
+    return {
+        "found": maximum.value,
+        "refused": maximum.refused,
+        "allocator": maximum.by_rules,
+        "allocations": maximum.allocations,
+        "planned_bytes": maximum.planned_bytes,
+        "left_bytes": maximum.left_bytes,
+        "exact": maximum.exact,
+    }
 
 
 def _ceilings_record(ceilings: Ceilings | None) -> dict[str, Any] | None:
     return None if ceilings is None else asdict(ceilings) | {"basis": "measured"}
 
 
-def _decode_record(each: DecodeMeasurement, ceilings: Ceilings | None) -> dict[str, Any]:
+def _decode_record(decode: DecodeMeasurement, ceilings: Ceilings | None) -> dict[str, Any]:
     return {
-        **_asked(each.caches),
-        "read_bytes": each.read_bytes,
-        "token_seconds": each.token_seconds,
-        "tokens_per_second": each.tokens_per_second,
-        "absorbed_token_seconds": each.absorbed_token_seconds,
-        "naive_token_seconds": each.naive_token_seconds,
-        "layers": [_layer_record(layer, ceilings) for layer in each.layers],
+        **_question_record(decode.caches),
+        "read_bytes": decode.read_bytes,
+        "token_seconds": decode.token_seconds,
+        "tokens_per_second": decode.tokens_per_second,
+        "absorbed_token_seconds": decode.absorbed_token_seconds,
+        "naive_token_seconds": decode.naive_token_seconds,
+        "layers": [_layer_record(layer, ceilings) for layer in decode.layers],
         "basis": "measured",
     }
 
@@ -232,7 +244,7 @@ def _decode_record(each: DecodeMeasurement, ceilings: Ceilings | None) -> dict[s
 def _layer_record(layer: LayerTime, ceilings: Ceilings | None) -> dict[str, Any]:
     return {
         **asdict(layer.shape),
-        "distinct_caches": layer.distinct,
+        "distinct_caches": layer.distinct_caches,
         "kernel": layer.best.kernel.value,
         "layer_seconds": layer.layer_seconds,
         "relative_error": layer.best.error,
@@ -242,41 +254,45 @@ def _layer_record(layer: LayerTime, ceilings: Ceilings | None) -> dict[str, Any]
         "flops_per_second": layer.flops / layer.layer_seconds,
         "bound_by": ceilings and layer.bound_by(ceilings),
         "roof_share": ceilings and layer.roof_share(ceilings),
-        "tried": [asdict(time) for time in layer.tried],
+        "tried": [asdict(time) for time in layer.times],
         "latent": layer.latent and asdict(layer.latent),
     }
 
 
-def _warnings(found: Measurement) -> Iterator[str]:
-    yield from _card_warnings(found.card)
-    yield from found.refused
-    yield from found.unfit
-    yield from found.failed
-    for each in found.caches:
-        name = f"{each.question.spec.name}, {each.layout.value}"
-        if each.shortened:
-            yield (
-                f"{name}: {each.asked_tokens:,} tokens do not fit; "
-                f"measured with {each.question.context_tokens:,}"
-            )
-        if not each.intact:
-            yield f"{name}: what was written did not come back"
-        if each.left_bytes:
-            yield f"{name}: {each.left_bytes:,} bytes were not given back"
-        if each.predicted and not each.proved:
-            yield f"{name}: not every counter shows what was predicted"
-    for limits in found.limits:
-        if not limits.weights_fit:
-            weights = gib(limits.weights_bytes)
-            name = limits.question.spec.name
+def _warnings(measurement: Measurement) -> Iterator[str]:
+    yield from _card_warnings(measurement.card)
+    yield from measurement.refused
+    yield from measurement.unfit
+    yield from measurement.failed
+    for cache in measurement.caches:
+        yield from _cache_warnings(cache)
+    for maxima in measurement.maxima:
+        if not maxima.weights_fit:
+            weights = gib(maxima.weights_bytes)
+            name = maxima.question.spec.name
             yield f"{name}: its weights of {weights} do not fit on this device; use more -tp"
-    yield from _decode_warnings(found)
+    yield from _decode_warnings(measurement)
+
+
+def _cache_warnings(cache: CacheMeasurement) -> Iterator[str]:
+    name = f"{cache.question.spec.name}, {cache.layout.value}"
+    if cache.is_short:
+        yield (
+            f"{name}: {cache.asked_tokens:,} tokens do not fit; "
+            f"measured with {cache.question.context_tokens:,}"
+        )
+    if not cache.intact:
+        yield f"{name}: what was written did not come back"
+    if cache.left_bytes:
+        yield f"{name}: {cache.left_bytes:,} bytes were not given back"
+    if cache.prediction and not cache.is_proved:
+        yield f"{name}: not every counter shows what was predicted"
 
 
 def _card_warnings(card: Card) -> Iterator[str]:
     if card.driver and card.driver.other_processes:
-        held = card.driver.others_bytes
-        size = UNKNOWN if held is None else gib(held)
+        others = card.driver.others_bytes
+        size = UNKNOWN if others is None else gib(others)
         yield f"other processes ({card.driver.other_processes}) hold {size} of this card"
     if card.allocator_options:
         options = ", ".join(card.allocator_options)
@@ -285,18 +301,18 @@ def _card_warnings(card: Card) -> Iterator[str]:
         yield "other processes are not seen: the driver (nvidia-ml-py) cannot be asked"
 
 
-def _decode_warnings(found: Measurement) -> Iterator[str]:
-    for each in (*found.decode, *filled(found)):
-        for layer in each.layers:
+def _decode_warnings(measurement: Measurement) -> Iterator[str]:
+    for step in (*measurement.decode, *further_steps(measurement)):
+        for layer in step.layers:
             shape = layer.shape
-            name = f"{each.caches.spec.name}, {layer.sequences:,} × {shape.entries:,}"
-            if layer.distinct < shape.layers and found.card.kind == "cuda":
+            name = f"{step.caches.spec.name}, {layer.sequences:,} × {shape.entries:,}"
+            if layer.distinct_caches < shape.layers and measurement.card.kind == "cuda":
                 yield (
-                    f"{name}: {layer.distinct} of {shape.layers} layers' caches are on the device "
-                    "at once; a token is their time for a layer, times the layers"
+                    f"{name}: {layer.distinct_caches} of {shape.layers} layers' caches are on the "
+                    "device at once; a token is their time for a layer, times the layers"
                 )
-            for time in layer.tried:
+            for time in layer.times:
                 if time.reason and time.available:
                     yield f"{name}: kernel {time.kernel.value}: {time.reason}"
-            if layer.latent and layer.latent.naive_reason and each in found.decode:
+            if layer.latent and layer.latent.naive_reason and step in measurement.decode:
                 yield f"{name}: naive form not measured: {layer.latent.naive_reason}"

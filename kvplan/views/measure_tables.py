@@ -5,31 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kvplan.answers.words import NOTHING, plural
-from kvplan.measure.caches import CacheMeasurement, CacheQuestion
-from kvplan.measure.card import Card
-from kvplan.measure.ceilings import Ceilings
-from kvplan.measure.decode import DecodeMeasurement
 from kvplan.measure.layouts import GROWTH_TOKENS
-from kvplan.measure.names import CacheLayout
-from kvplan.measure.session import Limits, Measurement
-from kvplan.report import Column, Table
+from kvplan.measure.question import CacheLayout, CacheQuestion
+from kvplan.measure.rates import Ceilings, DecodeMeasurement
+from kvplan.measure.results import CacheMeasurement, Card, Maxima, Maximum, Measurement
+from kvplan.report import NOTHING, Column, Table
 from kvplan.units import gib, ratio
+from kvplan.views.words import plural
 
 _GIGA, _TERA = 10**9, 10**12
 
 
-def comparison(found: Measurement) -> Iterator[dict[str, Any]]:
+def comparison(measurement: Measurement) -> Iterator[dict[str, Any]]:
     """Every further model against the first: bytes, time, and what the same memory brings."""
-    for measured in found.decode[1:]:
-        first = found.decode[0]
-        spec = measured.caches.spec
-        full = next((each for each in found.same_memory if each.caches.spec == spec), None)
+    for step in measurement.decode[1:]:
+        first = measurement.decode[0]
+        spec = step.caches.spec
+        full = next((full for full in measurement.same_memory if full.caches.spec == spec), None)
         yield {
             "name": spec.name,
             "against": first.caches.spec.name,
-            "bytes_ratio": first.read_bytes / measured.read_bytes,
-            "time_ratio": first.token_seconds / measured.token_seconds,
+            "bytes_ratio": first.read_bytes / step.read_bytes,
+            "time_ratio": first.token_seconds / step.token_seconds,
             "same_memory_bytes": first.read_bytes,
             "same_memory_sequences": full and full.caches.sequences,
             "same_memory_tokens_per_second": full and full.tokens_per_second,
@@ -38,27 +35,30 @@ def comparison(found: Measurement) -> Iterator[dict[str, Any]]:
         }
 
 
-def card_table(found: Measurement) -> Table:
+def card_table(measurement: Measurement) -> Table:
     """What the device has, and how long the check of the caches took."""
-    card = found.card
-    total = sum(each.planned_bytes for each in found.caches)
+    card = measurement.card
+    total = sum(cache.planned_bytes for cache in measurement.caches)
     free, usable = gib(card.free_bytes), gib(card.usable_bytes)
     facts = [
         ("memory", f"{gib(card.total_bytes)}, {free} free, {usable} can be taken"),
         ("driver", _driver(card)),
         ("one process", _process(card)),
         ("software", _software(card)),
-        ("checked", f"{gib(total)} in {found.seconds:.2f} s: allocated, written, read, given back"),
+        (
+            "checked",
+            f"{gib(total)} in {measurement.seconds:.2f} s: allocated, written, read, given back",
+        ),
     ]
-    if found.ceilings:
-        read = found.ceilings.read_bytes_per_second / _GIGA
-        products = found.ceilings.matmul_flops_per_second / _TERA
+    if measurement.ceilings:
+        read = measurement.ceilings.read_bytes_per_second / _GIGA
+        products = measurement.ceilings.matmul_flops_per_second / _TERA
         facts.append(
             ("ceilings", f"reads {read:,.0f} GB/s, matrix products {products:,.3g} TFLOP/s")
         )
     columns = (Column("Fact", "left"), Column("Value", "left"))
-    shown = tuple(fact for fact in facts if fact[1])
-    return Table(card.name, columns, shown, headed=False)
+    known = tuple(fact for fact in facts if fact[1])
+    return Table(card.name, columns, known, headed=False)
 
 
 def _driver(card: Card) -> str:
@@ -83,10 +83,10 @@ def _software(card: Card) -> str:
     return f"torch {card.torch_version}{segments}"
 
 
-def caches_table(found: Measurement) -> Table:
+def caches_table(measurement: Measurement) -> Table:
     """Each cache with its counters, less the planned bytes, as far as the device counts."""
-    counted = any(each.allocated_bytes is not None for each in found.caches)
-    peaks = any(each.peak_bytes != each.reserved_bytes for each in found.caches)
+    counted = any(cache.allocated_bytes is not None for cache in measurement.caches)
+    peaks = any(cache.peak_bytes != cache.reserved_bytes for cache in measurement.caches)
     columns = [
         Column("Cache", "left"),
         Column("Tokens"),
@@ -100,10 +100,10 @@ def caches_table(found: Measurement) -> Table:
     if peaks:
         columns += [Column(title, part=2) for title in ("Peak", "Peak predicted")]
     columns.append(Column("", "left", part=columns[-1].part))
-    rows = tuple(_cache_row(each, counted=counted, peaks=peaks) for each in found.caches)
-    asked = found.caches[0].question
+    rows = tuple(_cache_row(cache, counted=counted, peaks=peaks) for cache in measurement.caches)
+    asked = measurement.caches[0].question
     counters = "; counters as differences from the plan" if counted else ""
-    title = f"{plural(asked.sequences)} each{_share(asked)}{counters}"
+    title = f"{plural(asked.sequences, 'sequence')} each{_share(asked)}{counters}"
     return Table(title, tuple(columns), rows)
 
 
@@ -111,39 +111,39 @@ def _share(asked: CacheQuestion) -> str:
     return f", one GPU of TP{asked.tensor_parallel}" if asked.tensor_parallel > 1 else ""
 
 
-def _cache_row(each: CacheMeasurement, *, counted: bool, peaks: bool) -> tuple[str, ...]:
-    planned, expected = each.planned_bytes, each.predicted
-    counters = [each.allocated_bytes, each.reserved_bytes, each.device_bytes]
+def _cache_row(cache: CacheMeasurement, *, counted: bool, peaks: bool) -> tuple[str, ...]:
+    planned, expected = cache.planned_bytes, cache.prediction
+    counters = [cache.allocated_bytes, cache.reserved_bytes, cache.device_bytes]
     counters.append(expected.reserved_bytes if expected else None)
     if peaks:
-        counters += [each.peak_bytes, expected.peak_bytes if expected else None]
+        counters += [cache.peak_bytes, expected.peak_bytes if expected else None]
     return (
-        f"{each.question.spec.name}, {each.layout.value}",
-        _tokens(each),
+        f"{cache.question.spec.name}, {cache.layout.value}",
+        _tokens(cache),
         f"{planned:,}",
-        f"{each.tensor_bytes - planned:+,}",
+        f"{cache.tensor_bytes - planned:+,}",
         *((_difference(size, planned) for size in counters) if counted else ()),
-        _verdict(each),
+        _verdict(cache),
     )
 
 
-def _tokens(each: CacheMeasurement) -> str:
-    grown = f"+{GROWTH_TOKENS}" if each.layout is CacheLayout.GROWN else ""
-    return f"{each.question.context_tokens:,}{grown}"
+def _tokens(cache: CacheMeasurement) -> str:
+    grown = f"+{GROWTH_TOKENS}" if cache.layout is CacheLayout.GROWN else ""
+    return f"{cache.question.context_tokens:,}{grown}"
 
 
 def _difference(size: int | None, planned: int) -> str:
     return NOTHING if size is None else f"{size - planned:+,}"
 
 
-def _verdict(each: CacheMeasurement) -> str:
-    if each.proved:
-        right = "bytes right" if each.allocated_bytes is None else "proved"
-        return "shortened" if each.shortened else right
-    return "not predicted" if each.unpredicted else "NOT PROVED"
+def _verdict(cache: CacheMeasurement) -> str:
+    if cache.is_proved:
+        right = "bytes right" if cache.allocated_bytes is None else "proved"
+        return "shortened" if cache.is_short else right
+    return "not predicted" if cache.is_unpredicted else "NOT PROVED"
 
 
-def limits_table(limits: tuple[Limits, ...]) -> Table:
+def maxima_table(models: tuple[Maxima, ...]) -> Table:
     """What was found by allocating, beside what was said of it beforehand."""
     columns = (
         Column("Most", "left"),
@@ -153,54 +153,57 @@ def limits_table(limits: tuple[Limits, ...]) -> Table:
         Column("Allocations", part=1),
         Column("Left", part=1),
     )
-    rows = [row for each in limits for row in _limit_rows(each)]
-    first = limits[0]
-    weights = " beside the weights" if any(each.weights_bytes for each in limits) else ""
+    rows = [row for maxima in models for row in _maxima_rows(maxima)]
+    first = models[0]
+    asked = first.question
+    weights = " beside the weights" if any(maxima.weights_bytes for maxima in models) else ""
     title = (
-        f"What the device holds{weights}, {first.layout.value}{_share(first.question)}: tokens for "
-        f"{plural(first.question.sequences)}, sequences of {first.question.context_tokens:,}"
+        f"What the device holds{weights}, {first.layout.value}{_share(asked)}: tokens for "
+        f"{plural(asked.sequences, 'sequence')}, sequences of {asked.context_tokens:,}"
     )
     return Table(title, columns, tuple(rows))
 
 
-def _limit_rows(each: Limits) -> Iterator[tuple[str, ...]]:
-    tokens = each.plan.max_context_tokens if each.plan else None
-    sequences = each.plan.max_sequences if each.plan else None
-    whats = (("tokens", each.context, tokens), ("sequences", each.sequences, sequences))
-    for what, limit, planned in whats:
-        head = (f"{each.question.spec.name}, {what}",)
-        if not each.weights_fit:
-            yield (*head, "weights do not fit", *[NOTHING] * 4)
-        elif limit is None:
-            yield (*head, "any", *[NOTHING] * 4)
-        else:
-            sure = "" if limit.exact else " or more"
-            yield (
-                *head,
-                f"{limit.found:,}{sure}",
-                _or_nothing(planned, "{:,}"),
-                f"{limit.allocator:,}",
-                str(limit.allocations),
-                gib(limit.left_bytes),
-            )
+def _maxima_rows(maxima: Maxima) -> Iterator[tuple[str, ...]]:
+    yield _maximum_row(maxima, "tokens", maxima.context, maxima.plan_context_tokens)
+    yield _maximum_row(maxima, "sequences", maxima.sequences, maxima.plan_sequences)
 
 
-def decode_tables(found: Measurement) -> list[Table]:
+def _maximum_row(
+    maxima: Maxima, what: str, maximum: Maximum | None, planned: int | None
+) -> tuple[str, ...]:
+    name = f"{maxima.question.spec.name}, {what}"
+    if not maxima.weights_fit or maximum is None:
+        value = "any" if maxima.weights_fit else "weights do not fit"
+        return (name, value, *[NOTHING] * 4)
+    return (
+        name,
+        f"{maximum.value:,}{'' if maximum.exact else ' or more'}",
+        _or_nothing(planned, "{:,}"),
+        f"{maximum.by_rules:,}",
+        str(maximum.allocations),
+        gib(maximum.left_bytes),
+    )
+
+
+def decode_tables(measurement: Measurement) -> list[Table]:
     """A step of each model; MLA's two forms; the models side by side."""
-    tables = [_attention_table((*found.decode, *filled(found)), found.ceilings)]
-    if any(each.absorbed_token_seconds for each in found.decode):
-        tables.append(_latent_table(found))
-    if found.same_memory:
-        tables.append(_comparison_table(found))
+    tables = [
+        _attention_table((*measurement.decode, *further_steps(measurement)), measurement.ceilings)
+    ]
+    if any(step.absorbed_token_seconds for step in measurement.decode):
+        tables.append(_latent_table(measurement))
+    if measurement.same_memory:
+        tables.append(_comparison_table(measurement))
     return tables
 
 
-def filled(found: Measurement) -> list[DecodeMeasurement]:
+def further_steps(measurement: Measurement) -> list[DecodeMeasurement]:
     """Steps that were measured for the comparison alone."""
-    return [each for each in found.same_memory if each not in found.decode]
+    return [step for step in measurement.same_memory if step not in measurement.decode]
 
 
-def _attention_table(decoded: tuple[DecodeMeasurement, ...], roof: Ceilings | None) -> Table:
+def _attention_table(steps: tuple[DecodeMeasurement, ...], roof: Ceilings | None) -> Table:
     columns = (
         Column("Cache", "left"),
         Column("Layers", "left"),
@@ -215,7 +218,7 @@ def _attention_table(decoded: tuple[DecodeMeasurement, ...], roof: Ceilings | No
     )
     rows = tuple(
         (
-            f"{each.caches.spec.name}, {layer.sequences:,} × {layer.shape.entries:,}",
+            f"{step.caches.spec.name}, {layer.sequences:,} × {layer.shape.entries:,}",
             f"{layer.shape.layers} {layer.shape.label}",
             layer.best.kernel.value,
             f"{layer.layer_seconds * 10**6:,.1f}",
@@ -226,13 +229,13 @@ def _attention_table(decoded: tuple[DecodeMeasurement, ...], roof: Ceilings | No
             f"{100 * layer.roof_share(roof):.0f}%" if roof else NOTHING,
             f"{layer.best.error:.1e}",
         )
-        for each in decoded
-        for layer in each.layers
+        for step in steps
+        for layer in step.layers
     )
     return Table("One decode step of attention over the cache", columns, rows)
 
 
-def _latent_table(found: Measurement) -> Table:
+def _latent_table(measurement: Measurement) -> Table:
     columns = (
         Column("Model", "left"),
         Column("Attention"),
@@ -242,15 +245,15 @@ def _latent_table(found: Measurement) -> Table:
         Column("Naive costs"),
     )
     rows = []
-    for each in found.decode:
-        absorbed, naive = each.absorbed_token_seconds, each.naive_token_seconds
+    for step in measurement.decode:
+        absorbed, naive = step.absorbed_token_seconds, step.naive_token_seconds
         if absorbed is None:
             continue
         rows.append(
             (
-                each.caches.spec.name,
-                _milliseconds(each.token_seconds),
-                _milliseconds(absorbed - each.token_seconds),
+                step.caches.spec.name,
+                _milliseconds(step.token_seconds),
+                _milliseconds(absorbed - step.token_seconds),
                 _milliseconds(absorbed),
                 NOTHING if naive is None else _milliseconds(naive),
                 NOTHING if naive is None else f"{ratio(naive / absorbed)}×",
@@ -264,8 +267,8 @@ def _milliseconds(seconds: float) -> str:
     return f"{1_000 * seconds:,.2f} ms"
 
 
-def _comparison_table(found: Measurement) -> Table:
-    first = found.decode[0]
+def _comparison_table(measurement: Measurement) -> Table:
+    first = measurement.decode[0]
     name = first.caches.spec.name
     columns = (
         Column("Model", "left"),
@@ -285,14 +288,14 @@ def _comparison_table(found: Measurement) -> Table:
     )
     rows = [
         (
-            each["name"],
-            _against(each["bytes_ratio"]),
-            _against(each["time_ratio"]),
-            _or_nothing(each["same_memory_sequences"], "{:,}"),
-            _or_nothing(each["same_memory_tokens_per_second"], "{:,.0f}"),
-            _or_nothing(each["tokens_per_second_ratio"], "{:.2f}×"),
+            row["name"],
+            _against(row["bytes_ratio"]),
+            _against(row["time_ratio"]),
+            _or_nothing(row["same_memory_sequences"], "{:,}"),
+            _or_nothing(row["same_memory_tokens_per_second"], "{:,.0f}"),
+            _or_nothing(row["tokens_per_second_ratio"], "{:.2f}×"),
         )
-        for each in comparison(found)
+        for row in comparison(measurement)
     ]
     title = f"A token against {name}'s; sequences and tokens/s in the same {gib(first.read_bytes)}"
     return Table(title, columns, (start, *rows))

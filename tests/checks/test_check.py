@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 if TYPE_CHECKING:
-    from command_line import Run
+    from tests.command_line import Run
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "configs" / "checks" / "example.yaml"

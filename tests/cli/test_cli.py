@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command_line import cells
+
+from tests.command_line import cells
 
 if TYPE_CHECKING:
-    from command_line import Run
+    from tests.command_line import Run
 
 
 def answer(run: Run, *arguments: str) -> dict[str, Any]:

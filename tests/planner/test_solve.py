@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import specs
 
 import kvplan
 from kvplan.errors import RefusedError, UsageError
@@ -16,6 +15,7 @@ from kvplan.formats import CacheFormat, Packing
 from kvplan.parallel import tensor_parallel_sizes
 from kvplan.planner.layouts import layouts
 from kvplan.spec import ModelSpec
+from tests.strategies import specs
 
 GIB = 2**30
 H100 = kvplan.load_gpu("h100")

@@ -1,0 +1,205 @@
+"""``kvplan measure``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kvplan.cli.options import Assume, Display, Load, TensorParallel, assumed_kind
+from kvplan.cli.output import answer
+from kvplan.measure.question import (
+    LAYOUT_NAMES,
+    MEASURED,
+    PAGE_TOKENS,
+    CacheLayout,
+    CacheQuestion,
+    Kernel,
+    Request,
+    cache_layouts,
+    check_options,
+    default_context_tokens,
+)
+
+if TYPE_CHECKING:
+    from kvplan.measure.results import Measurement
+
+_CACHES, _WORK = "Caches", "What is measured"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caches:
+    """How the caches are cut, and of how many GPUs they are one's share."""
+
+    tensor_parallel_size: TensorParallel = 1
+    layout: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--layout",
+            metavar="LAYOUT",
+            rich_help_panel=_CACHES,
+            help="How the bytes are cut into tensors; several are measured: "
+            f"{', '.join(LAYOUT_NAMES)}.",
+        ),
+    ] = None
+    block_size: Annotated[
+        int | None,
+        typer.Option(
+            "--block-size",
+            metavar="N",
+            min=1,
+            rich_help_panel=_CACHES,
+            help=f"Tokens of a page in the vllm layout; {PAGE_TOKENS}.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What else is measured of them, and within which bound."""
+
+    find_max: Annotated[
+        bool,
+        typer.Option(
+            "--find-max",
+            rich_help_panel=_WORK,
+            help="Find the longest context and the most sequences.",
+        ),
+    ] = False
+    reserve_weights: Annotated[
+        bool,
+        typer.Option(
+            "--reserve-weights",
+            rich_help_panel=_WORK,
+            help="With --find-max: weights are there first.",
+        ),
+    ] = False
+    decode: Annotated[
+        bool,
+        typer.Option(
+            "--decode", rich_help_panel=_WORK, help="Time one step of attention over the cache."
+        ),
+    ] = False
+    kernel: Annotated[
+        Kernel,
+        typer.Option(
+            "--kernel", rich_help_panel=_WORK, help="Attention kernel; auto: the fastest."
+        ),
+    ] = Kernel.AUTO
+    max_bytes: Annotated[
+        str | None,
+        typer.Option(
+            "--max-bytes", metavar="BYTES", rich_help_panel=_WORK, help="Take no more: 20GiB."
+        ),
+    ] = None
+    save: Annotated[
+        str | None,
+        typer.Option(
+            "--save",
+            metavar="FILE",
+            rich_help_panel=_WORK,
+            help="Write this card's entry for --gpu FILE.",
+        ),
+    ] = None
+
+
+def measure(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL...]",
+            help=f"Names or files; {', '.join(MEASURED)} where none is given.",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="cuda, cuda:1 or cpu.")] = "cuda",
+    load: Load = Load(sequences=1),
+    caches: Caches = Caches(),
+    work: Work = Work(),
+    display: Display = Display(),
+    assume: Assume = None,
+) -> None:
+    """Allocate the real caches on a device, and hold every counter against the plan.
+
+    The context is 128k where none is given, and 1k on a CPU.
+    """
+    from kvplan.views.measure import measure_report
+
+    request = _request(models or list(MEASURED), device, load, caches, work, assume)
+    measurement = _measure(request)
+    if work.save and measurement.ceilings:
+        _write_entry(measurement, Path(work.save))
+    answer(measure_report(request, measurement, work.save), display.format)
+
+
+def _request(
+    models: list[str], device: str, load: Load, caches: Caches, work: Work, assume: str | None
+) -> Request:
+    from kvplan.registry import names
+    from kvplan.units import parse_bytes, parse_tokens
+
+    layouts = _layouts(device, caches, work)
+    text = load.context_tokens
+    tokens = default_context_tokens(device) if text is None else parse_tokens(text)
+    questions = tuple(
+        CacheQuestion(
+            names.load(model, assumed_kind(assume)),
+            tokens,
+            load.sequences or 1,
+            load.kv_cache_dtype,
+            caches.tensor_parallel_size or 1,
+            caches.block_size or PAGE_TOKENS,
+            load.draft,
+        )
+        for model in models
+    )
+    return Request(
+        device=device,
+        questions=questions,
+        layouts=layouts,
+        max_bytes=parse_bytes(work.max_bytes) if work.max_bytes else None,
+        find_max=work.find_max,
+        reserve_weights=work.reserve_weights,
+        decode=work.decode,
+        kernel=work.kernel,
+        ceilings=work.save is not None,
+    )
+
+
+def _layouts(device: str, caches: Caches, work: Work) -> tuple[CacheLayout, ...]:
+    """The cache layouts asked for, once all options suit one another."""
+    layouts = cache_layouts(caches.layout or ())
+    check_options(
+        device=device,
+        layouts=layouts,
+        block_size=caches.block_size,
+        find_max=work.find_max,
+        reserve_weights=work.reserve_weights,
+        decode=work.decode,
+        kernel=work.kernel,
+        save=work.save,
+    )
+    return layouts
+
+
+def _measure(request: Request) -> Measurement:
+    from kvplan.measure.device import require_torch
+
+    require_torch()
+    from kvplan.measure.device import session
+    from kvplan.render.progress import Progress
+
+    with Progress() as progress:
+        return session.measure(request, progress.tell)
+
+
+def _write_entry(measurement: Measurement, path: Path) -> None:
+    from datetime import UTC, datetime
+
+    from kvplan.files import write_whole
+    from kvplan.measure.entry import gpu_entry, gpu_yaml
+
+    if measurement.ceilings:
+        today = datetime.now(UTC).date().isoformat()
+        write_whole(path, gpu_yaml(gpu_entry(measurement.card, measurement.ceilings, today)))
