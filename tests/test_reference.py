@@ -15,6 +15,10 @@ from kvplan.errors import UsageError
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
 pytestmark = pytest.mark.skipif(not REFERENCE.is_dir(), reason="no reference beside the checkout")
 
+# Files of the reference whose figures are not the model's: patches of 14 where it has 16, in a
+# projection of 3 channels x 2 frames to 1,152.
+SLIPS = {"Qwen__Qwen3-VL-235B-A22B-Thinking": 6 * 1152 * (16**2 - 14**2)}
+
 INDEX_KEY_BYTES = Fraction(132, 256)  # engines keep fp8 and a scale where the file counts bf16
 
 
@@ -56,7 +60,7 @@ def test_parameter_counts_are_exact() -> None:
         if spec is None or spec.parameters is None:
             continue
         shared += 1
-        assert spec.parameters.total == row["total"], folder
+        assert spec.parameters.total == row["total"] + SLIPS.get(folder, 0), folder
         active = row.get("active_incl_embeddings") or row["total"]
         assert spec.parameters.active in (active, None), folder
     assert shared >= 110

@@ -144,4 +144,7 @@ def test_a_model_whose_step_fails_takes_nothing_from_the_others() -> None:
     measurement = measure(Request("cpu", both, decode=True, kernel=Kernel.FLASHMLA))
     assert len(measurement.caches) == 2
     assert measurement.decode == ()
-    assert [text.partition(":")[0] for text in measurement.failed] == ["deepseek-v2-lite", "deepseek-v2"]
+    assert [text.partition(":")[0] for text in measurement.failed] == [
+        "deepseek-v2-lite",
+        "deepseek-v2",
+    ]

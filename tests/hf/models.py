@@ -1,0 +1,55 @@
+"""Models from outside kvplan, with the figures that an import has to give (models.jsonl).
+
+A line has the keys of a config.json that decide something, or that catch readers out, and under
+``source`` where the figures come from: a class of transformers, built, for the parameters; caches
+worked out by hand or as transformers fills them; published sizes. Caches are in bf16, index keys
+as engines store them, convolution tails without the newest token (as in vLLM), states in fp32.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import kvplan
+
+_LINES = (Path(__file__).parent / "models.jsonl").read_text(encoding="utf-8").splitlines()
+
+MODELS: dict[str, dict[str, Any]] = {model["model"]: model for model in map(json.loads, _LINES)}
+
+
+@cache
+def spec_of(name: str) -> kvplan.ModelSpec:
+    """The spec that kvplan makes of this model's files."""
+    with TemporaryDirectory() as folder:
+        for key in ("config", "hf_quant_config"):
+            if key in MODELS[name]:
+                text = json.dumps(_spelt_out(MODELS[name][key]))
+                (Path(folder) / f"{key}.json").write_text(text, encoding="utf-8")
+        return kvplan.load(folder)
+
+
+def _spelt_out(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {name: _spelt_out(value) for key, value in data.items() for name in _names(key)}
+    if isinstance(data, list):
+        texts = (_names(item) if isinstance(item, str) else [_spelt_out(item)] for item in data)
+        return [item for items in texts for item in items]
+    return data
+
+
+def _names(text: str) -> list[str]:
+    """``layers.{0-2,5}.mlp`` is one name for each of these layers, ``mamba*3`` three in a row."""
+    repeated = re.fullmatch(r"(\w+)\*(\d+)", text)
+    if repeated:
+        return [repeated[1]] * int(repeated[2])
+    numbered = re.search(r"\{([\d,-]+)\}", text)
+    if numbered is None:
+        return [text]
+    bounds = [run.partition("-") for run in numbered[1].split(",")]
+    numbers = [n for first, _, last in bounds for n in range(int(first), int(last or first) + 1)]
+    return [text.replace(numbered[0], str(number)) for number in numbers]
