@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from kvplan.hf.parameters.blocks import TOWERS, Tensor
+from kvplan.hf.blocks.base import TOWERS, UNSURE, Tensor
 from kvplan.spec import WEIGHT_BITS, StoredWeights
 from kvplan.units import ceil_div
 
@@ -178,15 +178,15 @@ def _by_layer(tensor: Tensor, scheme: Scheme, own: Dtypes) -> list[Row]:
 
 
 def _own_dtype(tensor: Tensor, dtype: str | None) -> Dtypes:
-    if tensor.dtype not in (None, "unsure"):
+    if tensor.dtype not in (None, UNSURE):
         return (str(tensor.dtype),)
     if dtype is None:
         raise _UnknownError("the file names no dtype")
-    return (dtype, "fp32") if tensor.dtype == "unsure" and dtype != "fp32" else (dtype,)
+    return (dtype, "fp32") if tensor.dtype == UNSURE and dtype != "fp32" else (dtype,)
 
 
 def _what(tensor: Tensor) -> str:
-    if tensor.dtype == "unsure":
+    if tensor.dtype == UNSURE:
         return tensor.name.rsplit(".", maxsplit=1)[-1]
     return "buffer" if tensor.kind == "buffer" else ""
 
@@ -200,7 +200,7 @@ def _quantised(tensor: Tensor, layout: Layout, times: int) -> list[Row]:
     if layout.block is not None:
         height, width = layout.block[0] or out, layout.block[1] or into
         if layout.even and into % width:
-            raise _UnknownError(f"{tensor.name}: {into} columns are no multiple of {width}")
+            raise _UnknownError(f"{tensor.name}: {into} columns are not a multiple of {width}")
         scales = ceil_div(out, height) * ceil_div(into, width) * matrices
         made.append(Row(layout.scale, scales, layout.what))
     return made + [Row(dtypes, n * matrices, what) for dtypes, n, what in layout.scalars]

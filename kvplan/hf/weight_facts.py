@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, get_args
 
-from kvplan.hf.config import Config
-from kvplan.hf.parameters import Part, Weights, counted
-from kvplan.hf.schemes import DTYPE_KEYS
+from kvplan.hf.weights import Part, Weights
 from kvplan.spec import Parameters, StoredWeights
 from kvplan.spec import Part as PartName
 
-_EXPERTS = (
-    "n_routed_experts",
-    "num_local_experts",
-    "num_experts",
-    "moe_num_experts",
-    "moe_num_primary_experts",
-)
 # Bounds of the bytes that lie this near to one another are as good as a figure.
 _NEAR = 1.01
 
 
-def weighed(
-    top: Config, text: Config, model_type: str, beside: Config | None
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+def weight_facts(weights: Weights) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The spec's keys about weights, and what every answer that rests on them has to say.
 
     A part that could not be counted is named in ``not_counted``; bytes that the file leaves open
     within a hundredth are taken at their most; where it leaves more open there are no weights.
     """
-    weights = counted(*_with_dtype(top, text), model_type, beside)
     facts: dict[str, Any] = {"not_counted": tuple(part[:2_000] for part in weights.not_counted)}
     if weights.total is not None:
         facts["parameters"] = Parameters(total=weights.total, active=weights.active)
@@ -39,18 +26,8 @@ def weighed(
         why = "; ".join(dict.fromkeys(part.unknown for part in weights.parts if part.unknown))
         return facts, (f"weights in bytes are not known: {why}"[:2_000],) if why else ()
     facts["weights"] = rows
-    experts = next((text.raw[key] for key in _EXPERTS if type(text.raw.get(key)) is int), None)
-    if experts and any(row.part == "routed_experts" for row in rows):
-        facts["routed_experts"] = experts
+    facts["routed_experts"] = weights.routed_experts
     return facts, _open_bytes(weights)
-
-
-def _with_dtype(top: Config, text: Config) -> tuple[Config, Config]:
-    """A file that names no dtype is served in bf16, weights and cache; assembly says so."""
-    if any(config.has(key) for config in (top, text) for key in DTYPE_KEYS):
-        return top, text
-    named = replace(top, raw={**top.raw, "torch_dtype": "bfloat16"})
-    return named, named if text is top else text
 
 
 def _rows(weights: Weights) -> tuple[StoredWeights, ...] | None:

@@ -6,38 +6,17 @@ Nothing is estimated: what the file does not tell is named in ``Weights.not_coun
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from kvplan.errors import RefusedError
-from kvplan.hf import schemes, stored
-from kvplan.hf.config import Config, printable, shown
-from kvplan.hf.parameters import (
-    gemma,
-    latent,
-    mamba,
-    mixture,
-    older,
-    ordinary,
-    peculiar,
-    peculiar_experts,
-    recurrent,
-    towers,
-)
-from kvplan.hf.parameters.blocks import TOWERS, Tensor, Tensors, UncountedError
+from kvplan.hf import quantized_rows
+from kvplan.hf.architecture import Architecture
+from kvplan.hf.blocks.base import TOWERS, Model, Tensor
+from kvplan.hf.config import Config, UncountedError, printable, shown
+from kvplan.hf.families.base import Wrapper
+from kvplan.hf.quantization import scheme
+from kvplan.hf.quantized_rows import Scheme
 from kvplan.spec import StoredWeights
-
-COUNTERS: dict[str, ordinary.Counter] = {
-    **ordinary.COUNTERS,
-    **older.COUNTERS,
-    **gemma.COUNTERS,
-    **mixture.COUNTERS,
-    **latent.COUNTERS,
-    **mamba.COUNTERS,
-    **recurrent.COUNTERS,
-    **peculiar.COUNTERS,
-    **peculiar_experts.COUNTERS,
-}
-"""How each family is counted, by the model type of its text part: a new model goes there."""
 
 ORDER = (
     "embedding",
@@ -85,6 +64,8 @@ class Weights:
     """Parts that exist and are not in ``parts``: "vision tower: vision_config is not there"."""
     missing_in_total: bool = False
     active_varies: bool = False
+    routed_experts: int | None = None
+    """Routed experts of a layer."""
 
     @property
     def total(self) -> int | None:
@@ -125,29 +106,31 @@ class Weights:
         return (*self.not_counted, *reasons)
 
 
-def counted(top: Config, text: Config, model_type: str, beside: Config | None = None) -> Weights:
+def weights(
+    top: Config, found: Architecture, model: Model, dtype: str, beside: Config | None = None
+) -> Weights:
     """The weights that this file means; ``beside`` is hf_quant_config.json.
 
-    ``text`` is the level of the text model, ``model_type`` its family. Raises RefusedError for
-    figures that contradict one another or are none.
+    ``dtype`` is that of tensors which are not quantised. Raises RefusedError for figures that
+    contradict one another.
     """
-    reader = COUNTERS.get(model_type)
-    if reader is None:
-        return Weights(parts=(), not_counted=(f"everything: no count of {shown(model_type)} yet",))
     try:
-        tensors = reader(text)
-        _doubt_unread(text)
+        tensors = list(model.weights())
+        _doubt_unread(found.text)
     except UncountedError as error:
         return Weights(parts=(), not_counted=(f"everything: {error.reason}",))
-    wrapper = str(top.raw.get("model_type"))
-    more, missing = _towers(top, text, wrapper)
+    more, missing = _towers(top, found)
     tensors += more
     _refuse_absurd(top, tensors)
+    text_total = found.family.text_total or (found.wrapper is not None and found.wrapper.text_total)
+    routed = [tensor.copies for tensor in tensors if tensor.part == "routed_experts"]
+    stored = scheme(top, found.text, dtype, beside, found.family.published, tensors)
     return Weights(
-        parts=_parts(tensors, schemes.scheme(top, text, model_type, beside, tensors)),
+        parts=_parts(tensors, stored),
         not_counted=missing,
-        missing_in_total=bool(missing) and wrapper not in towers.OUTSIDE,
-        active_varies=model_type == "longcat_flash",
+        missing_in_total=bool(missing) and not text_total,
+        active_varies=model.active_varies,
+        routed_experts=max(routed, default=None),
     )
 
 
@@ -177,46 +160,46 @@ def _doubt_unread(text: Config) -> None:
         )
 
 
-def _towers(top: Config, text: Config, wrapper: str) -> tuple[Tensors, tuple[str, ...]]:
+def _towers(top: Config, found: Architecture) -> tuple[list[Tensor], tuple[str, ...]]:
     """Tensors of the towers around the text model, and the towers that cannot be counted."""
-    made: Tensors = ()
+    if found.text is top or found.wrapper is None:
+        seen = found.family.sees or any(top.has(key) for key in _TOWER_KEYS)
+        return [], ("vision tower: no count of it for this family",) if seen else ()
+    tensors: list[Tensor] = []
     missing: list[str] = []
-    if text is not top:
-        made, missing = _vision(top, text, wrapper)
-    elif _has_vision(top):
-        missing.append("vision tower: no count of it for this family")
-    for section, name in towers.BESIDE.get(wrapper, ()):
-        if wrapper != "gemma4" or top.raw.get(section) is not None:
-            reason = "no count of it yet" if top.has(section) else f"{section} is not in the file"
-            missing.append(f"{name}: {reason}")
-    return made, tuple(missing)
+    try:
+        tensors = _vision(top, found.text, found.wrapper)
+    except UncountedError as error:
+        missing.append(error.reason)
+    for beside in found.wrapper.beside:
+        if top.has(beside.section):
+            missing.append(f"{beside.what}: no count of it yet")
+        elif not beside.optional:
+            missing.append(f"{beside.what}: {beside.section} is not in the file")
+    return tensors, tuple(missing)
 
 
-def _has_vision(top: Config) -> bool:
-    keys = ("vision_config", "audio_config", "visual", "vision_encoder", "mm_vision_tower")
-    return top.raw.get("model_type") in _SEEING or any(top.has(key) for key in keys)
+_TOWER_KEYS = ("vision_config", "audio_config", "visual", "vision_encoder", "mm_vision_tower")
 
 
-_SEEING = ("step3p7", "qwen2_vl", "qwen2_5_vl", "phi3_v", "phi4mm", "phi4_multimodal")
-"""Wrappers whose text figures stand at the top of the file."""
-
-
-def _vision(top: Config, text: Config, wrapper: str) -> tuple[Tensors, list[str]]:
-    tower = towers.TOWERS.get(wrapper)
-    if tower is None:
-        if wrapper in towers.BESIDE:
-            return (), []
-        return (), [f"all around the text model: no count of that of {shown(wrapper)} yet"]
+def _vision(top: Config, text: Config, wrapper: Wrapper) -> list[Tensor]:
+    """Tensors of the vision tower. Raises UncountedError with what is left out."""
+    if wrapper.tower is None:
+        if wrapper.beside:
+            return []
+        name = shown(str(top.raw.get("model_type")))
+        raise UncountedError(f"all around the text model: no count of that of {name} yet")
     vision = top.section("vision_config")
     if vision is None:
-        return (), ["vision tower: vision_config is not in the file"]
+        raise UncountedError("vision tower: vision_config is not in the file")
     try:
-        return towers.marked(tower.count(vision, text), outside=tower.outside), []
+        tensors = wrapper.tower(vision, text).weights()
     except UncountedError as error:
-        return (), [f"vision tower: {error.reason}"]
+        raise UncountedError(f"vision tower: {error.reason}") from None
+    return [replace(t, part="vision", outside=wrapper.text_total) for t in tensors]
 
 
-def _refuse_absurd(top: Config, tensors: Tensors) -> None:
+def _refuse_absurd(top: Config, tensors: Sequence[Tensor]) -> None:
     """Products of figures that are each possible can still be no model."""
     most = 1 << 53
     for tensor in tensors:
@@ -224,29 +207,21 @@ def _refuse_absurd(top: Config, tensors: Tensors) -> None:
             top.refuse(f"{tensor.name} would have {tensor.elements:,} parameters")
 
 
-def _parts(tensors: Tensors, scheme: stored.Scheme) -> tuple[Part, ...]:
+def _parts(tensors: Sequence[Tensor], scheme: Scheme) -> tuple[Part, ...]:
     groups: dict[tuple[str, bool], list[Tensor]] = {}
     for tensor in tensors:
-        groups.setdefault((_part_name(tensor), tensor.outside), []).append(tensor)
+        groups.setdefault((tensor.part, tensor.outside), []).append(tensor)
     return tuple(
         _part(name, found, scheme, in_total=not outside)
-        for (name, outside), found in sorted(groups.items(), key=lambda item: _rank(item[0][0]))
+        for (name, outside), found in sorted(
+            groups.items(), key=lambda item: ORDER.index(item[0][0])
+        )
     )
 
 
-def _part_name(tensor: Tensor) -> str:
-    # MLA's projections into the latents are copied to every rank, the rest of attention is split.
-    down = tensor.part == "attention" and re.search(r"\.(q_a|kv_a)_proj(_with_mqa)?$", tensor.name)
-    return "attention_down" if down else tensor.part
-
-
-def _rank(name: str) -> int:
-    return ORDER.index(name)
-
-
-def _part(name: str, tensors: list[Tensor], scheme: stored.Scheme, *, in_total: bool) -> Part:
+def _part(name: str, tensors: list[Tensor], scheme: Scheme, *, in_total: bool) -> Part:
     parameters = [tensor for tensor in tensors if tensor.kind != "buffer"]
-    found = stored.rows(tensors, scheme)
+    found = quantized_rows.rows(tensors, scheme)
     return Part(
         name=name,
         parameters=sum(tensor.elements for tensor in parameters),
@@ -258,6 +233,3 @@ def _part(name: str, tensors: list[Tensor], scheme: stored.Scheme, *, in_total: 
         most_bytes=found.most_bytes,
         at_most=found.at_most,
     )
-
-
-__all__ = ["COUNTERS", "Part", "RefusedError", "Weights", "counted"]
