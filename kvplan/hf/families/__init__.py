@@ -6,13 +6,45 @@ Where a rule is not in the file but in the model's class, the class stands besid
 
 from __future__ import annotations
 
-from kvplan.hf.families import llama, qwen
+from kvplan.hf.families import (
+    cohere,
+    ernie,
+    exaone,
+    gemma,
+    glm,
+    gpt,
+    granite,
+    internlm,
+    llama,
+    mistral,
+    nemotron,
+    olmo,
+    phi,
+    qwen,
+)
 from kvplan.hf.families.base import Family, Wrapper
 
-FAMILIES: dict[str, Family] = {**llama.FAMILIES, **qwen.FAMILIES}
+FAMILIES: dict[str, Family] = {
+    **cohere.FAMILIES,
+    **ernie.FAMILIES,
+    **exaone.FAMILIES,
+    **gemma.FAMILIES,
+    **glm.FAMILIES,
+    **gpt.FAMILIES,
+    **granite.FAMILIES,
+    **internlm.FAMILIES,
+    **llama.FAMILIES,
+    **mistral.FAMILIES,
+    **nemotron.FAMILIES,
+    **olmo.FAMILIES,
+    **phi.FAMILIES,
+    **qwen.FAMILIES,
+}
 """How each model type of a text model is read."""
 
-WRAPPERS: dict[str, Wrapper] = {**qwen.WRAPPERS}
+WRAPPERS: dict[str, Wrapper] = {
+    **qwen.WRAPPERS,
+}
 """Model types around a text model."""
 
 ARCHITECTURES = {

@@ -16,7 +16,7 @@ from kvplan.hf.blocks.attention import Attention, QkNorm
 from kvplan.hf.blocks.base import Block, Layer, Model, Norms, Reader
 from kvplan.hf.blocks.ends import Embedding, Head, tied
 from kvplan.hf.blocks.mlp import GATED, MLP
-from kvplan.hf.config import Config, Flag
+from kvplan.hf.config import Config, Flag, UncountedError
 from kvplan.hf.families.experts import Mixture, Sparse, every_layer, experts
 from kvplan.hf.families.windows import Windows, never
 from kvplan.hf.geometry import DENSE, MULTI_HEAD, OWN_HEAD_DIM, Dialect
@@ -140,8 +140,12 @@ def decoder(
     mixture: Mixture | None = None,
     sparse: Sparse = every_layer,
     extra: Callable[[Config, Attention], Layer] = lambda *_: (),
+    uncounted: str = "",
 ) -> Reader:
-    """The reader of a family that is nothing but its style; ``extra`` stands in every layer."""
+    """The reader of a family that is nothing but its style; ``extra`` stands in every layer.
+
+    ``uncounted`` says why the weights are not known where only the caches are.
+    """
 
     def read(config: Config) -> Model:
         full = attention(config, style)
@@ -150,6 +154,8 @@ def decoder(
         layers = tuple((full.sliding(span) if span else full,) for span in plan.windows)
 
         def others() -> Sequence[Layer]:
+            if uncounted:
+                raise UncountedError(uncounted)
             config.uncounted_if(*style.uncounted_if)
             more = (
                 Norms(names=style.norms, bias=style.norm_bias),

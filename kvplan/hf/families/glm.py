@@ -1,0 +1,34 @@
+"""Zhipu's GLM with ordinary attention, dense and with experts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kvplan.hf.families.base import Family
+from kvplan.hf.families.decoder import ATTENTION_BIAS, PRE_NORM, Style, decoder
+from kvplan.hf.families.experts import BALANCED, dense_first
+from kvplan.hf.families.windows import never
+from kvplan.hf.geometry import DENSE, OWN_HEAD_DIM
+
+_GLM = Style(
+    dialect=OWN_HEAD_DIM,
+    bias=("attention_bias", True),
+    out_bias=False,
+    mlp_names=("gate_up_proj", "down_proj"),
+)
+_GLM4 = replace(_GLM, norms=(*PRE_NORM, "post_self_attn_layernorm", "post_mlp_layernorm"))
+_GLM4_MOE = Style(
+    bias=ATTENTION_BIAS, out_bias=False, qk_norm="head", qk_norm_key=("use_qk_norm", False)
+)
+
+
+FAMILIES: dict[str, Family] = {
+    "glm": Family(read=decoder(_GLM)),
+    "glm4": Family(read=decoder(_GLM4)),
+    "glm4v_text": Family(
+        read=decoder(replace(_GLM4, dialect=DENSE), uncounted="no count of 'glm4v_text' yet")
+    ),
+    "glm4_moe": Family(read=decoder(_GLM4_MOE, never, BALANCED, dense_first)),
+    "glm4v_moe_text": Family(read=decoder(_GLM4_MOE, uncounted="no count of 'glm4v_moe_text' yet")),
+    "solar_open": Family(read=decoder(Style(bias=ATTENTION_BIAS, out_bias=False), never, BALANCED)),
+}
