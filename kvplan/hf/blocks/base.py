@@ -175,7 +175,7 @@ class Model:
 
     def weights(self) -> tuple[Tensor, ...]:
         """Every tensor, equal ones of several layers together. Raises UncountedError."""
-        hidden, others = self.hidden(), self.others()
+        others, hidden = self.others(), self.hidden()
         full = [(*layer, *rest) for layer, rest in zip(self.layers, others, strict=True)]
         main = Stack(root=self.root, layers=tuple(full))
         once = (tensor for block in self.ends() for tensor in block.weights(hidden))

@@ -52,6 +52,8 @@ def _gemma3n(config: Config) -> Model:
 
     Per-layer embeddings, AltUp streams and LAuReL stand beside the layers.
     """
+    defaults = {**config.defaults, "altup_num_inputs": 4, "laurel_rank": 64}
+    config = replace(config, defaults=defaults, defaults_source="Gemma3nTextConfig")
     full, count = attention(config, _GEMMA3), layer_count(config)
     types = layer_types(config, count, one_full_in(5))
     config.ignore(*_PER_LAYER)
@@ -78,9 +80,9 @@ def _widths(config: Config, layers: int) -> Sequence[int]:
 
 
 def _altup(config: Config) -> Layer:
-    """AltUp mixes streams, LAuReL adds a low rank; defaults of Gemma3nTextConfig."""
+    """AltUp mixes streams, LAuReL adds a low rank."""
     hidden, part = config.size("hidden_size"), "other"
-    streams, rank = config.maybe("altup_num_inputs") or 4, config.maybe("laurel_rank") or 64
+    streams, rank = config.size("altup_num_inputs"), config.size("laurel_rank")
     return (
         Extra(
             tensors=(
@@ -98,7 +100,7 @@ def _altup(config: Config) -> Layer:
 
 
 def _streams(config: Config) -> Layer:
-    hidden, streams = config.size("hidden_size"), config.maybe("altup_num_inputs") or 4
+    hidden, streams = config.size("hidden_size"), config.size("altup_num_inputs")
     names = ("altup_projections", "altup_unembed_projections")
     made = (
         tensor

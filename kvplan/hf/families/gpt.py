@@ -19,7 +19,7 @@ from kvplan.hf.layers import layer_count
 from kvplan.hf.quantization import Published
 
 _HEADS = Dialect(("n_head", "num_attention_heads"), ("n_embd", "hidden_size"), (), (), "heads")
-GPT2 = Style(
+_GPT2 = Style(
     dialect=_HEADS,
     layers=("n_layer", "num_hidden_layers"),
     hidden=("n_embd", "hidden_size"),
@@ -38,7 +38,7 @@ GPT2 = Style(
     tie=True,
 )
 _GPTJ = replace(
-    GPT2,
+    _GPT2,
     bias=False,
     fused="",
     out="out_proj",
@@ -83,25 +83,26 @@ _GPT_OSS_EXPERTS = replace(
 
 def _gpt2(config: Config) -> Model:
     """Learned positions, biases everywhere."""
-    never(config, layer_count(config, *GPT2.layers))
-    return _with_positions(config, GPT2, attention(config, GPT2))
+    draft = never(config, layer_count(config, *_GPT2.layers)).draft
+    return _with_positions(config, attention(config, _GPT2), draft)
 
 
 def _gpt_bigcode(config: Config) -> Model:
     """``multi_query`` is one KV head (GPTBigCodeConfig)."""
-    heads = attention(config, GPT2)
+    heads = attention(config, _GPT2)
     if config.flag("multi_query", default=None):
         heads = replace(heads, kv=Figure(1, config.name("multi_query")))
-    return _with_positions(config, GPT2, heads)
+    return _with_positions(config, heads)
 
 
 def _gptj(config: Config) -> Model:
     """One norm, no attention biases, a head with a bias."""
-    return model_of(config, _GPTJ, attention(config, _GPTJ))
+    draft = never(config, layer_count(config, *_GPTJ.layers)).draft
+    return _same_layers(config, _GPTJ, attention(config, _GPTJ), draft)
 
 
-def _with_positions(config: Config, style: Style, heads: Attention) -> Model:
-    plain = model_of(config, style, heads)
+def _with_positions(config: Config, heads: Attention, draft: int = 0) -> Model:
+    plain = _same_layers(config, _GPT2, heads, draft)
 
     def with_positions() -> Layer:
         rows = config.size("n_positions", "max_position_embeddings")
@@ -110,7 +111,7 @@ def _with_positions(config: Config, style: Style, heads: Attention) -> Model:
     return replace(plain, ends=with_positions)
 
 
-def model_of(config: Config, style: Style, heads: Attention) -> Model:
+def _same_layers(config: Config, style: Style, heads: Attention, draft: int) -> Model:
     """The same layer throughout; the MLP is ``n_inner`` wide, or four times the hidden size."""
     count = layer_count(config, *style.layers)
 
@@ -119,7 +120,7 @@ def model_of(config: Config, style: Style, heads: Attention) -> Model:
         norms = Norms(names=style.norms, bias=style.norm_bias)
         return [(mlp(config, style, width=width), norms)] * count
 
-    return model(config, style, [(heads,)] * count, others)
+    return model(config, style, [(heads,)] * count, others, draft=[(heads,)] * draft)
 
 
 FAMILIES: dict[str, Family] = {
