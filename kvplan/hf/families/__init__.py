@@ -43,6 +43,7 @@ FAMILIES: dict[str, Family] = {
 """How each model type of a text model is read."""
 
 WRAPPERS: dict[str, Wrapper] = {
+    **gemma.WRAPPERS,
     **qwen.WRAPPERS,
 }
 """Model types around a text model."""

@@ -19,7 +19,7 @@ from kvplan.hf.blocks.base import (
 from kvplan.hf.blocks.ends import Embedding
 from kvplan.hf.blocks.mlp import MLP, Experts
 from kvplan.hf.config import MAX_SIZE, Config, UncountedError
-from kvplan.hf.families.base import Family
+from kvplan.hf.families.base import Beside, Family, Wrapper
 from kvplan.hf.families.decoder import (
     ATTENTION_BIAS,
     INPUT,
@@ -31,6 +31,7 @@ from kvplan.hf.families.decoder import (
     model,
 )
 from kvplan.hf.families.experts import USED
+from kvplan.hf.families.gemma_vision import gemma4, siglip
 from kvplan.hf.families.windows import by_name, mixed
 from kvplan.hf.geometry import OWN_HEAD_DIM
 from kvplan.hf.layers import FULL, layer_count, layer_types, one_full_in
@@ -268,5 +269,17 @@ FAMILIES: dict[str, Family] = {
     ),
     "gemma4_text": Family(
         read=_gemma4, nested_class="Gemma4TextConfig", nested={"vocab_size": 262_144}
+    ),
+}
+
+WRAPPERS: dict[str, Wrapper] = {
+    "paligemma": Wrapper(ties=True),
+    "gemma3": Wrapper(ties=True, tower=siglip),
+    "gemma3n": Wrapper(
+        ties=True,
+        beside=(Beside("vision_config", "vision tower"), Beside("audio_config", "audio tower")),
+    ),
+    "gemma4": Wrapper(
+        ties=True, tower=gemma4, beside=(Beside("audio_config", "audio tower", optional=True),)
     ),
 }
