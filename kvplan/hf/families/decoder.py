@@ -6,7 +6,7 @@ class) puts into a layer, and the keys of its figures. Constants stand for what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -96,14 +96,19 @@ def mlp(config: Config, style: Style, *keys: str, width: int | None = None) -> M
     )
 
 
+def norms(style: Style) -> Norms:
+    """The norms of one layer."""
+    return Norms(names=style.norms, bias=style.norm_bias)
+
+
 def ends(config: Config, style: Style) -> Layer:
     """Embedding, last norm (none where it has no name) and, untied, the head."""
     rows = config.size(*style.vocab)
     name, head = style.ends
-    norms = (style.final,) if style.final else ()
+    final = (style.final,) if style.final else ()
     return (
         Embedding(rows=rows, name=name),
-        Norms(names=norms, bias=style.norm_bias),
+        Norms(names=final, bias=style.norm_bias),
         Head(
             rows=rows,
             tied=tied(config, style.tie, *style.tie_keys),
@@ -153,20 +158,28 @@ def decoder(
         plan = windows(config, count)
         layers = tuple((full.sliding(span) if span else full,) for span in plan.windows)
 
-        def others() -> Sequence[Layer]:
+        def rest() -> Sequence[Layer]:
             if uncounted:
                 raise UncountedError(uncounted)
-            config.uncounted_if(*style.uncounted_if)
-            more = (
-                Norms(names=style.norms, bias=style.norm_bias),
-                *extra(config, full),
-            )
-            forward = feed_forward(config, style, count, mixture, sparse)
-            return [(block, *more) for block in forward]
+            return others(config, style, count, mixture, sparse, extra(config, full))
 
-        return model(config, style, layers, others, draft=layers[:1] * plan.draft)
+        return model(config, style, layers, rest, draft=layers[:1] * plan.draft)
 
     return read
+
+
+def others(
+    config: Config,
+    style: Style,
+    layers: int,
+    mixture: Mixture | None = None,
+    sparse: Sparse = every_layer,
+    extra: Layer = (),
+) -> list[Layer]:
+    """What a layer of this style has beside its attention; ``extra`` stands in every one."""
+    config.uncounted_if(*style.uncounted_if)
+    more = (norms(style), *extra)
+    return [(block, *more) for block in feed_forward(config, style, layers, mixture, sparse)]
 
 
 def feed_forward(
@@ -177,14 +190,22 @@ def feed_forward(
     sparse: Sparse = every_layer,
 ) -> list[Block]:
     """Each layer's MLP, or the experts in its place; either is read only where a layer has it."""
-    where = set(sparse(config, layers)) if mixture else set()
-    blocks: list[Block] = []
-    moe = experts(config, mixture, layers) if mixture and where else None
-    dense = mlp(config, style) if len(where) < layers else None
-    for index in range(layers):
-        block = moe if index in where else dense
-        blocks += [block] if block else []
-    return blocks
+    where = set(sparse(config, layers)) if mixture else ()
+    if mixture and not where:
+        config.ignore(*mixture.keys)
+    dense, moe = partial(mlp, config, style), mixture and partial(experts, config, mixture, layers)
+    return alternate(layers, where, moe or dense, dense)
+
+
+def alternate(
+    layers: int, where: Iterable[int], moe: Callable[[], Block], dense: Callable[[], Block]
+) -> list[Block]:
+    """Experts in these layers and an MLP in the rest; either is made only where a layer has it."""
+    sparse = set(where) & set(range(layers))
+    experts_of_all = moe() if sparse else None
+    mlp_of_all = dense() if len(sparse) < layers else None
+    blocks = (experts_of_all if index in sparse else mlp_of_all for index in range(layers))
+    return [block for block in blocks if block is not None]
 
 
 PLAIN = Style()

@@ -1,4 +1,4 @@
-"""Zhipu's GLM with ordinary attention, dense and with experts."""
+"""Zhipu's GLM: dense, with experts, with latent and sparse attention."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import ATTENTION_BIAS, PRE_NORM, Style, decoder
-from kvplan.hf.families.experts import BALANCED, dense_first
+from kvplan.hf.families.experts import BALANCED, DEEPSEEK, by_topk_method, dense_first
+from kvplan.hf.families.latent import latent_decoder, sparse_decoder
 from kvplan.hf.families.windows import never
 from kvplan.hf.geometry import DENSE, OWN_HEAD_DIM
 
@@ -30,5 +31,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "glm4_moe": Family(read=decoder(_GLM4_MOE, never, BALANCED, dense_first)),
     "glm4v_moe_text": Family(read=decoder(_GLM4_MOE, uncounted="no count of 'glm4v_moe_text' yet")),
+    "glm4_moe_lite": Family(read=latent_decoder(BALANCED)),
+    "glm_moe_dsa": Family(read=sparse_decoder(replace(DEEPSEEK, correction=by_topk_method))),
     "solar_open": Family(read=decoder(Style(bias=ATTENTION_BIAS, out_bias=False), never, BALANCED)),
 }
