@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from kvplan.hf.blocks.base import (
     UNSURE,
@@ -114,7 +115,11 @@ class Mamba2(Block):
 
 @dataclass(frozen=True, kw_only=True)
 class GatedDeltaNet(Block):
-    """Qwen3NextGatedDeltaNet; Qwen3.5 keeps the four input matrices apart (``joined`` off)."""
+    """Gated DeltaNet; ``matrices`` says which of its input matrices are one.
+
+    "joined": two of them (Qwen3NextGatedDeltaNet), "apart": four (Qwen3.5), "each": one a purpose
+    (OlmoHybridGatedDeltaNet, which has names of its own).
+    """
 
     key_heads: int
     value_heads: int
@@ -122,7 +127,7 @@ class GatedDeltaNet(Block):
     value_width: int
     kernel: int
     state_dtype: str | None = None
-    joined: bool = False
+    matrices: Literal["joined", "apart", "each"] = "apart"
     root: str = "linear_attn"
 
     def caches(self) -> tuple[Cache, ...]:
@@ -140,20 +145,29 @@ class GatedDeltaNet(Block):
 
     def weights(self, hidden: int) -> Tensors:
         root, heads, values = self.root, self.value_heads, self.value_heads * self.value_width
-        mixed = 2 * self.key_heads * self.key_width + values
-        for name, rows in self._rows(mixed, values).items():
+        keys = self.key_heads * self.key_width
+        last, out = ("o_norm", "o_proj") if self.matrices == "each" else ("norm", "out_proj")
+        for name, rows in self._rows(keys, values).items():
             yield from linear(_PART, f"{root}.{name}", rows, hidden)
-        yield from _conv(f"{root}.conv1d", mixed, self.kernel, bias=False)
+        yield from _conv(f"{root}.conv1d", 2 * keys + values, self.kernel, bias=False)
         yield from vector(_PART, f"{root}.dt_bias", heads)
         yield from vector(_PART, f"{root}.A_log", heads, dtype=UNSURE)
-        yield from vector(_PART, f"{root}.norm", self.value_width, dtype=UNSURE)
-        yield from linear(_PART, f"{root}.out_proj", hidden, values)
+        yield from vector(_PART, f"{root}.{last}", self.value_width, dtype=UNSURE)
+        yield from linear(_PART, f"{root}.{out}", hidden, values)
 
-    def _rows(self, mixed: int, values: int) -> dict[str, int]:
-        heads = self.value_heads
-        if self.joined:
+    def _rows(self, keys: int, values: int) -> dict[str, int]:
+        heads, mixed = self.value_heads, 2 * keys + values
+        if self.matrices == "joined":
             return {"in_proj_qkvz": mixed + values, "in_proj_ba": 2 * heads}
-        return {"in_proj_qkv": mixed, "in_proj_z": values, "in_proj_b": heads, "in_proj_a": heads}
+        if self.matrices == "apart":
+            return {
+                "in_proj_qkv": mixed,
+                "in_proj_z": values,
+                "in_proj_b": heads,
+                "in_proj_a": heads,
+            }
+        rows = {"q_proj": keys, "k_proj": keys, "v_proj": values, "g_proj": values}
+        return {**rows, "a_proj": heads, "b_proj": heads}
 
 
 @dataclass(frozen=True, kw_only=True)

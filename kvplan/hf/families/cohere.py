@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from kvplan.hf.blocks.base import Model
 from kvplan.hf.config import Config
-from kvplan.hf.families.base import Family
+from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.decoder import INPUT, LLAMA, decoder
 from kvplan.hf.families.windows import mixed
 from kvplan.hf.geometry import OWN_HEAD_DIM
@@ -34,4 +34,9 @@ FAMILIES: dict[str, Family] = {
     "cohere": Family(read=decoder(_COHERE)),
     "cohere2": Family(read=decoder(replace(_COHERE, qk_norm=""), mixed(4, _PATTERN))),
     "cohere2_moe": Family(read=_cohere2_moe),
+}
+
+WRAPPERS: dict[str, Wrapper] = {
+    "aya_vision": Wrapper(ties=True),
+    "cohere2_vision": Wrapper(ties=True),
 }

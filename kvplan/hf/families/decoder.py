@@ -7,16 +7,16 @@ class) puts into a layer, and the keys of its figures. Constants stand for what 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from kvplan.hf import geometry as geo
 from kvplan.hf.blocks.attention import Attention, QkNorm
-from kvplan.hf.blocks.base import Block, Layer, Model, Norms, Reader
+from kvplan.hf.blocks.base import Block, Layer, Model, Norms, Reader, uncounted_layers
 from kvplan.hf.blocks.ends import Embedding, Head, tied
 from kvplan.hf.blocks.mlp import GATED, MLP
-from kvplan.hf.config import Config, Flag, UncountedError
+from kvplan.hf.config import Config, Flag
 from kvplan.hf.families.experts import Mixture, Sparse, every_layer, experts
 from kvplan.hf.families.windows import Windows, never
 from kvplan.hf.geometry import DENSE, MULTI_HEAD, OWN_HEAD_DIM, Dialect
@@ -149,24 +149,36 @@ def decoder(
 
     def read(config: Config) -> Model:
         full = attention(config, style)
-        count = layer_count(config, *style.layers)
-        plan = windows(config, count)
-        layers = tuple((full.sliding(span) if span else full,) for span in plan.windows)
-
-        def others() -> Sequence[Layer]:
-            if uncounted:
-                raise UncountedError(uncounted)
-            config.uncounted_if(*style.uncounted_if)
-            more = (
-                Norms(names=style.norms, bias=style.norm_bias),
-                *extra(config, full),
-            )
-            forward = feed_forward(config, style, count, mixture, sparse)
-            return [(block, *more) for block in forward]
-
-        return model(config, style, layers, others, draft=layers[:1] * plan.draft)
+        plan = windows(config, layer_count(config, *style.layers))
+        layers = [(full.sliding(span) if span else full,) for span in plan.windows]
+        draft = layers[:1] * plan.draft
+        beside = partial(extra, config, full)
+        known = with_feed_forward(config, style, layers, mixture, sparse, beside, draft=draft)
+        return replace(known, others=uncounted_layers(uncounted)) if uncounted else known
 
     return read
+
+
+def with_feed_forward(
+    config: Config,
+    style: Style,
+    layers: Sequence[Layer],
+    mixture: Mixture | None = None,
+    sparse: Sparse = every_layer,
+    extra: Callable[[], Layer] = tuple,
+    *,
+    draft: Sequence[Layer] = (),
+) -> Model:
+    """These layers, each with the style's norms and its MLP or experts; ``extra`` in every one."""
+
+    def others() -> Sequence[Layer]:
+        config.uncounted_if(*style.uncounted_if)
+        more = (Norms(names=style.norms, bias=style.norm_bias), *extra())
+        return [
+            (block, *more) for block in feed_forward(config, style, len(layers), mixture, sparse)
+        ]
+
+    return model(config, style, layers, others, draft=draft)
 
 
 def feed_forward(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kvplan.hf.families.base import Family
+from kvplan.hf.families.base import Beside, Family, Wrapper
 from kvplan.hf.families.decoder import PLAIN, Style, decoder
 from kvplan.hf.families.experts import MIXTRAL
+from kvplan.hf.families.mistral_vision import pixtral
 from kvplan.hf.families.windows import always, mixed
 from kvplan.hf.geometry import OWN_HEAD_DIM
 
@@ -27,4 +28,9 @@ FAMILIES: dict[str, Family] = {
     "ministral": Family(read=decoder(PLAIN, mixed())),
     "ministral3": Family(read=decoder(replace(PLAIN, dialect=OWN_HEAD_DIM), always())),
     "mixtral": Family(read=decoder(Style(), always(), MIXTRAL), classes=("mixtral", "phimoe")),
+}
+
+WRAPPERS: dict[str, Wrapper] = {
+    "mistral3": Wrapper(ties=True, classes=("mistral3", "pixtral"), tower=pixtral),
+    "voxtral": Wrapper(beside=(Beside("audio_config", "audio tower"),)),
 }

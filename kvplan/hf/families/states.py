@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from kvplan.hf.blocks.recurrent import GatedDeltaNet, KimiDelta, Lightning, Mamba1, Mamba2
+from kvplan.hf.blocks.recurrent import GatedDeltaNet, KimiDelta, Mamba1, Mamba2
 from kvplan.hf.config import Config, Figure, Word, shown
-from kvplan.hf.geometry import Heads, quotient
+from kvplan.hf.geometry import quotient
 
 
 def state_dtype(config: Config) -> str | None:
@@ -131,8 +131,3 @@ def kimi_delta(config: Config) -> KimiDelta:
         state_dtype=state_dtype(config),
         full_rank_gate=section is not None and section.flag("use_full_rank_gate"),
     )
-
-
-def lightning(config: Config, heads: Heads) -> Lightning:
-    """Lightning attention of MiniMax-01: a square state for each attention head."""
-    return Lightning(heads=heads.count, width=heads.width, state_dtype=state_dtype(config))
