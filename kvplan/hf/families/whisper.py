@@ -66,6 +66,7 @@ def _heads(config: Config, style: Style) -> Attention:
 
 
 def _encoder(config: Config) -> Stack:
+    config.size(*_ENCODER.dialect.heads)
     layer = (
         _heads(config, _ENCODER),
         mlp(config, _ENCODER),
