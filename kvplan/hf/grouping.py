@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from kvplan.hf.blocks.base import Cache, Model, kept
+from kvplan.hf.blocks.compressed import CSA
 from kvplan.hf.config import Figure, Word, printable
 
 Provenance = dict[tuple[str | int, ...], str]
@@ -14,9 +15,6 @@ Provenance = dict[tuple[str | int, ...], str]
 
 Caches = tuple[Cache, ...]
 """What one layer keeps."""
-
-CSA = 4
-"""Ratio of DeepSeek-V4's compressed sparse attention, the one whose groups overlap."""
 
 _SHORT = {
     "full_attention": "full",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from kvplan.hf.blocks.base import Layer, Model
 from kvplan.hf.config import Config, Rule
@@ -13,7 +14,8 @@ from kvplan.hf.families.decoder import (
     MLP_BIAS,
     Style,
     attention,
-    with_feed_forward,
+    model,
+    others,
 )
 from kvplan.hf.families.states import mamba2_d
 from kvplan.hf.geometry import MULTI_HEAD
@@ -48,7 +50,8 @@ def mamba2_hybrid(config: Config, style: Style) -> tuple[Layer, ...]:
 
 def _bamba(config: Config) -> Model:
     """An MLP in every layer (BambaConfig)."""
-    return with_feed_forward(config, _BAMBA, mamba2_hybrid(config, _BAMBA))
+    layers = mamba2_hybrid(config, _BAMBA)
+    return model(config, _BAMBA, layers, partial(others, config, _BAMBA, len(layers)))
 
 
 FAMILIES: dict[str, Family] = {"bamba": Family(read=_bamba)}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from kvplan.hf.blocks.base import Layer, Model, Norms
 from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family
-from kvplan.hf.families.decoder import Style, attention, ends, mlp, model
+from kvplan.hf.families.decoder import Style, attention, ends, mlp, model, norms
 from kvplan.hf.families.windows import never
 from kvplan.hf.geometry import Dialect
 from kvplan.hf.layers import layer_count
@@ -39,7 +39,7 @@ def _bloom(config: Config) -> Model:
 
     def others() -> Sequence[Layer]:
         dense = mlp(config, _BLOOM, width=4 * config.size(*_BLOOM.hidden))
-        return [(dense, Norms(names=_BLOOM.norms, bias=True))] * count
+        return [(dense, norms(_BLOOM))] * count
 
     first = Norms(names=("transformer.word_embeddings_layernorm",), bias=True)
     plain = model(config, _BLOOM, [(heads,)] * count, others, draft=[(heads,)] * draft)

@@ -6,17 +6,17 @@ class) puts into a layer, and the keys of its figures. Constants stand for what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from kvplan.hf import geometry as geo
 from kvplan.hf.blocks.attention import Attention, QkNorm
-from kvplan.hf.blocks.base import Block, Layer, Model, Norms, Reader, uncounted_layers
+from kvplan.hf.blocks.base import Block, Layer, Model, Norms, Reader
 from kvplan.hf.blocks.ends import Embedding, Head, tied
 from kvplan.hf.blocks.mlp import GATED, MLP
-from kvplan.hf.config import Config, Flag
+from kvplan.hf.config import Config, Flag, UncountedError
 from kvplan.hf.families.experts import Mixture, Sparse, every_layer, experts
 from kvplan.hf.families.windows import Windows, never
 from kvplan.hf.geometry import DENSE, MULTI_HEAD, OWN_HEAD_DIM, Dialect
@@ -96,14 +96,19 @@ def mlp(config: Config, style: Style, *keys: str, width: int | None = None) -> M
     )
 
 
+def norms(style: Style) -> Norms:
+    """The norms of one layer."""
+    return Norms(names=style.norms, bias=style.norm_bias)
+
+
 def ends(config: Config, style: Style) -> Layer:
     """Embedding, last norm (none where it has no name) and, untied, the head."""
     rows = config.size(*style.vocab)
     name, head = style.ends
-    norms = (style.final,) if style.final else ()
+    final = (style.final,) if style.final else ()
     return (
         Embedding(rows=rows, name=name),
-        Norms(names=norms, bias=style.norm_bias),
+        Norms(names=final, bias=style.norm_bias),
         Head(
             rows=rows,
             tied=tied(config, style.tie, *style.tie_keys),
@@ -149,36 +154,32 @@ def decoder(
 
     def read(config: Config) -> Model:
         full = attention(config, style)
-        plan = windows(config, layer_count(config, *style.layers))
-        layers = [(full.sliding(span) if span else full,) for span in plan.windows]
-        draft = layers[:1] * plan.draft
-        beside = partial(extra, config, full)
-        known = with_feed_forward(config, style, layers, mixture, sparse, beside, draft=draft)
-        return replace(known, others=uncounted_layers(uncounted)) if uncounted else known
+        count = layer_count(config, *style.layers)
+        plan = windows(config, count)
+        layers = tuple((full.sliding(span) if span else full,) for span in plan.windows)
+
+        def rest() -> Sequence[Layer]:
+            if uncounted:
+                raise UncountedError(uncounted)
+            return others(config, style, count, mixture, sparse, extra(config, full))
+
+        return model(config, style, layers, rest, draft=layers[:1] * plan.draft)
 
     return read
 
 
-def with_feed_forward(
+def others(
     config: Config,
     style: Style,
-    layers: Sequence[Layer],
+    layers: int,
     mixture: Mixture | None = None,
     sparse: Sparse = every_layer,
-    extra: Callable[[], Layer] = tuple,
-    *,
-    draft: Sequence[Layer] = (),
-) -> Model:
-    """These layers, each with the style's norms and its MLP or experts; ``extra`` in every one."""
-
-    def others() -> Sequence[Layer]:
-        config.uncounted_if(*style.uncounted_if)
-        more = (Norms(names=style.norms, bias=style.norm_bias), *extra())
-        return [
-            (block, *more) for block in feed_forward(config, style, len(layers), mixture, sparse)
-        ]
-
-    return model(config, style, layers, others, draft=draft)
+    extra: Layer = (),
+) -> list[Layer]:
+    """What a layer of this style has beside its attention; ``extra`` stands in every one."""
+    config.uncounted_if(*style.uncounted_if)
+    more = (norms(style), *extra)
+    return [(block, *more) for block in feed_forward(config, style, layers, mixture, sparse)]
 
 
 def feed_forward(
@@ -189,14 +190,22 @@ def feed_forward(
     sparse: Sparse = every_layer,
 ) -> list[Block]:
     """Each layer's MLP, or the experts in its place; either is read only where a layer has it."""
-    where = set(sparse(config, layers)) if mixture else set()
-    blocks: list[Block] = []
-    moe = experts(config, mixture, layers) if mixture and where else None
-    dense = mlp(config, style) if len(where) < layers else None
-    for index in range(layers):
-        block = moe if index in where else dense
-        blocks += [block] if block else []
-    return blocks
+    where = set(sparse(config, layers)) if mixture else ()
+    if mixture and not where:
+        config.ignore(*mixture.keys)
+    dense, moe = partial(mlp, config, style), mixture and partial(experts, config, mixture, layers)
+    return alternate(layers, where, moe or dense, dense)
+
+
+def alternate(
+    layers: int, where: Iterable[int], moe: Callable[[], Block], dense: Callable[[], Block]
+) -> list[Block]:
+    """Experts in these layers and an MLP in the rest; either is made only where a layer has it."""
+    sparse = set(where) & set(range(layers))
+    experts_of_all = moe() if sparse else None
+    mlp_of_all = dense() if len(sparse) < layers else None
+    blocks = (experts_of_all if index in sparse else mlp_of_all for index in range(layers))
+    return [block for block in blocks if block is not None]
 
 
 PLAIN = Style()

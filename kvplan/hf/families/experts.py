@@ -31,7 +31,8 @@ class Mixture:
     needs_shared: bool = True
     shared_root: str = "mlp.shared_experts"
     shared_gate: bool = False
-    correction: Kind | None = None
+    correction: Kind | Callable[[Config], Kind | None] | None = None
+    """As in ``Experts``, or the file's word on it."""
     root: str = "mlp"
     router: str = "gate"
     router_bias: bool = False
@@ -40,9 +41,15 @@ class Mixture:
     gated: bool = True
     names: tuple[str, ...] = GATED
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every key of it: without a layer that has experts, none of them changes anything."""
+        return (*self.count, *self.used, *self.width, self.shared, self.shared_width)
+
 
 def experts(config: Config, mixture: Mixture, layers: int) -> Experts:
     """The experts of one layer with the file's figures."""
+    correction = mixture.correction
     width = config.same_size(layers, *mixture.width)
     beside = _shared_width(config, mixture, width, layers)
     shared = MLP(width=beside, gated=mixture.gated, root=mixture.shared_root)
@@ -55,7 +62,7 @@ def experts(config: Config, mixture: Mixture, layers: int) -> Experts:
         router=mixture.router,
         router_bias=mixture.router_bias,
         router_dtype=mixture.router_dtype,
-        correction=mixture.correction,
+        correction=correction(config) if callable(correction) else correction,
         root=mixture.root,
     )
 
@@ -77,6 +84,16 @@ def _shared_width(config: Config, mixture: Mixture, width: int, layers: int) -> 
     if mixture.shared_width:
         return config.size(key, least=0)
     return config.same_size(layers, key, least=0) * width
+
+
+def by_topk_method(config: Config) -> Kind | None:
+    """DeepSeek-V3's balancing bias, a buffer: there with ``topk_method`` noaux_tc."""
+    return "buffer" if config.word("topk_method") in (None, "noaux_tc") else None
+
+
+def by_routing_bias(config: Config) -> Kind | None:
+    """MiniMax's balancing bias, a buffer that ``use_routing_bias`` takes away."""
+    return "buffer" if config.flag("use_routing_bias", default=True) else None
 
 
 def every_layer(_: Config, layers: int) -> Iterable[int]:

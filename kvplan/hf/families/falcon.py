@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kvplan.hf.blocks.attention import Attention
-from kvplan.hf.blocks.base import Extra, Layer, Model, Norms, buffer
+from kvplan.hf.blocks.base import Extra, Layer, Model, buffer
 from kvplan.hf.blocks.ends import tied
 from kvplan.hf.config import Config, Figure
 from kvplan.hf.families.base import Family
@@ -20,7 +20,8 @@ from kvplan.hf.families.decoder import (
     ends,
     mlp,
     model,
-    with_feed_forward,
+    norms,
+    others,
 )
 from kvplan.hf.families.states import mamba2_d
 from kvplan.hf.geometry import Dialect
@@ -60,12 +61,12 @@ def _falcon(config: Config) -> Model:
     heads = _falcon_heads(config, new=new)
     count = layer_count(config, *_FALCON.layers)
 
-    def others() -> Sequence[Layer]:
+    def rest() -> Sequence[Layer]:
         width = config.maybe("ffn_hidden_size") or 4 * config.size(*_FALCON.hidden)
-        norms = Norms(names=_falcon_norms(config, new=new), bias=True)
-        return [(mlp(config, _FALCON, width=width), norms)] * count
+        style = replace(_FALCON, norms=_falcon_norms(config, new=new))
+        return [(mlp(config, style, width=width), norms(style))] * count
 
-    plain = model(config, _FALCON, [(heads,)] * count, others)
+    plain = model(config, _FALCON, [(heads,)] * count, rest)
     return replace(plain, ends=lambda: (*ends(config, _FALCON), *_stored_head(config)))
 
 
@@ -100,14 +101,14 @@ def _falcon_h1(config: Config) -> Model:
     """Every layer has both, attention and Mamba-2; the mixer's norm with ``mamba_rms_norm``."""
     config.require("attn_layer_indices")
     mamba = replace(mamba2_d(config), normed=config.flag("mamba_rms_norm"))
-    layers = [(attention(config, _H1), mamba)] * layer_count(config)
+    count, heads = layer_count(config), attention(config, _H1)
 
-    def refuse_unnamed() -> Layer:
+    def rest() -> Sequence[Layer]:
         if "mamba_rms_norm" not in config.raw:
             config.uncounted("mamba_rms_norm")
-        return ()
+        return others(config, _H1, count)
 
-    return with_feed_forward(config, _H1, layers, extra=refuse_unnamed)
+    return model(config, _H1, [(heads, mamba)] * count, rest)
 
 
 _REFINED_WEB = Family(read=_falcon, classes=("rw", "falcon"))

@@ -1,11 +1,11 @@
-"""Zhipu's GLM with ordinary attention, dense and with experts."""
+"""Zhipu's GLM: dense, with experts, with latent and sparse attention, and ChatGLM before it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kvplan.hf.blocks.base import Extra, Layer, Model, Norms, buffer
+from kvplan.hf.blocks.base import Extra, Layer, Model, buffer
 from kvplan.hf.config import Config, UncountedError
 from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.decoder import (
@@ -17,8 +17,10 @@ from kvplan.hf.families.decoder import (
     ends,
     mlp,
     model,
+    norms,
 )
-from kvplan.hf.families.experts import BALANCED, dense_first
+from kvplan.hf.families.experts import BALANCED, DEEPSEEK, by_topk_method, dense_first
+from kvplan.hf.families.latent import latent_decoder, sparse_decoder
 from kvplan.hf.families.windows import never
 from kvplan.hf.geometry import DENSE, OWN_HEAD_DIM, Dialect
 from kvplan.hf.layers import layer_count
@@ -64,7 +66,7 @@ def _chatglm(config: Config) -> Model:
     def others() -> Sequence[Layer]:
         if not config.flag("rmsnorm", default=True) or config.has("pre_seq_len"):
             raise UncountedError("a ChatGLM with LayerNorm or a prefix encoder")
-        return [(mlp(config, _CHATGLM), Norms(names=_CHATGLM.norms))] * count
+        return [(mlp(config, _CHATGLM), norms(_CHATGLM))] * count
 
     plain = model(config, _CHATGLM, [(heads,)] * count, others)
     return replace(plain, ends=lambda: _chatglm_ends(config, heads.width))
@@ -88,6 +90,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "glm4_moe": Family(read=decoder(_GLM4_MOE, never, BALANCED, dense_first)),
     "glm4v_moe_text": Family(read=decoder(_GLM4_MOE, uncounted="no count of 'glm4v_moe_text' yet")),
+    "glm4_moe_lite": Family(read=latent_decoder(BALANCED)),
+    "glm_moe_dsa": Family(read=sparse_decoder(replace(DEEPSEEK, correction=by_topk_method))),
     "chatglm": Family(read=_chatglm),
     "solar_open": Family(read=decoder(Style(bias=ATTENTION_BIAS, out_bias=False), never, BALANCED)),
 }

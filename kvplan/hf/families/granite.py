@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kvplan.hf.blocks.base import Layer, Model, Norms
+from kvplan.hf.blocks.base import Layer, Model
 from kvplan.hf.blocks.mlp import GATED, MLP
 from kvplan.hf.config import Config
 from kvplan.hf.families.bamba import mamba2_hybrid
 from kvplan.hf.families.base import Beside, Family, Wrapper
-from kvplan.hf.families.decoder import ATTENTION_BIAS, LLAMA, Style, decoder, model
+from kvplan.hf.families.decoder import ATTENTION_BIAS, LLAMA, Style, decoder, model, norms
 from kvplan.hf.families.experts import MIXTRAL, experts
 from kvplan.hf.families.windows import mixed, never
 from kvplan.hf.geometry import DENSE, MULTI_HEAD
@@ -36,7 +36,7 @@ def _hybrid(config: Config) -> Model:
             config.uncounted("num_local_experts")
         routed = config.maybe("num_local_experts", least=0)
         more = (experts(config, _EXPERTS, len(layers)),) if routed else ()
-        return [(shared, Norms(names=_HYBRID.norms), *more)] * len(layers)
+        return [(shared, norms(_HYBRID), *more)] * len(layers)
 
     return model(config, _HYBRID, layers, others)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from kvplan.hf.blocks.base import Model
 from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family
-from kvplan.hf.families.decoder import INPUT, Style, attention, with_feed_forward
+from kvplan.hf.families.decoder import INPUT, Style, attention, model, others
 from kvplan.hf.families.experts import Mixture
 from kvplan.hf.families.states import expanded, mamba1
 from kvplan.hf.layers import layer_count
@@ -38,7 +39,8 @@ def _jamba(config: Config) -> Model:
     )
     state = (replace(mamba, normed=True, root="mamba"),)
     layers = [plain if index % period == offset else state for index in range(count)]
-    return with_feed_forward(config, _JAMBA, layers, _EXPERTS, _every_period)
+    rest = partial(others, config, _JAMBA, count, _EXPERTS, _every_period)
+    return model(config, _JAMBA, layers, rest)
 
 
 def _every_period(config: Config, layers: int) -> Iterable[int]:

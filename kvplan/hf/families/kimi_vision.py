@@ -1,4 +1,4 @@
-"""MoonViT, the vision tower of Kimi-K2.5 and K3, and the models around Kimi's text models."""
+"""MoonViT, the vision tower of Kimi-K2.5 and K3."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Extra, Layer, Model, Norms, Tensors, linear, vector
 from kvplan.hf.blocks.mlp import MLP
 from kvplan.hf.config import Config, UncountedError
-from kvplan.hf.families.base import Wrapper
 from kvplan.hf.families.vision import vision_model
 
 _PART, _ROOT = "vision", "vision_tower"
@@ -83,10 +82,3 @@ def _patches(vision: Config, hidden: int, *, bias: bool) -> Tensors:
     if bias:
         yield from vector(_PART, f"{root}.proj.bias", hidden)
     yield from vector(_PART, f"{root}.pos_emb", height, width, hidden)
-
-
-WRAPPERS: dict[str, Wrapper] = {
-    "kimi_vl": Wrapper(),
-    "kimi_k25": Wrapper(ties=True, tower=kimi_k25),
-    "kimi_k3": Wrapper(tower=kimi_k3),
-}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from kvplan.hf.blocks.base import Layer, Model, Norms
+from kvplan.hf.blocks.base import Layer, Model
 from kvplan.hf.blocks.recurrent import ShortConv
 from kvplan.hf.config import Config, UncountedError
 from kvplan.hf.families.base import Family, Wrapper
-from kvplan.hf.families.decoder import Style, attention, feed_forward, mlp, model
+from kvplan.hf.families.decoder import Style, attention, feed_forward, mlp, model, norms
 from kvplan.hf.families.experts import Mixture
 from kvplan.hf.families.states import kernel
 from kvplan.hf.layers import FULL, agree, by_type, layer_count, layer_types
@@ -34,7 +34,7 @@ def _lfm2(config: Config) -> Model:
 
     def others() -> Sequence[Layer]:
         dense = mlp(config, _LFM2, width=_width(config))
-        return [(dense, Norms(names=_LFM2.norms))] * len(layers)
+        return [(dense, norms(_LFM2))] * len(layers)
 
     layers = _layers(config)
     return model(config, _LFM2, layers, others)
@@ -47,7 +47,7 @@ def _lfm2_moe(config: Config) -> Model:
         balanced = config.flag("use_expert_bias", default=True)
         mixture = replace(_EXPERTS, correction="buffer" if balanced else None)
         forward = feed_forward(config, _LFM2, len(layers), mixture, _after_dense)
-        return [(block, Norms(names=_LFM2.norms)) for block in forward]
+        return [(block, norms(_LFM2)) for block in forward]
 
     layers = _layers(config)
     return model(config, _LFM2, layers, others)

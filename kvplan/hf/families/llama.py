@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Extra, Layer, buffer, vector
-from kvplan.hf.config import Config, UncountedError
+from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.decoder import (
     ATTENTION_BIAS,
@@ -82,13 +82,6 @@ def _lambdas(_: Config, heads: Attention) -> Layer:
     return (Extra(tensors=tuple(tensor for group in vectors for tensor in group)),)
 
 
-def _refuse_experts(config: Config, _: Attention) -> Layer:
-    """MiniCPM: Llama's layers, tied (its own modeling_minicpm.py)."""
-    if config.has("num_experts"):
-        raise UncountedError("num_experts is set: MiniCPM-MoE is not counted")
-    return ()
-
-
 FAMILIES: dict[str, Family] = {
     "llama": Family(
         read=decoder(LLAMA),
@@ -105,7 +98,6 @@ FAMILIES: dict[str, Family] = {
     "seed_oss": Family(read=decoder(_SEED_OSS)),
     "apertus": Family(read=decoder(_APERTUS, extra=_xielu)),
     "diffllama": Family(read=decoder(_NO_MLP_BIAS, extra=_lambdas)),
-    "minicpm": Family(read=decoder(replace(LLAMA, tie=True), extra=_refuse_experts)),
     "nanochat": Family(
         read=decoder(
             replace(

@@ -1,4 +1,4 @@
-"""Llama-4 with its vision tower."""
+"""The vision tower of Llama-4."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Extra, Layer, Model, Norms, linear, vector
 from kvplan.hf.blocks.mlp import MLP
 from kvplan.hf.config import Config, UncountedError
-from kvplan.hf.families.base import Wrapper
 from kvplan.hf.families.vision import vision_model
 
 _PART, _ROOT = "vision", "vision_model"
@@ -38,6 +37,3 @@ def llama4(vision: Config, text: Config) -> Model:
     norms = Norms(names=(f"{_ROOT}.layernorm_pre", f"{_ROOT}.layernorm_post"), bias=True)
     layers = [layer] * vision.size("num_hidden_layers")
     return vision_model(hidden, f"{_ROOT}.model.layers", layers, (Extra(tensors=tensors), norms))
-
-
-WRAPPERS: dict[str, Wrapper] = {"llama4": Wrapper(ties=False, tower=llama4, text_total=True)}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kvplan.hf.blocks.base import Block, Layer, Model, Norms
+from kvplan.hf.blocks.base import Block, Layer, Model
 from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family
-from kvplan.hf.families.decoder import Style, model
+from kvplan.hf.families.decoder import Style, model, norms
 from kvplan.hf.families.states import expanded, mamba1, mamba2
 from kvplan.hf.layers import layer_count
 
@@ -67,7 +67,7 @@ def _throughout(config: Config, mixer: Block, *, tie: bool) -> Model:
     count = layer_count(config)
 
     def others() -> Sequence[Layer]:
-        return [(Norms(names=BACKBONE.norms),)] * count
+        return [(norms(BACKBONE),)] * count
 
     return model(config, replace(BACKBONE, tie=tie), [(mixer,)] * count, others)
 

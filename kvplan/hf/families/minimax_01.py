@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kvplan.hf.blocks.base import Layer, Model
 from kvplan.hf.blocks.recurrent import Lightning
 from kvplan.hf.config import Config, Rule, UncountedError
 from kvplan.hf.families.base import Family, each
-from kvplan.hf.families.decoder import PLAIN, attention, with_feed_forward
+from kvplan.hf.families.decoder import PLAIN, attention, model, others
 from kvplan.hf.families.experts import MIXTRAL
 from kvplan.hf.families.states import state_dtype
 from kvplan.hf.layers import FULL, LINEAR, agree, by_type, layer_count, layer_types, zero_or_one
@@ -28,13 +30,13 @@ def _minimax_01(config: Config) -> Model:
         state = state_dtype(config)
         return (Lightning(heads=plain.heads, width=plain.width, state_dtype=state),)
 
-    def refuse_shared() -> Layer:
+    def rest() -> Sequence[Layer]:
         if config.maybe("shared_intermediate_size", least=0):
             raise UncountedError("shared_intermediate_size is set, which no published file has")
-        return ()
+        return others(config, PLAIN, count, MIXTRAL)
 
     layers = by_type(config, types, {FULL: lambda: (plain,), LINEAR: lightning})
-    return with_feed_forward(config, PLAIN, layers, MIXTRAL, extra=refuse_shared)
+    return model(config, PLAIN, layers, rest)
 
 
 FAMILIES: dict[str, Family] = {

@@ -10,7 +10,7 @@ from kvplan.hf.blocks.base import Extra, Layer, Model, Norms, vector
 from kvplan.hf.blocks.ends import Embedding, Head
 from kvplan.hf.config import Config, Figure, UncountedError
 from kvplan.hf.families.base import Family, Wrapper
-from kvplan.hf.families.decoder import PLAIN, attention, mlp, model
+from kvplan.hf.families.decoder import PLAIN, attention, mlp, model, norms
 from kvplan.hf.families.mllama_vision import mllama
 from kvplan.hf.layers import layer_count
 
@@ -28,7 +28,7 @@ def _mllama_text(config: Config) -> Model:
     layers = [(seen,) if index in set(crossed) else (text,) for index in range(count)]
 
     def others() -> Sequence[Layer]:
-        every: Layer = (mlp(config, PLAIN), Norms(names=PLAIN.norms))
+        every: Layer = (mlp(config, PLAIN), norms(PLAIN))
         return [(*every, _gates()) if index in set(crossed) else every for index in range(count)]
 
     return replace(model(config, PLAIN, layers, others), ends=lambda: _ends(config))

@@ -1,133 +1,107 @@
-"""NVIDIA's Nemotron."""
+"""NVIDIA's Nemotron, and Llama-Nemotron, whose layers a search has thinned out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
+from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Extra, Layer, Model, Norms, linear
 from kvplan.hf.blocks.mlp import MLP
-from kvplan.hf.blocks.recurrent import Mamba2
-from kvplan.hf.config import MAX_LAYERS, Config, shown
-from kvplan.hf.families.base import Family, Wrapper
-from kvplan.hf.families.decoder import ATTENTION_BIAS, LLAMA, attention, decoder, mlp, model
-from kvplan.hf.families.experts import Mixture, experts
-from kvplan.hf.families.mamba import BACKBONE
-from kvplan.hf.families.states import mamba2
-from kvplan.hf.geometry import OWN_HEAD_DIM
-from kvplan.hf.layers import FULL, LINEAR, MTP, by_type, drafts
-
-_NEMOTRON_H = replace(
-    BACKBONE,
-    dialect=replace(OWN_HEAD_DIM, head_dim=("head_dim", "attention_head_dim")),
-    bias=ATTENTION_BIAS,
-    gated=False,
-    attn_root="mixer",
-    mlp_root="mixer",
-    uncounted_if=(
-        "attention_bias",
-        "mlp_bias",
-        "use_bias",
-        "mamba_proj_bias",
-        "tie_word_embeddings",
-    ),
+from kvplan.hf.config import MAX_SIZE, Config, Figure
+from kvplan.hf.families.base import Family
+from kvplan.hf.families.decoder import (
+    ATTENTION_BIAS,
+    INPUT,
+    LLAMA,
+    MLP_BIAS,
+    POST,
+    Style,
+    decoder,
+    model,
 )
-_EXPERTS = Mixture(count=("n_routed_experts",), gated=False, correction="buffer", root="mixer")
+from kvplan.hf.geometry import DENSE, head_dim
+from kvplan.hf.layers import layer_count
+
+_NAS = Style()
 
 
-def _nemotron_h(config: Config) -> Model:
-    """One mixer and one norm a layer: Mamba-2, attention, MLP or experts (NemotronHConfig)."""
-    types = _types(config, "hybrid_override_pattern", "layers_block_type")
-    if types is None:
-        config.missing("hybrid_override_pattern", "layers_block_type")
-    given = config.maybe("num_hidden_layers")
-    if given is not None and given != len(types):
-        config.refuse(f"num_hidden_layers is {given}, but the pattern has {len(types)} layers")
-    config.require("sliding_window")
-    kinds: dict[str, Callable[[], Layer]] = {
-        "mamba": lambda: (_mamba(config),),
-        "attention": lambda: (attention(config, _NEMOTRON_H),),
-        "mlp": tuple,
-        "moe": tuple,
-    }
-    times = drafts(config, MTP)
-    more = _types(config, "mtp_hybrid_override_pattern", "mtp_layers_block_type") or []
-    return model(
-        config,
-        _NEMOTRON_H,
-        by_type(config, types, kinds),
-        lambda: _others(config, types),
-        draft=by_type(config, [kind for kind in more if kind == "attention"] * times, kinds),
-        layers_key=given.origin if given is not None else "length of the layer pattern",
-    )
+def _nemotron_nas(config: Config) -> Model:
+    """``block_configs`` by layer: heads over ``n_heads_in_group``, or no attention at all."""
+    count, heads = layer_count(config), config.count("num_attention_heads")
+    config.ignore("num_key_value_heads")
+    raw = config.items("block_configs", dict, "objects")
+    listed = config.per_layer("block_configs", raw, count)
+    if listed is None:
+        config.missing("block_configs")
+    width, bias = head_dim(config, DENSE, heads), config.on(ATTENTION_BIAS)
+    whole = Attention(heads=heads, kv=heads, width=width, bias=bias, out_bias=bias)
+    blocks = [
+        Config(block, config.path, config.architecture, f"block_configs[{index}].")
+        for index, block in enumerate(listed)
+    ]
+
+    def others() -> Sequence[Layer]:
+        return [(*_linear_attention(config, block), *_nas_mlp(config, block)) for block in blocks]
+
+    return model(config, _NAS, [_nas_attention(block, whole) for block in blocks], others)
 
 
-def _types(config: Config, pattern_key: str, list_key: str) -> list[str] | None:
-    """A pattern of M, *, - and E, or a list of names, one a layer."""
-    letters = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
-    alias = {LINEAR: "mamba", FULL: "attention"}
-    pattern, names = config.word(pattern_key), config.words(list_key)
-    listed = [alias.get(name, name) for name in names] if names else None
-    if pattern is None:
-        return listed
-    if not 1 <= len(pattern) <= MAX_LAYERS:
-        config.refuse(f"{pattern.origin} has {len(pattern)} layers")
-    unknown = sorted(set(pattern) - set(letters))
-    if unknown:
-        config.refuse(f"{pattern.origin} has a layer {shown(unknown[0])}; known: M, *, -, E")
-    types = [letters[letter] for letter in pattern]
-    if listed is not None and listed != types:
-        config.refuse(f"{pattern_key} and {list_key} contradict each other")
-    return types
+def _nas_attention(block: Config, whole: Attention) -> Layer:
+    attention = _section(block)
+    for key in ("window_length", "num_sink_tokens", "sparsify"):
+        attention.require(key)
+    if attention.flag("no_op") or attention.flag("replace_with_linear"):
+        return ()
+    group = attention.count("n_heads_in_group")
+    if whole.heads % group:
+        attention.refuse(f"{whole.heads} heads do not divide into groups of {group}")
+    origin = "num_attention_heads ÷ block_configs[].attention.n_heads_in_group"
+    return (replace(whole, kv=Figure(whole.heads // group, origin)),)
 
 
-def _mamba(config: Config) -> Mamba2:
-    """Decay figures are stored in the model's dtype (Nemotron-3-Nano)."""
-    state = mamba2(
-        config,
-        heads="mamba_num_heads",
-        width="mamba_head_dim",
-        groups="n_groups",
-        state="ssm_state_size",
-        conv="conv_kernel",
-        biases=("mamba_proj_bias", "use_conv_bias"),
-    )
-    return replace(state, decay_dtype=None, root="mixer")
+def _section(block: Config) -> Config:
+    attention = block.section("attention")
+    if attention is None:
+        block.missing("attention")
+    return attention
 
 
-def _others(config: Config, types: Sequence[str]) -> Sequence[Layer]:
-    config.uncounted_if(*_NEMOTRON_H.uncounted_if)
-    kinds: dict[str, Callable[[], Layer]] = {
-        "mamba": tuple,
-        "attention": tuple,
-        "mlp": lambda: (mlp(config, _NEMOTRON_H),),
-        "moe": lambda: _experts(config, len(types)),
-    }
-    norm = Norms(names=_NEMOTRON_H.norms)
-    return [(*layer, norm) for layer in by_type(config, types, kinds)]
+def _linear_attention(config: Config, block: Config) -> Layer:
+    """The norm before attention, and the one matrix that may stand in its place."""
+    attention = _section(block)
+    if attention.flag("no_op"):
+        return ()
+    if not attention.flag("replace_with_linear"):
+        return (Norms(names=(INPUT,)),)
+    return _matrix(config, "attention", "self_attn.linear_attn", INPUT, config.on(ATTENTION_BIAS))
 
 
-def _experts(config: Config, layers: int) -> Layer:
-    """``moe_latent_size`` shrinks what the routed experts see, between two matrices of its own.
-
-    Only the router's balancing bias is fp32 (Nemotron-3-Nano).
-    """
-    width = config.size("moe_shared_expert_intermediate_size", least=0)
-    width *= config.size("n_shared_experts", least=0)
-    shared = MLP(width=width, gated=False, root="mixer.shared_experts") if width else None
-    moe = replace(experts(config, _EXPERTS, layers), shared=shared)
-    latent = config.maybe("moe_latent_size")
-    if latent is None:
-        return (moe,)
+def _matrix(config: Config, part: str, name: str, norm: str, bias: bool) -> Layer:
     hidden = config.size("hidden_size")
-    down = linear("other", "mixer.fc1_latent_proj", latent, hidden)
-    up = linear("other", "mixer.fc2_latent_proj", hidden, latent)
-    return (replace(moe, narrow=latent), Extra(tensors=(*down, *up)))
+    tensors = tuple(linear(part, name, hidden, hidden, bias=bias))
+    return (Extra(tensors=tensors), Norms(names=(norm,)))
+
+
+def _nas_mlp(config: Config, block: Config) -> Layer:
+    """Two thirds of ``ffn_mult`` times hidden size, rounded up to 256 (modeling_decilm.py)."""
+    section, bias = block.section("ffn"), config.on(MLP_BIAS)
+    if section is None:
+        block.uncounted("ffn")
+    if section.flag("no_op"):
+        return ()
+    if section.flag("replace_with_linear"):
+        return _matrix(config, "dense_mlp", "mlp.linear_mlp", POST, bias)
+    key, factor = section.value("ffn_mult")
+    if not key:
+        section.uncounted("ffn_mult")
+    if type(factor) not in (int, float) or not 0 < factor < MAX_SIZE:
+        section.refuse("ffn_mult has to be a number above zero")
+    width = -(-int(2 * factor * config.size("hidden_size") / 3) // 256) * 256
+    return (MLP(width=width, bias=bias), Norms(names=(POST,)))
 
 
 FAMILIES: dict[str, Family] = {
     "nemotron": Family(read=decoder(replace(LLAMA, gated=False, norm_bias=True))),
-    "nemotron_h": Family(read=_nemotron_h),
+    "nemotron-nas": Family(read=_nemotron_nas, classes=("decilm",)),
 }
-
-WRAPPERS: dict[str, Wrapper] = {"NemotronH_Nano_VL_V2": Wrapper(path=("llm_config",))}

@@ -77,9 +77,6 @@ FAMILIES: dict[str, Family] = {
     ),
     "mellum": Family(read=decoder(QWEN3, mixed(), _MELLUM, every_step)),
     "qwen": Family(read=_qwen1, classes=("qwenlmhead",)),
-    "mimo": Family(
-        read=decoder(Style(bias=("attention_bias", True), out_bias=False), after_full_layers)
-    ),
 }
 
 WRAPPERS: dict[str, Wrapper] = {

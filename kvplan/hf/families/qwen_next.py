@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from kvplan.hf.blocks.base import Model, Reader
 from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family, Wrapper
-from kvplan.hf.families.decoder import attention, with_feed_forward
+from kvplan.hf.families.decoder import attention, model, others
 from kvplan.hf.families.experts import QWEN_SHARED, Mixture, every_step
 from kvplan.hf.families.qwen import QWEN3
 from kvplan.hf.families.qwen_vision import qwen3_vl
@@ -47,7 +48,8 @@ def _qwen_next(mixture: Mixture | None, matrices: Literal["joined", "apart"] = "
         }
         layers = by_type(config, types, kinds)
         draft = [(plain,)] * drafts(config, "mtp_num_hidden_layers")
-        return with_feed_forward(config, QWEN3, layers, mixture, every_step, draft=draft)
+        rest = partial(others, config, QWEN3, count, mixture, every_step)
+        return model(config, QWEN3, layers, rest, draft=draft)
 
     return read
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kvplan.hf.blocks.attention import Attention
-from kvplan.hf.blocks.base import Extra, Layer, Model, Norms, Stack, norm, vector
+from kvplan.hf.blocks.base import Extra, Layer, Model, Stack, norm, vector
 from kvplan.hf.blocks.ends import Embedding
 from kvplan.hf.config import MAX_TOKENS, Config
 from kvplan.hf.families.base import Family
-from kvplan.hf.families.decoder import Style, attention, ends, mlp, model
+from kvplan.hf.families.decoder import Style, attention, ends, mlp, model, norms
 from kvplan.hf.geometry import Dialect
 from kvplan.hf.layers import layer_count
 
@@ -50,8 +50,7 @@ def _whisper(config: Config) -> Model:
     count = layer_count(config, *_DECODER.layers)
 
     def others() -> Sequence[Layer]:
-        norms = Norms(names=_DECODER.norms, bias=True)
-        return [(mlp(config, _DECODER), norms)] * count
+        return [(mlp(config, _DECODER), norms(_DECODER))] * count
 
     return replace(
         model(config, _DECODER, [(heads, crossed)] * count, others),
@@ -70,7 +69,7 @@ def _encoder(config: Config) -> Stack:
     layer = (
         _heads(config, _ENCODER),
         mlp(config, _ENCODER),
-        Norms(names=_ENCODER.norms, bias=True),
+        norms(_ENCODER),
     )
     count = layer_count(config, *_ENCODER.layers)
     return Stack(root="model.encoder.layers", layers=(layer,) * count, part="audio")
