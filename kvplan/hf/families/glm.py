@@ -35,6 +35,9 @@ _GLM4 = replace(_GLM, norms=(*PRE_NORM, "post_self_attn_layernorm", "post_mlp_la
 _GLM4_MOE = Style(
     bias=ATTENTION_BIAS, out_bias=False, qk_norm="head", qk_norm_key=("use_qk_norm", False)
 )
+_GLM4V_MOE = replace(
+    _GLM4_MOE, bias=("attention_bias", True), qk_norm="", uncounted_if=("use_qk_norm",)
+)
 _CHATGLM = Style(
     dialect=Dialect(kv=(), head_dim=("kv_channels",), kv_absent="heads"),
     layers=("num_layers", "num_hidden_layers"),
@@ -50,6 +53,12 @@ _CHATGLM = Style(
     final="transformer.encoder.final_layernorm",
     ends=("transformer.embedding.word_embeddings", "transformer.output_layer"),
 )
+
+
+def _glm4v_text(config: Config) -> Model:
+    """GLM-4 with biases whatever ``attention_bias`` says (Glm4vTextAttention)."""
+    config.ignore("attention_bias")
+    return decoder(replace(_GLM4, dialect=DENSE, bias=True))(config)
 
 
 def _chatglm(config: Config) -> Model:
@@ -85,11 +94,9 @@ def _chatglm_ends(config: Config, width: int) -> Layer:
 FAMILIES: dict[str, Family] = {
     "glm": Family(read=decoder(_GLM)),
     "glm4": Family(read=decoder(_GLM4)),
-    "glm4v_text": Family(
-        read=decoder(replace(_GLM4, dialect=DENSE), uncounted="no count of 'glm4v_text' yet")
-    ),
+    "glm4v_text": Family(read=_glm4v_text),
     "glm4_moe": Family(read=decoder(_GLM4_MOE, never, BALANCED, dense_first)),
-    "glm4v_moe_text": Family(read=decoder(_GLM4_MOE, uncounted="no count of 'glm4v_moe_text' yet")),
+    "glm4v_moe_text": Family(read=decoder(_GLM4V_MOE, never, BALANCED, dense_first)),
     "glm4_moe_lite": Family(read=latent_decoder(BALANCED)),
     "glm_moe_dsa": Family(read=sparse_decoder(replace(DEEPSEEK, correction=by_topk_method))),
     "chatglm": Family(read=_chatglm),

@@ -72,9 +72,7 @@ FAMILIES: dict[str, Family] = {
     "qwen3_vl_text": Family(read=decoder(QWEN3)),
     "qwen3_moe": Family(read=decoder(QWEN3, unsettled, QWEN, every_step)),
     "qwen3_vl_moe_text": Family(read=decoder(replace(QWEN3), never, QWEN, every_step)),
-    "qwen3_omni_moe_text": Family(
-        read=decoder(QWEN3, uncounted="no count of 'qwen3_omni_moe_text' yet")
-    ),
+    "qwen3_omni_moe_text": Family(read=decoder(QWEN3, never, QWEN, every_step)),
     "mellum": Family(read=decoder(QWEN3, mixed(), _MELLUM, every_step)),
     "qwen": Family(read=_qwen1, classes=("qwenlmhead",)),
 }
