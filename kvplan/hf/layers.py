@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from kvplan.hf.blocks.base import Layer
-from kvplan.hf.config import MAX_LAYERS, Config, Figure, Rule, Word, shown
+from kvplan.hf.config import MAX_LAYERS, Config, Figure, Rule, shown
 
 FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
 MTP = "num_nextn_predict_layers"
@@ -60,17 +60,6 @@ def agree(config: Config, key: str, types: Sequence[str], rule: Rule) -> None:
 def one_full_in(period: int, other: str = "sliding_attention") -> Rule:
     """Every ``period``-th layer is full attention, counted from one."""
     return lambda index: other if (index + 1) % period else "full_attention"
-
-
-def state_dtype(config: Config) -> str | None:
-    """Dtype of the recurrent state where the config names one; fp32 is kvplan's default."""
-    word = config.word("mamba_ssm_cache_dtype", "mamba_ssm_dtype")
-    if word is None or word == "auto":
-        return None
-    names = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-    if word not in names:
-        config.refuse(f"{word.origin} is {shown(str(word))}, a dtype that is not known here")
-    return Word(names[word], word.origin)
 
 
 def zero_or_one(config: Config, key: str, value: int) -> bool:

@@ -33,6 +33,8 @@ class Attention(Block):
     kind: str = "full_attention"
     span: int | None = None
     bias: bool = False
+    unbiased: str = ""
+    """Name of a matrix without the bias that the others have (Whisper's k_proj)."""
     out_bias: bool = False
     qk_norm: QkNorm = ""
     norm_bias: bool = False
@@ -46,6 +48,8 @@ class Attention(Block):
     fused: str = ""
     """Name of the one matrix that makes queries, keys and values."""
     out: str = "o_proj"
+    into: int | None = None
+    """Columns of the matrices of q, k and v where they see more than the hidden size."""
     root: str = "self_attn"
 
     def sliding(self, window: Figure | int) -> Attention:
@@ -66,10 +70,12 @@ class Attention(Block):
         )
 
     def weights(self, hidden: int) -> Tensors:
-        into = self.heads * (self.v_width or self.width)
+        root = f"{self.root}." if self.root else ""
+        seen, out = self.into or hidden, self.heads * (self.v_width or self.width)
         for name, rows in self._rows().items():
-            yield from linear("attention", f"{self.root}.{name}", rows, hidden, bias=self.bias)
-        yield from linear("attention", f"{self.root}.{self.out}", hidden, into, bias=self.out_bias)
+            bias = self.bias and name != self.unbiased
+            yield from linear("attention", f"{root}{name}", rows, seen, bias=bias)
+        yield from linear("attention", f"{root}{self.out}", hidden, out, bias=self.out_bias)
         yield from self._norms()
         if self.sinks:
             yield from vector("attention", f"{self.root}.{self.sinks}", self.heads)

@@ -136,6 +136,16 @@ class Extra(Block):
         yield from self.tensors
 
 
+@dataclass(frozen=True)
+class Again(Block):
+    """A block whose weights stand in an earlier layer, and that keeps a cache of its own."""
+
+    block: Block
+
+    def caches(self) -> tuple[Cache, ...]:
+        return self.block.caches()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stack:
     """Layers under one name, apart from the model's own: an encoder, a tower's mergers."""

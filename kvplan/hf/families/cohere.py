@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from kvplan.hf.blocks.base import Model
 from kvplan.hf.config import Config
-from kvplan.hf.families.base import Family
+from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.decoder import INPUT, LLAMA, decoder
-from kvplan.hf.families.experts import QWEN, dense_first
+from kvplan.hf.families.experts import Mixture, dense_first, every_layer
 from kvplan.hf.families.windows import mixed
 from kvplan.hf.geometry import OWN_HEAD_DIM
 
@@ -22,31 +22,41 @@ _COHERE = replace(
     tie=True,
     tie_keys=("use_embedding_sharing",),
 )
-_COHERE2 = replace(_COHERE, qk_norm="")
-_EXPERTS = replace(
-    QWEN, width=("intermediate_size",), shared="num_shared_experts", needs_shared=False
+_EXPERTS = Mixture(
+    count=("num_experts",),
+    width=("intermediate_size",),
+    shared="num_shared_experts",
+    needs_shared=False,
 )
 _PATTERN = ("sliding_window_pattern", "_sliding_window_pattern")
 
 
 def _cohere2_moe(config: Config) -> Model:
-    """``layer_types`` decides; the patterns only fill it in where it is missing."""
+    """``layer_types`` decides; the patterns only fill it in where it is missing.
+
+    Dense layers may have a width of their own (Cohere2MoeConfig).
+    """
     config.ignore("prefix_dense_sliding_window_pattern", "sliding_window_pattern")
-    style = replace(_COHERE2, dialect=OWN_HEAD_DIM)
-    if config.has("prefix_dense_intermediate_size"):
-        style = replace(style, width=("prefix_dense_intermediate_size",))
-    return decoder(style, mixed(), _EXPERTS, _sparse)(config)
+    key = "prefix_dense_intermediate_size"
+    width = (key,) if config.has(key) else _COHERE.width
+    config.ignore(key)
+    style = replace(_COHERE, dialect=OWN_HEAD_DIM, qk_norm="", width=width)
+    return decoder(style, mixed(), _EXPERTS, _after_prefix)(config)
 
 
-def _sparse(config: Config, layers: int) -> Iterable[int]:
-    """``mlp_layer_types``, else all layers after the dense ones, of which the class has none."""
-    if config.has("mlp_layer_types") or config.has("first_k_dense_replace"):
-        return dense_first(config, layers)
-    return range(layers)
+def _after_prefix(config: Config, layers: int) -> Iterable[int]:
+    """Experts on every layer where the file names no dense ones."""
+    named = config.has("mlp_layer_types") or config.has("first_k_dense_replace")
+    return dense_first(config, layers) if named else every_layer(config, layers)
 
 
 FAMILIES: dict[str, Family] = {
     "cohere": Family(read=decoder(_COHERE)),
-    "cohere2": Family(read=decoder(_COHERE2, mixed(4, _PATTERN))),
+    "cohere2": Family(read=decoder(replace(_COHERE, qk_norm=""), mixed(4, _PATTERN))),
     "cohere2_moe": Family(read=_cohere2_moe),
+}
+
+WRAPPERS: dict[str, Wrapper] = {
+    "aya_vision": Wrapper(ties=True),
+    "cohere2_vision": Wrapper(ties=True),
 }

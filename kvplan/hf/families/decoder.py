@@ -88,7 +88,7 @@ def attention(config: Config, style: Style) -> Attention:
 def mlp(config: Config, style: Style, *keys: str, width: int | None = None) -> MLP:
     """The style's dense MLP. Raises UncountedError where its width is not in the file."""
     return MLP(
-        width=width or config.size(*(keys or style.width)),
+        width=config.size(*(keys or style.width)) if width is None else width,
         gated=style.gated,
         bias=config.on(style.mlp_bias),
         names=style.mlp_names,

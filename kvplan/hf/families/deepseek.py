@@ -52,6 +52,10 @@ FAMILIES: dict[str, Family] = {
 }
 
 WRAPPERS: dict[str, Wrapper] = {
+    "deepseek_vl": Wrapper(ties=True),
+    "multi_modality": Wrapper(
+        path=("language_config",), classes=("multimodality", "multimodalitycausallm")
+    ),
     "deepseek_vl_v2": Wrapper(
         path=("language_config",),
         text="deepseek_v2",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.deepseek import V3_EXPERTS
+from kvplan.hf.families.kimi_vision import kimi_k3, kimi_k25
 from kvplan.hf.families.latent import latent_decoder
 
 FAMILIES: dict[str, Family] = {
@@ -12,5 +13,6 @@ FAMILIES: dict[str, Family] = {
 
 WRAPPERS: dict[str, Wrapper] = {
     "kimi_vl": Wrapper(),
-    "kimi_k25": Wrapper(ties=True),
+    "kimi_k25": Wrapper(ties=True, tower=kimi_k25),
+    "kimi_k3": Wrapper(tower=kimi_k3),
 }

@@ -7,7 +7,7 @@ from dataclasses import replace
 from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Extra, Layer, buffer, vector
 from kvplan.hf.config import Config
-from kvplan.hf.families.base import Family
+from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.decoder import (
     ATTENTION_BIAS,
     LLAMA,
@@ -125,3 +125,5 @@ FAMILIES: dict[str, Family] = {
         read=decoder(replace(LLAMA, uncounted_if=("mlp_bias",)), mixture=_ARIA),
     ),
 }
+
+WRAPPERS: dict[str, Wrapper] = {"aria": Wrapper(ties=False)}

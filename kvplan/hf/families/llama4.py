@@ -21,6 +21,7 @@ from kvplan.hf.families.decoder import (
     norms,
 )
 from kvplan.hf.families.experts import USED
+from kvplan.hf.families.llama4_vision import llama4
 from kvplan.hf.layers import FULL, agree, by_type, layer_count, layer_types, one_full_in
 
 _CHUNKED = "chunked_attention"
@@ -88,4 +89,4 @@ FAMILIES: dict[str, Family] = {
     ),
 }
 
-WRAPPERS: dict[str, Wrapper] = {"llama4": Wrapper(ties=False, text_total=True)}
+WRAPPERS: dict[str, Wrapper] = {"llama4": Wrapper(ties=False, tower=llama4, text_total=True)}

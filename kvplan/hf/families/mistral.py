@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kvplan.hf.families.base import Family
+from kvplan.hf.families.base import Beside, Family, Wrapper
 from kvplan.hf.families.decoder import PLAIN, Style, decoder
 from kvplan.hf.families.experts import DEEPSEEK, MIXTRAL
 from kvplan.hf.families.latent import latent_decoder
+from kvplan.hf.families.mistral_vision import pixtral
 from kvplan.hf.families.windows import always, mixed
 from kvplan.hf.geometry import OWN_HEAD_DIM
 
@@ -30,4 +31,9 @@ FAMILIES: dict[str, Family] = {
     "mixtral": Family(read=decoder(Style(), always(), MIXTRAL), classes=("mixtral", "phimoe")),
     "mistral4": Family(read=latent_decoder(DEEPSEEK)),
     "mistral_large3": Family(read=latent_decoder(DEEPSEEK), text_total=True),
+}
+
+WRAPPERS: dict[str, Wrapper] = {
+    "mistral3": Wrapper(ties=True, classes=("mistral3", "pixtral"), tower=pixtral),
+    "voxtral": Wrapper(beside=(Beside("audio_config", "audio tower"),)),
 }

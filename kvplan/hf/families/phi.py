@@ -37,7 +37,7 @@ _PHIMOE = Style(bias=ATTENTION_BIAS, norm_bias=True, head_bias=("lm_head_bias", 
 
 
 def _seeing(model_type: str) -> Family:
-    """No class of transformers 5.23.0 has these, whose LoRA weights may be stored as well."""
+    """Models with code of their own, which transformers 5.23.0 has no class for."""
     reason = f"no count of {model_type!r} yet"
     return Family(read=decoder(_PHI3, always(), uncounted=reason), sees=True)
 
@@ -47,6 +47,6 @@ FAMILIES: dict[str, Family] = {
     "phi3": Family(read=decoder(_PHI3, always())),
     "phi3small": Family(read=decoder(_PHI3_SMALL)),
     "phimoe": Family(read=decoder(_PHIMOE, always(), MIXTRAL)),
-    **{name: _seeing(name) for name in ("phi3_v", "phi4mm")},
     "phi4_multimodal": Family(read=decoder(_PHI3, always()), sees=True),
+    **{name: _seeing(name) for name in ("phi3_v", "phi4mm")},
 }

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from kvplan.hf.blocks.base import Layer, Model, Norms
 from kvplan.hf.config import Config, UncountedError
-from kvplan.hf.families.base import Family, Wrapper, each
+from kvplan.hf.families.base import Beside, Family, Wrapper, each
 from kvplan.hf.families.decoder import ATTENTION_BIAS, Style, decoder, mlp
 from kvplan.hf.families.experts import QWEN, QWEN_SHARED, every_step
+from kvplan.hf.families.qwen_vision import qwen3_vl
 from kvplan.hf.families.windows import after_full_layers, mixed, never, unsettled
 from kvplan.hf.geometry import OWN_HEAD_DIM, Dialect
 
@@ -70,10 +71,8 @@ FAMILIES: dict[str, Family] = {
     "qwen3": Family(read=decoder(QWEN3, after_full_layers)),
     "qwen3_vl_text": Family(read=decoder(QWEN3)),
     "qwen3_moe": Family(read=decoder(QWEN3, unsettled, QWEN, every_step)),
-    **each(
-        "qwen3_vl_moe_text qwen3_omni_moe_text",
-        Family(read=decoder(QWEN3, never, QWEN, every_step)),
-    ),
+    "qwen3_vl_moe_text": Family(read=decoder(replace(QWEN3), never, QWEN, every_step)),
+    "qwen3_omni_moe_text": Family(read=decoder(QWEN3, never, QWEN, every_step)),
     "mellum": Family(read=decoder(QWEN3, mixed(), _MELLUM, every_step)),
     "qwen": Family(read=_qwen1, classes=("qwenlmhead",)),
 }
@@ -86,4 +85,8 @@ WRAPPERS: dict[str, Wrapper] = {
         text="qwen2_5_omni_text",
         classes=("qwen25omni", "qwen25omnithinker"),
     ),
+    "qwen3_vl": Wrapper(ties=False, tower=qwen3_vl),
+    "qwen3_vl_moe": Wrapper(ties=False, tower=qwen3_vl),
+    "qwen3_omni_moe": Wrapper(path=("thinker_config", "text_config")),
+    "qwen2_audio": Wrapper(beside=(Beside("audio_config", "audio tower"),)),
 }
