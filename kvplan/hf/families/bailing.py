@@ -11,7 +11,7 @@ from kvplan.hf.blocks.base import UNSURE, Layer, Model, Tensors, linear, vector
 from kvplan.hf.blocks.recurrent import KimiDelta
 from kvplan.hf.config import Config, UncountedError
 from kvplan.hf.families.base import Family
-from kvplan.hf.families.decoder import PLAIN, decoder, model, others
+from kvplan.hf.families.decoder import PLAIN, Style, decoder, model, others
 from kvplan.hf.families.experts import QWEN, dense_first
 from kvplan.hf.families.latent import mla
 from kvplan.hf.families.states import kernel
@@ -32,6 +32,8 @@ _EXPERTS = replace(
     shared="num_shared_experts",
     correction="buffer",
 )
+# BailingHybridForCausalLM has a head of its own whatever this flag says.
+_HYBRID = Style(uncounted_if=("tie_word_embeddings",))
 _PART = "recurrent"
 
 
@@ -62,13 +64,13 @@ def _bailing_hybrid(config: Config) -> Model:
     config.ignore("kda_safe_gate")
 
     def rest() -> Sequence[Layer]:
-        plain = others(config, PLAIN, count, _EXPERTS, dense_first)
+        plain = others(config, _HYBRID, count, _EXPERTS, dense_first)
         return [
             (*layer, gate) if kind == FULL else layer
             for kind, layer in zip(types, plain, strict=True)
         ]
 
-    return model(config, PLAIN, layers, rest, draft=[(latent,)] * drafts(config, MTP))
+    return model(config, _HYBRID, layers, rest, draft=[(latent,)] * drafts(config, MTP))
 
 
 def _delta(config: Config) -> _Delta:

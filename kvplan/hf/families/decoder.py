@@ -190,22 +190,23 @@ def feed_forward(
     sparse: Sparse = every_layer,
 ) -> list[Block]:
     """Each layer's MLP, or the experts in its place; either is read only where a layer has it."""
-    where = set(sparse(config, layers)) if mixture else ()
-    if mixture and not where:
+    dense = partial(mlp, config, style)
+    if mixture is None:
+        return [dense()] * layers
+    where = set(sparse(config, layers))
+    if not where:
         config.ignore(*mixture.keys)
-    dense, moe = partial(mlp, config, style), mixture and partial(experts, config, mixture, layers)
-    return alternate(layers, where, moe or dense, dense)
+        return [dense()] * layers
+    return alternate(layers, where, experts(config, mixture, layers), dense)
 
 
 def alternate(
-    layers: int, where: Iterable[int], moe: Callable[[], Block], dense: Callable[[], Block]
+    layers: int, where: Iterable[int], moe: Block, dense: Callable[[], Block]
 ) -> list[Block]:
-    """Experts in these layers and an MLP in the rest; either is made only where a layer has it."""
-    sparse = set(where) & set(range(layers))
-    experts_of_all = moe() if sparse else None
-    mlp_of_all = dense() if len(sparse) < layers else None
-    blocks = (experts_of_all if index in sparse else mlp_of_all for index in range(layers))
-    return [block for block in blocks if block is not None]
+    """Experts in these layers and an MLP in the rest, which is read only where there is one."""
+    sparse = set(where)
+    rest = dense() if len(sparse) < layers else moe
+    return [moe if index in sparse else rest for index in range(layers)]
 
 
 PLAIN = Style()

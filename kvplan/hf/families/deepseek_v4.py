@@ -90,6 +90,7 @@ def _groups(config: Config, inner: int) -> int:
 
 def _others(config: Config, layers: int) -> Sequence[Layer]:
     """The first ``num_hash_layers`` route by a table of the vocabulary instead of a bias."""
+    config.size("n_shared_experts", least=0)  # Null is not none of them.
     block = experts(config, _EXPERTS, layers)
     rows = config.size("vocab_size")
     table = buffer("router", "ffn.gate.tid2eid", rows, config.size(*USED), dtype="int64")

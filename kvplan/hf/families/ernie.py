@@ -57,7 +57,7 @@ def _ernie_vl(config: Config) -> Model:
         named = config.has("mlp_layer_types")
         where = dense_first(config, count) if named else range(1, count)
         dense, around = partial(mlp, config, _MOE), norms(_MOE)
-        blocks = alternate(count, where, partial(_experts_by_sight, config), dense)
+        blocks = alternate(count, where, _experts_by_sight(config), dense)
         return [(block, around) for block in blocks]
 
     return model(config, _MOE, [layer] * count, others, draft=draft)

@@ -112,7 +112,7 @@ def _others(config: Config, layers: Sequence[Layer], latent: MLA) -> Sequence[La
     count, every = len(layers), (norms(_LINEAR), *_residuals(config))
     gate = Gate(rows=latent.heads * latent.v_width, name="self_attn.g_proj")
     gates: Layer = (gate,) if config.flag("mla_use_output_gate") else ()
-    moe, dense = partial(_experts, config, count), partial(mlp, config, _LINEAR)
+    moe, dense = _experts(config, count), partial(mlp, config, _LINEAR)
     blocks = alternate(count, dense_first(config, count), moe, dense)
     return [
         (block, *every, *(gates if kept == (latent,) else ()))

@@ -39,7 +39,7 @@ def _llama4(config: Config) -> Model:
 
     def others() -> Sequence[Layer]:
         where, around = _expert_layers(config, count), norms(_STYLE)
-        moe, dense = partial(_experts, config), partial(mlp, config, _STYLE)
+        moe, dense = _experts(config), partial(mlp, config, _STYLE)
         return [(block, around) for block in alternate(count, where, moe, dense)]
 
     return model(config, _STYLE, layers, others)

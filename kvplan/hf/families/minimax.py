@@ -58,8 +58,8 @@ def _minimax_m3(config: Config) -> Model:
     layers = [(heads, indexer) if indexer and flag else (heads,) for flag in sparse]
 
     def rest() -> Sequence[Layer]:
-        where, moe = dense_first(config, count), _m3_experts(config)
-        blocks = alternate(count, where, lambda: moe, partial(mlp, config, _M3))
+        where, dense = dense_first(config, count), partial(mlp, config, _M3)
+        blocks = alternate(count, where, _m3_experts(config), dense)
         return [(block, norms(_M3)) for block in blocks]
 
     return model(config, _M3, layers, rest)
@@ -84,11 +84,9 @@ def _sparse_layers(config: Config, layers: int) -> Sequence[bool]:
 
 def _indexer(config: Config) -> BlockIndexer:
     section = config.section("sparse_attention_config")
-    if section is None:
-        heads = partial(config.size, "index_n_heads")
-        return BlockIndexer(width=config.count("index_head_dim"), heads=heads)
-    heads = partial(section.size, "sparse_num_index_heads", "index_n_heads")
-    return BlockIndexer(width=section.count("sparse_index_dim"), heads=heads)
+    source, key = (section, "sparse_index_dim") if section else (config, "index_head_dim")
+    heads = partial(source.size, "sparse_num_index_heads", "index_n_heads")
+    return BlockIndexer(width=source.count(key), heads=heads)
 
 
 def _m3_experts(config: Config) -> Experts:

@@ -66,7 +66,7 @@ def _feed_forward(
     config: Config, layers: int, correction: Kind | None, known: Sequence[int] | None = None
 ) -> list[Block]:
     where = _expert_layers(config, layers, known)
-    moe = partial(_experts, config, correction)
+    moe = _experts(config, correction)
     return alternate(layers, where, moe, partial(mlp, config, _STEP3))
 
 
