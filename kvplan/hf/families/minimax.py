@@ -83,10 +83,11 @@ def _sparse_layers(config: Config, layers: int) -> Sequence[bool]:
 
 
 def _indexer(config: Config) -> BlockIndexer:
-    section = config.section("sparse_attention_config")
-    source, key = (section, "sparse_index_dim") if section else (config, "index_head_dim")
-    heads = partial(source.size, "sparse_num_index_heads", "index_n_heads")
-    return BlockIndexer(width=source.count(key), heads=heads)
+    source = config.section("sparse_attention_config") or config
+    return BlockIndexer(
+        width=source.count("sparse_index_dim", "index_head_dim"),
+        heads=partial(source.size, "sparse_num_index_heads", "index_n_heads"),
+    )
 
 
 def _m3_experts(config: Config) -> Experts:
