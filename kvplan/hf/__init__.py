@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kvplan.hf.assembly import Provenance, model_spec
 from kvplan.hf.config import printable, read_json
+from kvplan.hf.grouping import Provenance
 from kvplan.hf.hub import fetched_config
+from kvplan.hf.import_ import model_spec
 from kvplan.hf.spec_yaml import to_yaml
 from kvplan.spec import ModelSpec
 

@@ -31,6 +31,17 @@ HINT = (
 
 T = TypeVar("T")
 
+Flag = bool | tuple[str, bool]
+"""A constant, or a key and what the class takes where the file has none (transformers 5.23.0)."""
+
+
+class UncountedError(Exception):
+    """Something that the weights need is not in the file; ``reason`` says what."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
 
 class Figure(int):
     """A whole number and the key, or the working, that it came from."""
@@ -72,6 +83,8 @@ class Config:
     defaults_source: str = ""
     outer: Config | None = None
     """The object around this one."""
+    wrapper_ties: bool | None = None
+    """Whether the class of the file around it ties head and embedding; None where not known."""
 
     def refuse(self, problem: str, hint: str = HINT) -> NoReturn:
         """Raises RefusedError naming the file and the architecture."""
@@ -104,7 +117,7 @@ class Config:
         return self.raw.get(key) is not None
 
     def expect(self, key: str, value: Any, kind: type[T], wanted: str) -> T:
-        """The value where it is of this very type; true and false are no numbers."""
+        """The value where it is of this very type; true and false are not numbers."""
         if type(value) is not kind:
             self.refuse(f"{self.name(key)} has to be {wanted}, not {shown(value)}")
         return value
@@ -140,6 +153,40 @@ class Config:
             if len(keys) > 1
             else f"{self.name(keys[0])} is missing"
         )
+
+    def uncounted(self, *keys: str) -> NoReturn:
+        """Raises UncountedError: the weights need one of these keys, and none is in the file."""
+        names = ", ".join(map(self.name, keys))
+        raise UncountedError(f"{names} {'is' if len(keys) == 1 else 'are'} not in the file")
+
+    def size(self, *keys: str, least: int = 1) -> int:
+        """A whole number that only the weights need. Raises UncountedError where it is missing."""
+        figure = self.maybe(*keys, least=least)
+        if figure is None:
+            self.uncounted(*keys)
+        return int(figure)
+
+    def same_size(self, layers: int, *keys: str, least: int = 1) -> int:
+        """As ``size``, of a number or of a list that holds the same one for every layer."""
+        key = next((key for key in keys if self.has(key)), None)
+        if key is None:
+            self.uncounted(*keys)
+        if not isinstance(self.raw[key], list):
+            return self.size(key, least=least)
+        values = self.per_layer(key, self.numbers(key), layers) or ()
+        if len(set(values)) != 1:
+            raise UncountedError(f"{self.name(key)} differs from layer to layer")
+        return int(self.within(key, values[0], least, MAX_SIZE))
+
+    def on(self, flag: Flag) -> bool:
+        """A constant, or the file's flag with the class's default."""
+        return flag if isinstance(flag, bool) else self.flag(flag[0], default=flag[1])
+
+    def uncounted_if(self, *keys: str) -> None:
+        """Raises UncountedError where one of these flags is on."""
+        for key in keys:
+            if self.flag(key):
+                raise UncountedError(f"{self.name(key)} is on, and what that adds is not counted")
 
     def flag(self, key: str, default: bool | None = False) -> bool:
         """True or false; ``default`` None where the key has to be there."""
@@ -237,7 +284,7 @@ def _parsed(text: str, path: str) -> Any:
         line = _second_line(text, error.key)
         raise SpecError(f"{path}:{line}: {shown(error.key)} is given twice") from None
     except RecursionError:
-        raise SpecError(f"{path}:1: nested too deeply; this is no config.json") from None
+        raise SpecError(f"{path}:1: nested too deeply; this cannot be a config.json") from None
     except ValueError as error:  # a number of more digits than Python converts
         raise SpecError(f"{path}:1: not JSON: {printable(str(error))[:80]}") from None
 

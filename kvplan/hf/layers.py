@@ -1,51 +1,19 @@
-"""What readers hand back: each layer's caches in order, and the plans that say which is which."""
+"""Which layer is of which type: the lists, patterns and rules that say so."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
-from kvplan.hf.config import MAX_LAYERS, Config, Figure, Rule, Word, shown
+from kvplan.hf.blocks.base import Layer
+from kvplan.hf.config import MAX_LAYERS, Config, Figure, Rule, shown
 
 FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
 MTP = "num_nextn_predict_layers"
-
-Cache = tuple[tuple[str, "int | str | bool"], ...]
-"""One cache as a spec writes it, figures with their origins; hashable, so that layers compare."""
-
-Layer = tuple[Cache, ...]
-"""The caches of one layer: none for an MLP, two for Falcon-H1."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All layers of a model. ``type_key`` is where their order comes from."""
-
-    layers: tuple[Layer, ...]
-    layers_key: str
-    draft: tuple[Layer, ...] = ()
-    kv_cache_dtype: str | None = None
-    """The family's own KV layout where neither user nor checkpoint names one."""
-
-
-Reader = Callable[[Config], Plan]
-"""Takes the text part of a config.json and returns each layer's caches in order."""
-
-
-def cache(kind: str, **figures: int | str | bool | None) -> Cache:
-    """A cache of this kind; None leaves a figure out."""
-    return (("kind", kind), *((key, v) for key, v in figures.items() if v is not None))
 
 
 def layer_count(config: Config, *keys: str) -> Figure:
     """Number of layers."""
     return config.count(*(keys or ("num_hidden_layers",)), most=MAX_LAYERS)
-
-
-def uniform(config: Config, layer: Layer, *keys: str, draft: int = 0) -> Plan:
-    """The same caches on every layer."""
-    count = layer_count(config, *keys)
-    return Plan((layer,) * count, count.origin, (layer,) * draft)
 
 
 def drafts(config: Config, *keys: str) -> int:
@@ -54,17 +22,17 @@ def drafts(config: Config, *keys: str) -> int:
 
 
 def by_type(
-    config: Config, types: Sequence[str], caches: Mapping[str, Callable[[], Layer]]
+    config: Config, types: Sequence[str], blocks: Mapping[str, Callable[[], Layer]]
 ) -> tuple[Layer, ...]:
-    """Each layer's caches by the name of its type; a type is read only where a layer has it."""
-    made: dict[str, Layer] = {}
+    """Each layer's blocks by the name of its type; a type is read only where a layer has it."""
+    known: dict[str, Layer] = {}
     for kind in types:
-        if kind not in caches:
-            known = ", ".join(caches)
-            config.refuse(f"a layer is of type {shown(kind)}; known for this family: {known}")
-        if kind not in made:
-            made[kind] = caches[kind]()
-    return tuple(made[kind] for kind in types)
+        if kind not in blocks:
+            names = ", ".join(blocks)
+            config.refuse(f"a layer is of type {shown(kind)}; known for this family: {names}")
+        if kind not in known:
+            known[kind] = blocks[kind]()
+    return tuple(known[kind] for kind in types)
 
 
 def layer_types(config: Config, layers: int, rule: Rule | None, draft: int = 0) -> Sequence[str]:
@@ -92,17 +60,6 @@ def agree(config: Config, key: str, types: Sequence[str], rule: Rule) -> None:
 def one_full_in(period: int, other: str = "sliding_attention") -> Rule:
     """Every ``period``-th layer is full attention, counted from one."""
     return lambda index: other if (index + 1) % period else "full_attention"
-
-
-def state_dtype(config: Config) -> str | None:
-    """Dtype of the recurrent state where the config names one; fp32 is kvplan's default."""
-    word = config.word("mamba_ssm_cache_dtype", "mamba_ssm_dtype")
-    if word is None or word == "auto":
-        return None
-    names = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-    if word not in names:
-        config.refuse(f"{word.origin} is {shown(str(word))}, which is no dtype that is known here")
-    return Word(names[word], word.origin)
 
 
 def zero_or_one(config: Config, key: str, value: int) -> bool:

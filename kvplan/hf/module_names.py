@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from kvplan.hf.blocks.base import TOWERS, Tensor
 from kvplan.hf.config import shown
-from kvplan.hf.parameters.blocks import TOWERS, Tensor
 
 OUTSIDE = re.compile(
     r"mtp|vision|visual|audio|mm_projector|multi_modal|embed|nextn|eh_proj|indexers_proj|rotary|"
@@ -80,7 +80,7 @@ def _add_regular(found: Patterns, text: str) -> None:
     try:
         found.regular.append(re.compile(text))
     except (re.error, OverflowError, RecursionError):
-        found.problem = f"{shown(text)} is no pattern"
+        found.problem = f"{shown(text)} is not a pattern"
 
 
 def _hits(pattern: str, names: Iterable[str]) -> bool:
@@ -131,5 +131,5 @@ def lost(found: Patterns, tensors: list[Tensor]) -> str | None:
         if min(layers) > most or OUTSIDE.search(pattern):
             continue
         if not _hits(pattern, names):
-            return f"{shown(pattern.replace('#', str(min(layers)), 1))} is no module known here"
+            return f"{shown(pattern.replace('#', str(min(layers)), 1))} is not a module known here"
     return None

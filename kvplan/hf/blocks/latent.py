@@ -1,0 +1,100 @@
+"""Latent attention (MLA), and the indexers that choose what sparse attention reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kvplan.hf.blocks.base import Block, Cache, Tensors, cache, linear, norm, vector
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLA(Block):
+    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434); widths are elements a head.
+
+    ``q_rank`` is the rank of the queries, None where one matrix makes them. The projections into
+    the latents are copied to every rank of tensor parallelism, the rest is split.
+    """
+
+    heads: int
+    rank: int
+    rope: int
+    nope: int
+    v_width: int
+    q_rank: Callable[[], int | None]
+    bias: bool = False
+    root: str = "self_attn"
+
+    def caches(self) -> tuple[Cache, ...]:
+        return (
+            cache(
+                "mla",
+                num_attention_heads=self.heads,
+                kv_lora_rank=self.rank,
+                qk_rope_head_dim=self.rope,
+                qk_nope_head_dim=self.nope,
+                v_head_dim=self.v_width,
+            ),
+        )
+
+    def weights(self, hidden: int) -> Tensors:
+        root, latent = self.root, self.rank + self.rope
+        yield from self._queries(hidden)
+        name = f"{root}.kv_a_proj_with_mqa"
+        yield from linear("attention_down", name, latent, hidden, bias=self.bias)
+        yield from norm(f"{root}.kv_a_layernorm", self.rank)
+        rows = self.heads * (self.nope + self.v_width)
+        yield from linear("attention", f"{root}.kv_b_proj", rows, self.rank)
+        inner = self.heads * self.v_width
+        yield from linear("attention", f"{root}.o_proj", hidden, inner, bias=self.bias)
+
+    def _queries(self, hidden: int) -> Tensors:
+        rows, rank, root = self.heads * (self.nope + self.rope), self.q_rank(), self.root
+        if rank is None:
+            yield from linear("attention", f"{root}.q_proj", rows, hidden)
+            return
+        yield from linear("attention_down", f"{root}.q_a_proj", rank, hidden, bias=self.bias)
+        yield from norm(f"{root}.q_a_layernorm", rank)
+        yield from linear("attention", f"{root}.q_b_proj", rows, rank)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Indexer(Block):
+    """DeepSeek sparse attention's indexer (DeepseekV32Indexer); weights_proj is never quantised."""
+
+    width: int
+    heads: Callable[[], int]
+    q_rank: Callable[[], int]
+    root: str = "self_attn.indexer"
+
+    def caches(self) -> tuple[Cache, ...]:
+        return (cache("index_keys", index_head_dim=self.width),)
+
+    def weights(self, hidden: int) -> Tensors:
+        part, root, heads = "indexer", self.root, self.heads()
+        yield from linear(part, f"{root}.wq_b", heads * self.width, self.q_rank())
+        yield from linear(part, f"{root}.wk", self.width, hidden)
+        yield from norm(f"{root}.k_norm", self.width, bias=True, part=part)
+        yield from vector(part, f"{root}.weights_proj", heads, hidden)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockIndexer(Block):
+    """MiniMax-M3's indexer, which chooses blocks of keys, and its bf16 key (MiniMaxM3VLTextConfig).
+
+    vLLM 0.33.0's own page sizes give 256 B a key, beside an fp8 cache too.
+    """
+
+    width: int
+    heads: Callable[[], int]
+    root: str = "self_attn"
+
+    def caches(self) -> tuple[Cache, ...]:
+        return (cache("index_keys", index_head_dim=self.width, index_dtype="bf16"),)
+
+    def weights(self, hidden: int) -> Tensors:
+        part, root = "indexer", self.root
+        yield from linear(part, f"{root}.index_q_proj", self.heads() * self.width, hidden)
+        yield from linear(part, f"{root}.index_k_proj", self.width, hidden)
+        yield from norm(f"{root}.index_q_norm", self.width, part=part)
+        yield from norm(f"{root}.index_k_norm", self.width, part=part)

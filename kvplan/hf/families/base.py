@@ -1,0 +1,68 @@
+"""What is known of a model type beside its layers: names, defaults, what published files do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from kvplan.hf.blocks.base import Model, Reader
+from kvplan.hf.config import Config
+from kvplan.hf.quantization import PLAIN_FILES, Published
+
+Tower = Callable[[Config, Config], Model]
+"""A tower from its own section and the text part. Raises UncountedError."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One model type. A model type that is not listed is refused, whatever its keys look like."""
+
+    read: Reader
+    classes: tuple[str, ...] = ()
+    """Classes in ``architectures`` that are not the model type in capitals, without their task."""
+    architectures: tuple[str, ...] = ()
+    """Classes that mean this family whatever the file's model_type says."""
+    nested: Mapping[str, int] = field(default_factory=dict)
+    """Defaults of the class: transformers writes a nested config as its difference from it."""
+    nested_class: str = ""
+    context: tuple[str, int] | None = None
+    """Class and context of a file that names none, where published files leave it to the class."""
+    published: Published = PLAIN_FILES
+    sees: bool = False
+    """There is a vision tower, and the text's figures stand at the top of the file."""
+    text_total: bool = False
+    """The published size is that of the language model alone."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside the text model under a section of its own, and is not counted."""
+
+    section: str
+    what: str
+    optional: bool = False
+    """Without the section there is none; else a file without it has lost it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrapper:
+    """A model type around a text model. What is around it keeps no KV cache."""
+
+    path: tuple[str, ...] = ("text_config",)
+    """Where the text model's config stands."""
+    optional: bool = False
+    """Some files have the text's figures at the top: the model type is a family as well."""
+    text: str = ""
+    """The text model's type where its config names none."""
+    classes: tuple[str, ...] = ()
+    ties: bool | None = None
+    """``tie_word_embeddings`` of the wrapper's class in transformers 5.23.0, where it has one."""
+    tower: Tower | None = None
+    text_total: bool = False
+    """The published size leaves the tower out."""
+    beside: tuple[Beside, ...] = ()
+
+
+def each(names: str, family: Family) -> dict[str, Family]:
+    """The same for each of these model types."""
+    return dict.fromkeys(names.split(), family)

@@ -1,0 +1,129 @@
+"""Llama and the models that are its layers with other constants."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kvplan.hf.blocks.attention import Attention
+from kvplan.hf.blocks.base import Extra, Layer, buffer, vector
+from kvplan.hf.config import Config
+from kvplan.hf.families.base import Family, Wrapper
+from kvplan.hf.families.decoder import (
+    ATTENTION_BIAS,
+    LLAMA,
+    MLP_BIAS,
+    Style,
+    decoder,
+)
+from kvplan.hf.families.experts import Mixture
+from kvplan.hf.families.windows import mixed, unsettled
+from kvplan.hf.geometry import DENSE, MULTI_HEAD, OWN_HEAD_DIM
+
+_NO_MLP_BIAS = replace(LLAMA, mlp_bias=False, uncounted_if=("mlp_bias",))
+_APERTUS = Style(
+    dialect=MULTI_HEAD,
+    bias=ATTENTION_BIAS,
+    qk_norm="head",
+    norms=("attention_layernorm", "feedforward_layernorm"),
+    gated=False,
+    uncounted_if=("mlp_bias",),
+)
+_SEED_OSS = Style(
+    dialect=OWN_HEAD_DIM,
+    bias=("attention_bias", True),
+    out_bias=("attention_out_bias", False),
+    mlp_bias=MLP_BIAS,
+)
+_PERSIMMON = Style(
+    dialect=MULTI_HEAD,
+    bias=True,
+    qk_norm="head",
+    qk_norm_key=("qk_layernorm", True),
+    qk_norm_bias=True,
+    qk_norm_names=("q_layernorm", "k_layernorm"),
+    norm_bias=True,
+    gated=False,
+    mlp_bias=True,
+    mlp_names=("dense_h_to_4h", "dense_4h_to_h"),
+    fused="query_key_value",
+    out="dense",
+    final="model.final_layernorm",
+)
+_STABLELM = Style(
+    bias=("use_qkv_bias", False),
+    out_bias=False,
+    norm_bias=True,
+    uncounted_if=("use_parallel_residual", "qk_layernorm"),
+)
+_ARIA = Mixture(
+    count=("moe_num_experts",),
+    used=("moe_topk",),
+    width=("intermediate_size",),
+    shared="moe_num_shared_experts",
+)
+
+
+def _xielu(_: Config, __: Attention) -> Layer:
+    """XIELU has two parameters, and two buffers, a layer (ApertusConfig)."""
+    root = "mlp.act_fn"
+    curve = (t for name in ("alpha_p", "alpha_n") for t in vector("dense_mlp", f"{root}.{name}", 1))
+    kept = (
+        tensor
+        for name in ("beta", "eps")
+        for tensor in buffer("dense_mlp", f"{root}.{name}", 1, dtype=None)
+    )
+    return (Extra(tensors=(*curve, *kept)),)
+
+
+def _lambdas(_: Config, heads: Attention) -> Layer:
+    """Four vectors of a head's width weigh the two halves of attention (DiffLlamaConfig)."""
+    names = ("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2")
+    vectors = (vector("attention", f"self_attn.{name}", heads.width) for name in names)
+    return (Extra(tensors=tuple(tensor for group in vectors for tensor in group)),)
+
+
+FAMILIES: dict[str, Family] = {
+    "llama": Family(
+        read=decoder(LLAMA),
+        architectures=("LlavaLlamaForCausalLM",),
+        nested_class="LlamaConfig",
+        nested={"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32},
+    ),
+    "Yi": Family(read=decoder(LLAMA)),
+    "arcee": Family(read=decoder(replace(LLAMA, gated=False))),
+    "iquestcoder": Family(read=decoder(replace(LLAMA, dialect=DENSE))),
+    "cwm": Family(read=decoder(Style(dialect=OWN_HEAD_DIM, mlp_bias=MLP_BIAS), mixed())),
+    "helium": Family(read=decoder(replace(LLAMA, dialect=OWN_HEAD_DIM, out_bias=False))),
+    "smollm3": Family(read=decoder(replace(LLAMA, dialect=DENSE, tie=True), unsettled)),
+    "seed_oss": Family(read=decoder(_SEED_OSS)),
+    "apertus": Family(read=decoder(_APERTUS, extra=_xielu)),
+    "diffllama": Family(read=decoder(_NO_MLP_BIAS, extra=_lambdas)),
+    "nanochat": Family(
+        read=decoder(
+            replace(
+                LLAMA, mlp_bias=False, gated=False, norms=(), final="", mlp_names=("fc1", "fc2")
+            )
+        )
+    ),
+    "jais2": Family(
+        read=decoder(
+            replace(
+                LLAMA,
+                bias=("attention_bias", True),
+                mlp_bias=("mlp_bias", True),
+                gated=False,
+                norm_bias=True,
+            )
+        )
+    ),
+    "persimmon": Family(read=decoder(_PERSIMMON)),
+    "stablelm": Family(read=decoder(_STABLELM)),
+    "baichuan": Family(
+        read=decoder(Style(dialect=MULTI_HEAD, fused="W_pack")), classes=("baichuan", "baichuanm1")
+    ),
+    "aria_text": Family(
+        read=decoder(replace(LLAMA, uncounted_if=("mlp_bias",)), mixture=_ARIA),
+    ),
+}
+
+WRAPPERS: dict[str, Wrapper] = {"aria": Wrapper(ties=False)}

@@ -1,0 +1,74 @@
+"""Xiaomi's MiMo: Qwen-2's layers, then full and sliding layers with heads of their own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from kvplan.hf.blocks.attention import Attention
+from kvplan.hf.blocks.base import Layer, Model
+from kvplan.hf.config import Config
+from kvplan.hf.families.base import Family
+from kvplan.hf.families.decoder import ATTENTION_BIAS, PLAIN, Style, decoder, model, others
+from kvplan.hf.families.experts import DEEPSEEK, by_topk_method, dense_first
+from kvplan.hf.families.windows import after_full_layers
+from kvplan.hf.geometry import needed_window
+from kvplan.hf.layers import (
+    FULL,
+    SLIDING,
+    agree,
+    by_type,
+    layer_count,
+    layer_types,
+    zero_or_one,
+)
+from kvplan.hf.quantization import Published
+
+_PATTERN = "hybrid_layer_pattern"
+_EXPERTS = replace(DEEPSEEK, needs_shared=False, correction=by_topk_method)
+
+
+def _mimo_v2(config: Config) -> Model:
+    """``hybrid_layer_pattern`` 0 is full, 1 sliding (remote code); sinks where the file says so."""
+    count = layer_count(config)
+    pattern = config.per_layer(_PATTERN, config.numbers(_PATTERN), count)
+    if pattern is None:
+        config.missing(_PATTERN)
+    config.ignore("attention_chunk_size", "swa_rope_theta", "add_swa_attention_sink_bias")
+    named = [SLIDING if zero_or_one(config, _PATTERN, flag) else FULL for flag in pattern]
+    types = layer_types(config, count, named.__getitem__)
+    agree(config, _PATTERN, types, named.__getitem__)
+    full = _heads(config, "", "add_full_attention_sink_bias")
+
+    def local() -> Layer:
+        size = needed_window(config)
+        return (_heads(config, "swa_", "add_swa_attention_sink_bias").sliding(size),)
+
+    layers = by_type(config, types, {FULL: lambda: (full,), SLIDING: local})
+    rest = partial(others, config, PLAIN, count, _EXPERTS, dense_first)
+    return model(config, PLAIN, layers, rest)
+
+
+def _heads(config: Config, prefix: str, sinks: str) -> Attention:
+    bias = config.on(ATTENTION_BIAS)
+    return Attention(
+        heads=config.count(f"{prefix}num_attention_heads"),
+        kv=config.count(f"{prefix}num_key_value_heads"),
+        width=config.count(f"{prefix}head_dim"),
+        v_width=config.count(f"{prefix}v_head_dim"),
+        bias=bias,
+        out_bias=False,
+        sinks="attention_sink_bias" if config.flag(sinks) else "",
+    )
+
+
+FAMILIES: dict[str, Family] = {
+    "mimo": Family(
+        read=decoder(Style(bias=("attention_bias", True), out_bias=False), after_full_layers)
+    ),
+    "mimo_v2_flash": Family(
+        read=_mimo_v2,
+        # Published fp8 files name modules that stay as they are (o_proj).
+        published=Published(lists_fp8=True),
+    ),
+}

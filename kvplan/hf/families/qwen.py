@@ -1,0 +1,92 @@
+"""Qwen-2 and 3 with attention on every layer, dense and with experts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kvplan.hf.blocks.base import Layer, Model, Norms
+from kvplan.hf.config import Config, UncountedError
+from kvplan.hf.families.base import Beside, Family, Wrapper, each
+from kvplan.hf.families.decoder import ATTENTION_BIAS, Style, decoder, mlp
+from kvplan.hf.families.experts import QWEN, QWEN_SHARED, every_step
+from kvplan.hf.families.qwen_vision import qwen3_vl
+from kvplan.hf.families.windows import after_full_layers, mixed, never, unsettled
+from kvplan.hf.geometry import OWN_HEAD_DIM, Dialect
+
+QWEN2 = Style(bias=True, out_bias=False)
+QWEN3 = Style(
+    dialect=OWN_HEAD_DIM, bias=ATTENTION_BIAS, qk_norm="head", qk_norm_key=("use_qk_norm", True)
+)
+_QWEN1 = Style(
+    dialect=Dialect(kv=(), head_dim=("kv_channels",), kv_absent="heads"),
+    bias=True,
+    out_bias=False,
+    fused="c_attn",
+    out="c_proj",
+    attn_root="attn",
+    norms=("ln_1", "ln_2"),
+    final="transformer.ln_f",
+    root="transformer.h",
+    mlp_names=("w1", "w2", "c_proj"),
+    ends=("transformer.wte", "lm_head"),
+)
+_MELLUM = replace(QWEN, count=("num_experts", "num_local_experts"))
+_QWEN2 = Family(read=decoder(QWEN2, after_full_layers))
+
+
+def _qwen1(config: Config) -> Model:
+    """``intermediate_size`` counts gate and up together (its own modeling_qwen.py)."""
+    plain = decoder(_QWEN1)(config)
+
+    def others() -> Sequence[Layer]:
+        total = config.size("intermediate_size")
+        if total % 2:
+            config.refuse(f"intermediate_size: {total} is not a multiple of 2")
+        if not config.flag("no_bias", default=True):
+            raise UncountedError("no_bias is off")
+        block = (mlp(config, _QWEN1, width=total // 2), Norms(names=_QWEN1.norms))
+        return [block] * len(plain.layers)
+
+    return replace(plain, others=others)
+
+
+FAMILIES: dict[str, Family] = {
+    "qwen2": replace(
+        _QWEN2,
+        architectures=("LlavaQwenForCausalLM",),
+        nested_class="Qwen2Config",
+        nested={
+            "hidden_size": 4096,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 32,
+        },
+    ),
+    **each("qwen2_vl_text qwen2_5_vl_text qwen2_5_omni_text", _QWEN2),
+    **each("qwen2_vl qwen2_5_vl", replace(_QWEN2, sees=True)),
+    "qwen2_moe": Family(
+        read=decoder(replace(QWEN2, bias=("qkv_bias", True)), unsettled, QWEN_SHARED, every_step)
+    ),
+    "qwen3": Family(read=decoder(QWEN3, after_full_layers)),
+    "qwen3_vl_text": Family(read=decoder(QWEN3)),
+    "qwen3_moe": Family(read=decoder(QWEN3, unsettled, QWEN, every_step)),
+    "qwen3_vl_moe_text": Family(read=decoder(replace(QWEN3), never, QWEN, every_step)),
+    "qwen3_omni_moe_text": Family(read=decoder(QWEN3, never, QWEN, every_step)),
+    "mellum": Family(read=decoder(QWEN3, mixed(), _MELLUM, every_step)),
+    "qwen": Family(read=_qwen1, classes=("qwenlmhead",)),
+}
+
+WRAPPERS: dict[str, Wrapper] = {
+    "qwen2_vl": Wrapper(optional=True, text="qwen2_vl_text", ties=False),
+    "qwen2_5_vl": Wrapper(optional=True, text="qwen2_5_vl_text", ties=False),
+    "qwen2_5_omni": Wrapper(
+        path=("thinker_config", "text_config"),
+        text="qwen2_5_omni_text",
+        classes=("qwen25omni", "qwen25omnithinker"),
+    ),
+    "qwen3_vl": Wrapper(ties=False, tower=qwen3_vl),
+    "qwen3_vl_moe": Wrapper(ties=False, tower=qwen3_vl),
+    "qwen3_omni_moe": Wrapper(path=("thinker_config", "text_config")),
+    "qwen2_audio": Wrapper(beside=(Beside("audio_config", "audio tower"),)),
+}

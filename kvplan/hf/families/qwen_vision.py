@@ -1,0 +1,77 @@
+"""The vision tower of Qwen3-VL and Qwen3.5."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kvplan.hf.blocks.attention import Attention
+from kvplan.hf.blocks.base import Extra, Layer, Model, Norms, Stack, linear, norm, vector
+from kvplan.hf.blocks.mlp import MLP
+from kvplan.hf.config import Config
+from kvplan.hf.families.vision import vision_model
+
+_PART = "vision"
+_DEFAULTS = {"num_position_embeddings": 2304}
+"""Of Qwen3VLVisionConfig and Qwen3VLMoeVisionConfig; its deepstack layers are three."""
+
+
+def qwen3_vl(vision: Config, _: Config) -> Model:
+    """Qwen3VLVisionModel: patches of two frames, and a merger for each deepstack layer."""
+    vision = replace(vision, defaults=_DEFAULTS, defaults_source="Qwen3VLVisionConfig")
+    hidden, width = vision.size("hidden_size"), vision.size("intermediate_size")
+    layer: Layer = (
+        Norms(names=("norm1", "norm2"), bias=True),
+        Attention(
+            heads=1,
+            kv=1,
+            width=hidden,
+            bias=True,
+            out_bias=True,
+            fused="qkv",
+            out="proj",
+            root="attn",
+        ),
+        MLP(width=width, gated=False, bias=True, names=("linear_fc1", "linear_fc2")),
+    )
+    root = "model.visual"
+    merged, out = hidden * vision.size("spatial_merge_size") ** 2, vision.size("out_hidden_size")
+    merger = _merger("merger", merged, merged, out)
+    return vision_model(
+        hidden,
+        f"{root}.blocks",
+        [layer] * vision.size("depth"),
+        (_front(vision, root), _merger(f"{root}.merger", hidden, merged, out)),
+        Stack(root=f"{root}.deepstack_merger_list", layers=((merger,),) * _deepstack(vision)),
+    )
+
+
+def _front(vision: Config, root: str) -> Extra:
+    """Patches and their positions."""
+    hidden, patch = vision.size("hidden_size"), vision.size("patch_size")
+    channels, frames = vision.size("in_channels"), vision.size("temporal_patch_size")
+    positions = vision.size("num_position_embeddings")
+    return Extra(
+        tensors=(
+            *vector(_PART, f"{root}.patch_embed.proj", hidden, channels, frames, patch, patch),
+            *vector(_PART, f"{root}.patch_embed.proj.bias", hidden),
+            *vector(_PART, f"{root}.pos_embed", positions, hidden),
+        )
+    )
+
+
+def _deepstack(vision: Config) -> int:
+    """Layers that feed the language model early: Qwen3-VL's three, Qwen3.5's none."""
+    given = vision.numbers("deepstack_visual_indexes")
+    outer = vision.outer or vision
+    default = 3 if outer.raw.get("model_type") in ("qwen3_vl", "qwen3_vl_moe") else 0
+    return default if given is None else len(given)
+
+
+def _merger(root: str, normed: int, merged: int, out: int) -> Extra:
+    return Extra(
+        tensors=(
+            *norm(f"{root}.norm", normed, bias=True),
+            *linear(_PART, f"{root}.linear_fc1", merged, merged, bias=True),
+            *linear(_PART, f"{root}.linear_fc2", out, merged, bias=True),
+        )
+    )

@@ -1,0 +1,166 @@
+"""From a config.json to a ModelSpec: its layers in groups, its weights, the model's own facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kvplan.hf.architecture import (
+    Architecture,
+    UnknownArchitectureError,
+    architecture,
+    architecture_name,
+    refuse_unread,
+)
+from kvplan.hf.blocks.base import Model, kept
+from kvplan.hf.config import MAX_SIZE, MAX_TOKENS, Config, Figure, Word, shown
+from kvplan.hf.families.assumed import assumed_family
+from kvplan.hf.grouping import Provenance, bare, grouped, origins
+from kvplan.hf.kv_cache_scheme import kv_cache_scheme
+from kvplan.hf.weight_facts import weight_facts
+from kvplan.hf.weights import weights
+from kvplan.kinds import kind_class
+from kvplan.spec import Group, ModelSpec
+
+# vLLM 0.33.0 config/model.py, _get_and_verify_max_len: model_max_length goes before all others
+# (Command-R), else the smallest counts (Qwen-7B).
+_CONTEXT_KEYS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "max_target_positions",
+    "max_sequence_length",
+    "seq_length",
+    "n_ctx",
+)
+DTYPES = {
+    "bfloat16": "bf16",
+    "bf16": "bf16",
+    "float16": "fp16",
+    "half": "fp16",
+    "fp16": "fp16",
+    "float32": "fp32",
+    "float": "fp32",
+    "fp32": "fp32",
+}
+_DTYPE_KEYS = ("dtype", "torch_dtype", "params_dtype")
+_TOKEN_FIGURES = {"sliding_window", "attention_chunk_size", "encoder_tokens"}
+
+
+def model_spec(
+    raw: dict[str, Any],
+    path: str,
+    name: str,
+    quantization: dict[str, Any] | None,
+    assume: str | None = None,
+) -> tuple[ModelSpec, Provenance]:
+    """The spec that this config.json means. Raises RefusedError.
+
+    ``quantization`` is hf_quant_config.json beside it.
+    """
+    top = Config(raw, path, architecture_name(raw))
+    found, model, assumed = _read(top, assume)
+    beside = None
+    if quantization is not None:
+        beside = Config(quantization, path, top.architecture, "hf_quant_config.json: ")
+    stored, dtype, unnamed = _dtype(top, found.text)
+    counted, open_bytes = weight_facts(weights(top, found, model, stored, beside))
+    levels = [top] if found.text is top else [top, found.text]
+    facts: dict[str, Any] = {
+        "native_context_tokens": _context(top, found),
+        "dtype": dtype,
+        "kv_cache_dtype": _kv_cache_dtype(levels, beside, model),
+        "assumptions": (*assumed, *unnamed, *open_bytes),
+    }
+    return _spec(top, name, facts, model, counted)
+
+
+def _read(top: Config, assume: str | None) -> tuple[Architecture, Model, tuple[str, ...]]:
+    """The file's model, or the one that ``assume`` puts in the place of an unknown one."""
+    try:
+        found = architecture(top)
+        model = found.family.read(found.text)
+        refuse_unread(found.text, model)
+    except UnknownArchitectureError:
+        if assume is None:
+            raise
+        found = Architecture(assumed_family(assume), top)
+        said = f"--assume: every layer of {top.architecture} keeps {assume}"
+        return found, found.family.read(top), (said,)
+    return found, model, ()
+
+
+def _kv_cache_dtype(levels: list[Config], beside: Config | None, model: Model) -> str | None:
+    scheme = kv_cache_scheme(levels, beside)
+    own = model.kv_cache_dtype
+    if own is None:
+        return scheme
+    if scheme is not None and not scheme.startswith("fp8"):
+        levels[0].refuse(f"{scheme.origin} asks for {scheme}, this family is kept as {own}")
+    return Word(own, scheme.origin if scheme else "this family's own layout in vLLM 0.33.0")
+
+
+def _spec(
+    top: Config, name: str, facts: dict[str, Any], model: Model, counted: dict[str, Any]
+) -> tuple[ModelSpec, Provenance]:
+    source = f"config.json of {top.architecture}, {top.path}"[:2_000]
+    data = {"name": name, "source": source, **facts, **grouped(model)}
+    _refuse_absurd(top, model)
+    plain = bare(data)
+    for key in ("groups", "draft"):
+        plain[key] = tuple(_group(top, group) for group in plain.get(key, ()))
+    try:
+        pattern = tuple(plain.get("pattern", ()))
+        return ModelSpec(**{**plain, **counted, "pattern": pattern}), origins(data)
+    except ValueError as error:
+        top.refuse(str(error))
+
+
+def _group(top: Config, group: dict[str, Any]) -> Group:
+    """A group of the spec; figures that contradict one another are refused."""
+    try:
+        caches = tuple(kind_class(cache["kind"])(**cache) for cache in group["caches"])
+    except ValueError as error:
+        top.refuse(str(error))
+    return Group(name=group.get("name"), layers=group.get("layers"), caches=caches)
+
+
+def _refuse_absurd(top: Config, model: Model) -> None:
+    """Products of two figures are checked here; what the file itself gives is checked as read."""
+    for layer in {*model.caches(), *map(kept, model.draft)}:
+        for key, value in (item for cache in layer for item in cache):
+            most = MAX_TOKENS if key in _TOKEN_FIGURES else MAX_SIZE
+            if isinstance(value, int) and not isinstance(value, bool) and value > most:
+                top.refuse(f"{key} would be {value:,}, more than {most:,}")
+
+
+def _context(top: Config, found: Architecture) -> Figure | None:
+    for config in (found.text, top):
+        longest = config.maybe("model_max_length", most=MAX_TOKENS)
+        given = [config.maybe(key, most=MAX_TOKENS) for key in _CONTEXT_KEYS]
+        known = [figure for figure in given if figure is not None]
+        if longest is not None or known:
+            return longest if longest is not None else min(known)
+    if found.family.context is None:
+        return None
+    class_name, tokens = found.family.context
+    return Figure(tokens, f"default of {class_name} (transformers 5.23.0)")
+
+
+def _dtype(top: Config, text: Config) -> tuple[str, Word, tuple[str, ...]]:
+    """The dtype stored, the one served, and what is to be said where it is not the file's word.
+
+    vLLM 0.33.0 (config/model.py:2440) serves files that say float32, or nothing, in bf16.
+    """
+    word = top.word(*_DTYPE_KEYS) or text.word(*_DTYPE_KEYS)
+    if word is None or word == "auto":
+        said = (
+            "the config names no dtype: bf16 is taken, which is how vLLM 0.33.0 serves such files"
+        )
+        return "bf16", Word("bf16", "none; bf16 as vLLM 0.33.0 serves it"), (said,)
+    dtype = DTYPES.get(word.removeprefix("torch."))
+    if dtype is None:
+        top.refuse(f"{word.origin} is {shown(str(word))}, a dtype that is not known here")
+    if dtype == "fp32":
+        said = "the config says float32: the cache is taken in bf16, as vLLM 0.33.0 serves it"
+        return dtype, Word("bf16", f"{word.origin}; float32 is served in bf16"), (said,)
+    return dtype, Word(dtype, word.origin), ()
