@@ -75,7 +75,7 @@ def _facts_table(spec: ModelSpec, whole: Footprint) -> Table:
     facts += _as_multi_head(spec, whole)
     if spec.parameters:
         active = spec.parameters.active
-        used = f"{active:,} active" if active else "active ones vary by token"
+        used = f"{active:,} active" if active else "active ones vary by token or are not known"
         facts.append(("parameters", f"{spec.parameters.total:,} ({used})"))
     if spec.weights_bytes:
         dtypes = " + ".join(dict.fromkeys(row.dtype for row in spec.weights))

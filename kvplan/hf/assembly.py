@@ -10,7 +10,9 @@ from typing import Any, NoReturn
 
 from kvplan.errors import RefusedError
 from kvplan.hf import families
+from kvplan.hf.checkpoint import Checkpoint
 from kvplan.hf.config import HINT, MAX_SIZE, MAX_TOKENS, Config, Figure, Word, printable, shown
+from kvplan.hf.header_weights import weighed_by_headers
 from kvplan.hf.latent import CSA
 from kvplan.hf.layers import Layer, Plan
 from kvplan.hf.quantization import kv_cache_scheme
@@ -70,8 +72,12 @@ def model_spec(
     name: str,
     quantization: dict[str, Any] | None,
     assume: str | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[ModelSpec, Provenance]:
-    """The spec that this config.json means. Raises RefusedError."""
+    """The spec that this config.json means, its weights those of ``checkpoint`` where given.
+
+    Raises RefusedError.
+    """
     top = Config(raw, path, _architecture(raw))
     assumed: tuple[str, ...] = ()
     try:
@@ -89,13 +95,16 @@ def model_spec(
         beside = Config(quantization, path, top.architecture, "hf_quant_config.json: ")
     dtype, unnamed = _dtype(top, text)
     weights, said = weighed(top, text, model_type, beside)
+    if checkpoint is not None:
+        layers = len(plan.layers)
+        weights, said = weighed_by_headers(checkpoint, levels, layers, weights, said)
     facts: dict[str, Any] = {
         "native_context_tokens": _context(text, top, model_type),
         "dtype": dtype,
         "kv_cache_dtype": _kv_cache_dtype(levels, beside, plan),
         "assumptions": (*assumed, *unnamed, *said),
     }
-    return _assemble(top, name, facts, plan, weights)
+    return _assemble(top, name, facts, plan, weights, checkpoint.origin if checkpoint else None)
 
 
 def _kv_cache_dtype(levels: list[Config], beside: Config | None, plan: Plan) -> str | None:
@@ -213,12 +222,20 @@ def _refuse_unread(config: Config, plan: Plan) -> None:
 
 
 def _assemble(
-    top: Config, name: str, facts: dict[str, Any], plan: Plan, weights: dict[str, Any]
+    top: Config,
+    name: str,
+    facts: dict[str, Any],
+    plan: Plan,
+    weights: dict[str, Any],
+    weights_origin: str | None,
 ) -> tuple[ModelSpec, Provenance]:
-    source = f"config.json of {top.architecture}, {top.path}"[:2_000]
+    source = f"config.json of {top.architecture}, {top.path}"[:1_900]
+    source += f"; weights from {weights_origin}" if weights_origin else ""
     data = {"name": name, "source": source, **facts, **_grouped(plan)}
     _refuse_absurd(top, plan)
     origins, bare = _origins(data), _bare(data)
+    if weights_origin:
+        origins["weights",] = weights_origin
     for key in ("groups", "draft"):
         bare[key] = tuple(_made(top, group) for group in bare.get(key, ()))
     try:
