@@ -208,8 +208,8 @@ def _missing_note(files: _Files, missing: list[str]) -> str:
     of_index = f" that {files.index} names" if files.index else ""
     is_not = "is not here" if len(missing) == 1 else "are not here"
     return (
-        f"weights are counted from config.json: {len(missing)} of the {len(files.names)} "
-        f"safetensors files{of_index} {is_not} ({few(missing)})"
+        f"weights are not read from safetensors headers: {len(missing)} of the {len(files.names)} "
+        f"files{of_index} {is_not} ({few(missing)})"
     )
 
 

@@ -16,7 +16,7 @@ from kvplan.hf.checkpoint import Checkpoint, few
 from kvplan.hf.config import Config
 from kvplan.hf.headers import StoredTensor
 from kvplan.hf.packing import PLAIN, contents, packed_bits
-from kvplan.hf.tensor_parts import Omission, checkpoint_names
+from kvplan.hf.tensor_parts import Omission, checkpoint_names, omission, part
 from kvplan.spec import Parameters, Part, StoredWeights, WeightDtype
 
 Facts = dict[str, Any]
@@ -60,11 +60,8 @@ class HeaderWeights:
 
     def set_beside(self, parts: Iterable[Part]) -> None:
         """These parts are stored, and not in what the model's total means."""
-        for part, dtype, what in tuple(self.elements):
-            if part in parts and what is None:
-                self.elements[part, dtype, "not in parameters"] += self.elements.pop(
-                    (part, dtype, what)
-                )
+        for key in [key for key in self.elements if key[0] in parts and key[2] is None]:
+            self.elements[key[0], key[1], "not in parameters"] += self.elements.pop(key)
 
     @property
     def packed(self) -> bool:
@@ -93,15 +90,14 @@ def header_weights(
     names = checkpoint_names(tensors, layers, tied=tied)
     weights = HeaderWeights()
     for tensor, content in contents(tensors, bits):
-        omission = names.omission(tensor)
-        if omission is not None:
-            weights.omitted_bytes[omission] += tensor.size_bytes
+        if reason := omission(tensor, names):
+            weights.omitted_bytes[reason] += tensor.size_bytes
             continue
-        part = names.part(tensor.name)
-        if part is None:
+        named = part(tensor, names)
+        if named is None:
             weights.unknown.append(tensor)
-        weights.elements[part or "other", content.dtype, content.what] += content.elements
-        if part == "routed_experts":
+        weights.elements[named or "other", content.dtype, content.what] += content.elements
+        if named == "routed_experts":
             weights.routed_experts = max(weights.routed_experts or 0, _experts(tensor)) or None
     return weights
 
@@ -209,8 +205,8 @@ def _disagreement(weights: HeaderWeights, counted: Iterable[StoredWeights] | Non
 
 
 def _notes(weights: HeaderWeights) -> Iterator[str]:
-    for omission, size_bytes in weights.omitted_bytes.items():
-        yield f"{size_bytes:,} B of the safetensors files are left out: {omission}"
+    for reason, size_bytes in weights.omitted_bytes.items():
+        yield f"{size_bytes:,} B of the safetensors files are left out: {reason}"
     if weights.unknown:
         size_bytes = sum(tensor.size_bytes for tensor in weights.unknown)
         names = few(tensor.name for tensor in weights.unknown)

@@ -128,7 +128,7 @@ def stored_tensor(name: str, entry: Any, file: str) -> StoredTensor:
     dtype, shape = entry.get("dtype"), _whole_numbers(entry.get("shape"))
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise SpecError(f"{file}: tensor {shown(name)}: {shown(dtype)} is not a known dtype")
-    if shape is None or len(shape) > _MAX_DIMENSIONS:
+    if shape is None or len(shape) > _MAX_DIMENSIONS or prod(shape) >= _MAX_INTEGER:
         raise SpecError(f"{file}: tensor {shown(name)}: its shape is {shown(entry.get('shape'))}")
     tensor = StoredTensor(name, DTYPES[dtype], tuple(shape))
     if tensor.elements * WEIGHT_BITS[tensor.dtype] % 8:

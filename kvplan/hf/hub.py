@@ -71,8 +71,8 @@ def fetched_checkpoint(name: str) -> Checkpoint | None:
         except NotASafetensorsRepoError:
             return None
     except Exception as error:
-        problem = f"headers of safetensors files could not be fetched: {_reason(error)}"
-        return Checkpoint((), (), (f"weights are counted from config.json: {problem}",))
+        problem = f"these could not be fetched: {_reason(error)}"
+        return Checkpoint((), (), (f"weights are not read from safetensors headers: {problem}",))
     headers = {file: _tensors(file, data) for file, data in metadata.files_metadata.items()}
     tensors = select_tensors(headers, metadata.weight_map, name)
     return Checkpoint(tensors, tuple(headers))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from kvplan.hf.headers import StoredTensor
@@ -34,6 +35,8 @@ _TEXT_ROOT = re.compile(
     r"((model|language_model|text_model|transformer|backbone|decoder|thinker|llm|gpt_neox)\.)*"
 )
 _WHISPER = "model.encoder."
+_EXPERT = re.compile(r"\.experts\.\d{1,6}\.")
+_CACHED_NAMES = 1 << 14
 
 _VISION = (
     r"vision(_\w+)?|visual\w*|vit\w*|vte|vpm|image_\w+|mm_\w+|multi_modal_\w+|embed_vision|"
@@ -91,51 +94,66 @@ class Names:
     tied_shapes: frozenset[tuple[int, ...]]
     """Shapes of the embedding, where the output head is the same matrix."""
 
-    def omission(self, tensor: StoredTensor) -> Omission | None:
-        """Why an engine does not load this tensor for the model itself; None where it does."""
-        name = tensor.name
-        layer = _LAYER.fullmatch(name)
-        beyond = layer is not None and int(layer["index"]) >= self.layers
-        if _DRAFT.match(name) or (layer and beyond and _TEXT_ROOT.fullmatch(layer["root"])):
-            return "draft (MTP) layers"
-        if _SPEECH_OUTPUT.match(name):
-            return "a speech generator beside the text model"
-        if _TABLE.search(name) or (_MASK.search(name) and len(tensor.shape) == _MASK_DIMENSIONS):
-            return "masks and rotary tables"
-        if tensor.shape in self.tied_shapes and self.part(name) == "lm_head":
-            return "an output head that is the embedding again (tie_word_embeddings)"
-        return None
-
-    def part(self, name: str) -> Part | None:
-        """The part that a tensor of this name is; None where no pattern fits."""
-        layer = _LAYER.fullmatch(name)
-        root = layer["root"] if layer else name
-        if self.whisper and name.startswith(_WHISPER):
-            return "audio"
-        if tower := _first(_TOWER_RULES, root):
-            return tower
-        module = module_name(name)
-        if module.rpartition(".")[0] in self.recurrent and not module.endswith("_layernorm"):
-            return "recurrent"
-        if layer is None:
-            return _first(_END_RULES, module)
-        return _first(_LAYER_RULES, module_name(layer["rest"]))
-
-
-def _first(rules: Iterable[tuple[Part, re.Pattern[str]]], name: str) -> Part | None:
-    return next((part for part, pattern in rules if pattern.search(name)), None)
-
 
 def checkpoint_names(tensors: Iterable[StoredTensor], layers: int, *, tied: bool) -> Names:
     """The names of a checkpoint whose model has so many layers without draft (MTP) layers."""
-    names = {tensor.name: tensor.shape for tensor in tensors}
-    bare = Names(layers, frozenset(), whisper=False, tied_shapes=frozenset())
-    shapes = (shape for name, shape in names.items() if bare.part(name) == "embedding")
+    shapes = {tensor.name: tensor.shape for tensor in tensors}
+    ends = {name for name in shapes if not _LAYER.fullmatch(name)} if tied else set()
+    embeddings = {name for name in ends if _first(_END_RULES, module_name(name)) == "embedding"}
     return Names(
         layers=layers,
         recurrent=frozenset(
-            name.removesuffix(".A_log") for name in names if name.endswith(".A_log")
+            name.removesuffix(".A_log") for name in shapes if name.endswith(".A_log")
         ),
-        whisper=f"{_WHISPER}conv1.weight" in names,
-        tied_shapes=frozenset(shapes if tied else ()),
+        whisper=f"{_WHISPER}conv1.weight" in shapes,
+        tied_shapes=frozenset(shapes[name] for name in embeddings),
     )
+
+
+def omission(tensor: StoredTensor, names: Names) -> Omission | None:
+    """Why an engine does not load this tensor for the model itself; None where it does."""
+    return _omission(_as_first_expert(tensor.name), tensor.shape, names)
+
+
+def part(tensor: StoredTensor, names: Names) -> Part | None:
+    """The part that a tensor is; None where no pattern fits its name."""
+    return _part(_as_first_expert(tensor.name), names)
+
+
+def _as_first_expert(name: str) -> str:
+    """The same tensor of the first expert: the patterns are tried once for hundreds of them."""
+    return _EXPERT.sub(".experts.0.", name)
+
+
+@lru_cache(maxsize=_CACHED_NAMES)
+def _omission(name: str, shape: tuple[int, ...], names: Names) -> Omission | None:
+    layer = _LAYER.fullmatch(name)
+    beyond = layer is not None and int(layer["index"]) >= names.layers
+    if _DRAFT.match(name) or (layer and beyond and _TEXT_ROOT.fullmatch(layer["root"])):
+        return "draft (MTP) layers"
+    if _SPEECH_OUTPUT.match(name):
+        return "a speech generator beside the text model"
+    if _TABLE.search(name) or (_MASK.search(name) and len(shape) == _MASK_DIMENSIONS):
+        return "masks and rotary tables"
+    if shape in names.tied_shapes and _part(name, names) == "lm_head":
+        return "an output head that is the embedding again (tie_word_embeddings)"
+    return None
+
+
+@lru_cache(maxsize=_CACHED_NAMES)
+def _part(name: str, names: Names) -> Part | None:
+    layer = _LAYER.fullmatch(name)
+    if names.whisper and name.startswith(_WHISPER):
+        return "audio"
+    if tower := _first(_TOWER_RULES, layer["root"] if layer else name):
+        return tower
+    module = module_name(name)
+    if module.rpartition(".")[0] in names.recurrent and not module.endswith("_layernorm"):
+        return "recurrent"
+    if layer is None:
+        return _first(_END_RULES, module)
+    return _first(_LAYER_RULES, module_name(layer["rest"]))
+
+
+def _first(rules: Iterable[tuple[Part, re.Pattern[str]]], name: str) -> Part | None:
+    return next((named for named, pattern in rules if pattern.search(name)), None)

@@ -1,0 +1,135 @@
+"""Weights by the headers beside config.json, and what is said of them; figures by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from safetensors_files import Tensors, size_bytes
+from small_llama import CONFIG, PARAMETERS, UNKNOWN, layer, llama, read, rows
+
+import kvplan
+from kvplan import hf
+from kvplan.errors import RefusedError, SpecError
+from kvplan.spec import Parameters
+
+
+def test_headers_that_agree_with_config_json_change_nothing_else(tmp_path: Path) -> None:
+    spec = read(tmp_path, llama())
+    assert rows(spec) == {
+        ("embedding", "bf16", None): 800,
+        ("lm_head", "bf16", None): 800,
+        ("attention", "bf16", None): 2 * 192,
+        ("dense_mlp", "bf16", None): 2 * 384,
+        ("norm", "bf16", None): 5 * 8,
+    }
+    assert spec.parameters == Parameters(total=PARAMETERS, active=PARAMETERS)
+    assert (spec.weights_bytes, spec.assumptions) == (2 * PARAMETERS, ())
+    assert spec.source.endswith("; weights from the header of one safetensors file")
+
+
+def test_import_says_where_weights_come_from_and_is_read_back(tmp_path: Path) -> None:
+    read(tmp_path, llama())
+    spec, provenance = hf.read_config(tmp_path / "config.json")
+    assert provenance["weights",] == "the header of one safetensors file"
+    text = hf.to_yaml(spec, provenance)
+    assert "weights:  # key: the header of one safetensors file\n" in text
+    (tmp_path / "spec.yaml").write_text(text)
+    assert kvplan.load(tmp_path / "spec.yaml") == spec
+
+
+def test_a_config_of_another_name_has_nothing_beside_it(tmp_path: Path) -> None:
+    read(tmp_path, {"x": ("BF16", (7,))})
+    (tmp_path / "config.json").rename(tmp_path / "other.json")
+    assert hf.read_config(tmp_path / "other.json")[0].weights_bytes == 2 * PARAMETERS
+
+
+def test_a_disagreement_is_said_with_both_figures(tmp_path: Path) -> None:
+    spec = read(tmp_path, {**llama(), "model.layers.0.self_attn.q_proj.bias": ("BF16", (8,))})
+    assert spec.weights_bytes == 2 * PARAMETERS + 16
+    assert spec.parameters is not None
+    assert spec.parameters.total == spec.parameters.active == PARAMETERS + 8
+    assert [note for note in spec.assumptions if "5,600 B" in note and "5,584 B" in note]
+    assert [note for note in spec.assumptions if "2,800 param" in note and "2,792" in note]
+
+
+def test_files_in_another_dtype_than_config_json_says(tmp_path: Path) -> None:
+    spec = read(tmp_path, llama(dtype="F32"))
+    assert spec.weights_bytes == 2 * PARAMETERS + 2 * 2 * (192 + 384)
+    assert [note for note in spec.assumptions if "5,584 B" in note]
+    assert spec.parameters is not None
+    assert spec.parameters.total == PARAMETERS
+
+
+def test_an_unknown_architecture_is_weighed_where_its_cache_is_assumed(tmp_path: Path) -> None:
+    tensors: Tensors = {**llama(), "model.layers.1.zork": ("F64", (3,))}
+    with pytest.raises(RefusedError):
+        read(tmp_path, tensors, UNKNOWN)
+    spec = read(tmp_path, tensors, UNKNOWN, "full_attention")
+    assert spec.weights_bytes == 2 * PARAMETERS + 24
+    assert rows(spec)["other", "fp64", None] == 3
+    assert spec.parameters == Parameters(total=PARAMETERS + 3, active=None)
+    assert spec.not_counted == ()
+    assert [note for note in spec.assumptions if "24 B" in note and "model.layers.1.zork" in note]
+
+
+def test_draft_layers_tables_and_a_head_that_is_tied_are_left_out(tmp_path: Path) -> None:
+    more: Tensors = {
+        **layer(2),
+        "model.layers.2.eh_proj.weight": ("BF16", (8, 16)),
+        "mtp.fc.weight": ("BF16", (8, 16)),
+        "model.mtp.norm.weight": ("BF16", (8,)),
+        "model.rotary_emb.inv_freq": ("F32", (2,)),
+        "transformer.h.0.attn.bias": ("F32", (1, 1, 4, 4)),
+        "transformer.h.0.attn.masked_bias": ("F32", ()),
+    }
+    spec = read(tmp_path, {**llama(), **more}, {**CONFIG, "tie_word_embeddings": True})
+    assert spec.weights_bytes == 2 * (PARAMETERS - 800)
+    assert ("lm_head", "bf16", None) not in rows(spec)
+    draft_bytes, tables_bytes = 2 * (592 + 2 * 128 + 8), 4 * (2 + 16 + 1)
+    assert sorted(note.partition(" ")[0] for note in spec.assumptions) == sorted(
+        f"{size:,}" for size in (draft_bytes, tables_bytes, 1600)
+    )
+
+
+def test_qwen3_0_6b_stores_its_tied_head(tmp_path: Path) -> None:
+    """Its file has 751,632,384 elements, the model 596,049,920 parameters (huggingface.co)."""
+    sizes = {"q_proj": (2048, 1024), "k_proj": (1024, 1024), "v_proj": (1024, 1024)}
+    attention = {**sizes, "o_proj": (1024, 2048), "q_norm": (128,), "k_norm": (128,)}
+    mlp = {"gate_proj": (3072, 1024), "up_proj": (3072, 1024), "down_proj": (1024, 3072)}
+    modules: dict[str, tuple[int, ...]] = {
+        **{f"self_attn.{name}": shape for name, shape in attention.items()},
+        **{f"mlp.{name}": shape for name, shape in mlp.items()},
+        **dict.fromkeys(("input_layernorm", "post_attention_layernorm"), (1024,)),
+    }
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {
+        f"model.layers.{index}.{name}.weight": ("BF16", shape)
+        for index in range(28)
+        for name, shape in modules.items()
+    }
+    for name in ("model.embed_tokens", "lm_head"):
+        tensors[f"{name}.weight"] = ("BF16", (151936, 1024))
+    tensors["model.norm.weight"] = ("BF16", (1024,))
+    assert sum(size_bytes(*tensor) for tensor in tensors.values()) == 2 * 751_632_384
+    config = {**CONFIG, "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}
+    geometry = {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28}
+    heads = {"num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128}
+    ends = {"vocab_size": 151936, "tie_word_embeddings": True}
+    spec = read(tmp_path, tensors, {**config, **geometry, **heads, **ends})
+    assert spec.weights_bytes == 2 * 596_049_920
+    assert spec.parameters is not None
+    assert spec.parameters.total == 596_049_920
+    assert [note.partition(" ")[0] for note in spec.assumptions] == ["311,164,928"]
+
+
+def test_a_truncated_file_is_refused_and_missing_shards_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    read(tmp_path, llama())
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(SpecError, match="truncated"):
+        hf.read_config(tmp_path)
+    path.rename(tmp_path / "model-00001-of-00002.safetensors")
+    spec, provenance = hf.read_config(tmp_path)
+    assert spec.weights_bytes == 2 * PARAMETERS
+    assert ("weights",) not in provenance
+    assert "not read from safetensors headers" in spec.assumptions[0]
