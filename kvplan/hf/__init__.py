@@ -10,7 +10,7 @@ from pathlib import Path
 from kvplan.hf.assembly import Provenance, model_spec
 from kvplan.hf.checkpoint import read_checkpoint
 from kvplan.hf.config import printable, read_json
-from kvplan.hf.hub import fetched_checkpoint, fetched_config
+from kvplan.hf.hub import fetch_checkpoint, fetched_config
 from kvplan.hf.spec_yaml import to_yaml
 from kvplan.spec import ModelSpec
 
@@ -23,12 +23,11 @@ def read_config(
 ) -> tuple[ModelSpec, Provenance]:
     """The spec that this config.json, or the one in this folder, means, and where it came from.
 
-    Where safetensors files lie beside it, weights are read from their headers. ``repository`` is
-    the Hugging Face id that the file was fetched from, if it was: then those of the hub's files
-    are fetched. ``assume``
-    names the kind of cache that every layer of an unknown architecture is taken to
-    have. Raises SpecError for a file that cannot be understood, RefusedError for what is not
-    known.
+    Where safetensors files lie beside a config.json, weights are read from their headers.
+    ``repository`` is the Hugging Face id that the file was fetched from, if it was: the headers of
+    its files are then fetched as well. ``assume`` names the kind of cache that every layer of an
+    unknown architecture is taken to have. Raises SpecError for a file that cannot be understood,
+    RefusedError for what is not known.
     """
     file = Path(path)
     if _is(file, "folder"):
@@ -38,9 +37,8 @@ def read_config(
     quantization = read_json(beside) if file.name == CONFIG_FILE and _is(beside, "file") else None
     checkpoint = read_checkpoint(file.parent) if file.name == CONFIG_FILE else None
     if repository is not None:
-        checkpoint = (
-            checkpoint if checkpoint and checkpoint.tensors else fetched_checkpoint(repository)
-        )
+        if checkpoint is None or not checkpoint.tensors:
+            checkpoint = fetch_checkpoint(repository)
         name = repository.partition("@")[0]
         return model_spec(raw, repository, name, quantization, assume, checkpoint)
     return model_spec(raw, printable(str(file)), _name(file), quantization, assume, checkpoint)

@@ -12,7 +12,7 @@ from kvplan.errors import RefusedError
 from kvplan.hf import families
 from kvplan.hf.checkpoint import Checkpoint
 from kvplan.hf.config import HINT, MAX_SIZE, MAX_TOKENS, Config, Figure, Word, printable, shown
-from kvplan.hf.header_weights import weighed_by_headers
+from kvplan.hf.header_weights import checkpoint_weights
 from kvplan.hf.latent import CSA
 from kvplan.hf.layers import Layer, Plan
 from kvplan.hf.quantization import kv_cache_scheme
@@ -97,7 +97,7 @@ def model_spec(
     weights, said = weighed(top, text, model_type, beside)
     if checkpoint is not None:
         layers = len(plan.layers)
-        weights, said = weighed_by_headers(checkpoint, levels, layers, weights, said)
+        weights, said = checkpoint_weights(checkpoint, levels, layers, weights, said)
     facts: dict[str, Any] = {
         "native_context_tokens": _context(text, top, model_type),
         "dtype": dtype,

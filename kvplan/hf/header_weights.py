@@ -111,7 +111,7 @@ def _experts(tensor: StoredTensor) -> int:
     return tensor.shape[0] if fused else 0
 
 
-def weighed_by_headers(
+def checkpoint_weights(
     checkpoint: Checkpoint,
     levels: Iterable[Config],
     layers: int,

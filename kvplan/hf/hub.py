@@ -54,7 +54,7 @@ def _reason(error: Exception) -> str:
     return printable((str(error).splitlines() or [type(error).__name__])[0])
 
 
-def fetched_checkpoint(name: str) -> Checkpoint | None:
+def fetch_checkpoint(name: str) -> Checkpoint | None:
     """The tensors of ``ORG/NAME[@revision]`` by the headers of its safetensors files.
 
     None where it has no model.safetensors and no index of shards. Where it has them and they

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from safetensors_files import Tensors, size_bytes
 from small_llama import CONFIG, PARAMETERS, UNKNOWN, layer, llama, read, rows
 
 import kvplan
 from kvplan import hf
 from kvplan.errors import RefusedError, SpecError
+from kvplan.parallel import Layout
 from kvplan.spec import Parameters
+from kvplan.weights import weights_on_rank
 
 
 def test_headers_that_agree_with_config_json_change_nothing_else(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_files_in_another_dtype_than_config_json_says(tmp_path: Path) -> None:
 
 
 def test_an_unknown_architecture_is_weighed_where_its_cache_is_assumed(tmp_path: Path) -> None:
-    tensors: Tensors = {**llama(), "model.layers.1.zork": ("F64", (3,))}
+    tensors = {**llama(), "model.layers.1.zork": ("F64", (3,))}
     with pytest.raises(RefusedError):
         read(tmp_path, tensors, UNKNOWN)
     spec = read(tmp_path, tensors, UNKNOWN, "full_attention")
@@ -74,7 +75,7 @@ def test_an_unknown_architecture_is_weighed_where_its_cache_is_assumed(tmp_path:
 
 
 def test_draft_layers_tables_and_a_head_that_is_tied_are_left_out(tmp_path: Path) -> None:
-    more: Tensors = {
+    more = {
         **layer(2),
         "model.layers.2.eh_proj.weight": ("BF16", (8, 16)),
         "mtp.fc.weight": ("BF16", (8, 16)),
@@ -92,36 +93,6 @@ def test_draft_layers_tables_and_a_head_that_is_tied_are_left_out(tmp_path: Path
     )
 
 
-def test_qwen3_0_6b_stores_its_tied_head(tmp_path: Path) -> None:
-    """Its file has 751,632,384 elements, the model 596,049,920 parameters (huggingface.co)."""
-    sizes = {"q_proj": (2048, 1024), "k_proj": (1024, 1024), "v_proj": (1024, 1024)}
-    attention = {**sizes, "o_proj": (1024, 2048), "q_norm": (128,), "k_norm": (128,)}
-    mlp = {"gate_proj": (3072, 1024), "up_proj": (3072, 1024), "down_proj": (1024, 3072)}
-    modules: dict[str, tuple[int, ...]] = {
-        **{f"self_attn.{name}": shape for name, shape in attention.items()},
-        **{f"mlp.{name}": shape for name, shape in mlp.items()},
-        **dict.fromkeys(("input_layernorm", "post_attention_layernorm"), (1024,)),
-    }
-    tensors: dict[str, tuple[str, tuple[int, ...]]] = {
-        f"model.layers.{index}.{name}.weight": ("BF16", shape)
-        for index in range(28)
-        for name, shape in modules.items()
-    }
-    for name in ("model.embed_tokens", "lm_head"):
-        tensors[f"{name}.weight"] = ("BF16", (151936, 1024))
-    tensors["model.norm.weight"] = ("BF16", (1024,))
-    assert sum(size_bytes(*tensor) for tensor in tensors.values()) == 2 * 751_632_384
-    config = {**CONFIG, "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}
-    geometry = {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28}
-    heads = {"num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128}
-    ends = {"vocab_size": 151936, "tie_word_embeddings": True}
-    spec = read(tmp_path, tensors, {**config, **geometry, **heads, **ends})
-    assert spec.weights_bytes == 2 * 596_049_920
-    assert spec.parameters is not None
-    assert spec.parameters.total == 596_049_920
-    assert [note.partition(" ")[0] for note in spec.assumptions] == ["311,164,928"]
-
-
 def test_a_truncated_file_is_refused_and_missing_shards_are_said(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     read(tmp_path, llama())
@@ -133,3 +104,11 @@ def test_a_truncated_file_is_refused_and_missing_shards_are_said(tmp_path: Path)
     assert spec.weights_bytes == 2 * PARAMETERS
     assert ("weights",) not in provenance
     assert "not read from safetensors headers" in spec.assumptions[0]
+
+
+def test_what_has_no_known_name_is_copied_to_every_gpu(tmp_path: Path) -> None:
+    tensors = {**llama(), "model.layers.1.zork": ("F64", (3,))}
+    spec = read(tmp_path, tensors, UNKNOWN, "full_attention")
+    lines = {line.part: line for line in weights_on_rank(spec, Layout(tensor=2), 2)}
+    assert (lines["other"].shared_by, lines["other"].size_bytes) == (1, 24)
+    assert (lines["attention"].shared_by, lines["attention"].size_bytes) == (2, 2 * 192)
