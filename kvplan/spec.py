@@ -13,17 +13,56 @@ from kvplan.kinds import KINDS, AnyKind, CacheKind, kind_class
 from kvplan.limits import Count, Limit, Text, Tokens
 from kvplan.units import ceil_div
 
+WeightDtype = Literal[
+    "fp64",
+    "fp32",
+    "bf16",
+    "fp16",
+    "fp8",
+    "fp8_e5m2",
+    "fp8_e4m3fnuz",
+    "fp8_e5m2fnuz",
+    "e8m0",
+    "fp6_e2m3",
+    "fp6_e3m2",
+    "fp4",
+    "complex64",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "int4",
+    "uint64",
+    "uint32",
+    "uint16",
+    "uint8",
+    "bool",
+]
+
 WEIGHT_BITS = {
+    "fp64": 64,
     "fp32": 32,
     "bf16": 16,
     "fp16": 16,
     "fp8": 8,
-    "int8": 8,
+    "fp8_e5m2": 8,
+    "fp8_e4m3fnuz": 8,
+    "fp8_e5m2fnuz": 8,
     "e8m0": 8,
-    "int4": 4,
+    "fp6_e2m3": 6,
+    "fp6_e3m2": 6,
     "fp4": 4,
-    "int32": 32,
+    "complex64": 64,
     "int64": 64,
+    "int32": 32,
+    "int16": 16,
+    "int8": 8,
+    "int4": 4,
+    "uint64": 64,
+    "uint32": 32,
+    "uint16": 16,
+    "uint8": 8,
+    "bool": 8,
 }
 """Bits of one stored element; block scales are elements of their own (fp8 blocks: fp32 scales)."""
 
@@ -94,10 +133,11 @@ class StoredWeights(Input):
 
     ``what`` names what is stored beside the parameters themselves: ``scales``, ``bias buffers``,
     or weights ``not in parameters`` (a vision tower where the total is the language model's).
+    ``packed`` are several parameters in one element, nobody knows how many.
     """
 
     part: Part | None = None
-    dtype: Literal["fp32", "bf16", "fp16", "fp8", "int8", "e8m0", "int4", "fp4", "int32", "int64"]
+    dtype: WeightDtype
     elements: Count
     what: Text | None = None
 

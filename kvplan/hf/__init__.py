@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kvplan.hf.checkpoint import read_checkpoint
 from kvplan.hf.config import printable, read_json
 from kvplan.hf.grouping import Provenance
-from kvplan.hf.hub import fetched_config
+from kvplan.hf.hub import fetch_checkpoint, fetched_config
 from kvplan.hf.import_ import model_spec
 from kvplan.hf.spec_yaml import to_yaml
 from kvplan.spec import ModelSpec
@@ -23,10 +24,11 @@ def read_config(
 ) -> tuple[ModelSpec, Provenance]:
     """The spec that this config.json, or the one in this folder, means, and where it came from.
 
-    ``repository`` is the Hugging Face id that the file was fetched from, if it was. ``assume``
-    names the kind of cache that every layer of an unknown architecture is taken to
-    have. Raises SpecError for a file that cannot be understood, RefusedError for what is not
-    known.
+    Where safetensors files lie beside a config.json, weights are read from their headers.
+    ``repository`` is the Hugging Face id that the file was fetched from, if it was: the headers of
+    its files are then fetched as well. ``assume`` names the kind of cache that every layer of an
+    unknown architecture is taken to have. Raises SpecError for a file that cannot be understood,
+    RefusedError for what is not known.
     """
     file = Path(path)
     if _is(file, "folder"):
@@ -34,9 +36,13 @@ def read_config(
     raw = read_json(file)
     beside = file.with_name(QUANTIZATION_FILE)
     quantization = read_json(beside) if file.name == CONFIG_FILE and _is(beside, "file") else None
+    checkpoint = read_checkpoint(file.parent) if file.name == CONFIG_FILE else None
     if repository is not None:
-        return model_spec(raw, repository, repository.partition("@")[0], quantization, assume)
-    return model_spec(raw, printable(str(file)), _name(file), quantization, assume)
+        if checkpoint is None or not checkpoint.tensors:
+            checkpoint = fetch_checkpoint(repository)
+        name = repository.partition("@")[0]
+        return model_spec(raw, repository, name, quantization, assume, checkpoint)
+    return model_spec(raw, printable(str(file)), _name(file), quantization, assume, checkpoint)
 
 
 def _is(path: Path, what: str) -> bool:

@@ -269,13 +269,14 @@ def read_json(path: Path) -> dict[str, Any]:
     shown_path = printable(str(path))
     if not text.strip():
         raise SpecError(f"{shown_path}: empty; a config.json is a JSON object")
-    data = _parsed(text, shown_path)
+    data = parse_json(text, shown_path)
     if not isinstance(data, dict):
         raise SpecError(f"{shown_path}:1: a config.json is a JSON object, not {shown(data)}")
     return data
 
 
-def _parsed(text: str, path: str) -> Any:
+def parse_json(text: str, path: str) -> Any:
+    """What this JSON text says, no key twice. Raises SpecError with the file and the line."""
     try:
         return json.loads(text, object_pairs_hook=_no_duplicates)
     except json.JSONDecodeError as error:
@@ -284,7 +285,7 @@ def _parsed(text: str, path: str) -> Any:
         line = _second_line(text, error.key)
         raise SpecError(f"{path}:{line}: {shown(error.key)} is given twice") from None
     except RecursionError:
-        raise SpecError(f"{path}:1: nested too deeply; this cannot be a config.json") from None
+        raise SpecError(f"{path}:1: nested too deeply to be read") from None
     except ValueError as error:  # a number of more digits than Python converts
         raise SpecError(f"{path}:1: not JSON: {printable(str(error))[:80]}") from None
 

@@ -12,9 +12,11 @@ from kvplan.hf.architecture import (
     refuse_unread,
 )
 from kvplan.hf.blocks.base import Model, kept
+from kvplan.hf.checkpoint import Checkpoint
 from kvplan.hf.config import MAX_SIZE, MAX_TOKENS, Config, Figure, Word, shown
 from kvplan.hf.families.assumed import assumed_family
 from kvplan.hf.grouping import Provenance, bare, grouped, origins
+from kvplan.hf.header_weights import checkpoint_weights
 from kvplan.hf.kv_cache_scheme import kv_cache_scheme
 from kvplan.hf.weight_facts import weight_facts
 from kvplan.hf.weights import weights
@@ -52,10 +54,12 @@ def model_spec(
     name: str,
     quantization: dict[str, Any] | None,
     assume: str | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[ModelSpec, Provenance]:
     """The spec that this config.json means. Raises RefusedError.
 
-    ``quantization`` is hf_quant_config.json beside it.
+    ``quantization`` is hf_quant_config.json beside it; weights are those of ``checkpoint`` where
+    there is one.
     """
     top = Config(raw, path, architecture_name(raw))
     found, model, assumed = _read(top, assume)
@@ -65,13 +69,16 @@ def model_spec(
     stored, dtype, unnamed = _dtype(top, found.text)
     counted, open_bytes = weight_facts(weights(top, found, model, stored, beside))
     levels = [top] if found.text is top else [top, found.text]
+    if checkpoint is not None:
+        layers = len(model.layers)
+        counted, open_bytes = checkpoint_weights(checkpoint, levels, layers, counted, open_bytes)
     facts: dict[str, Any] = {
         "native_context_tokens": _context(top, found),
         "dtype": dtype,
         "kv_cache_dtype": _kv_cache_dtype(levels, beside, model),
         "assumptions": (*assumed, *unnamed, *open_bytes),
     }
-    return _spec(top, name, facts, model, counted)
+    return _spec(top, name, facts, model, counted, checkpoint.origin if checkpoint else None)
 
 
 def _read(top: Config, assume: str | None) -> tuple[Architecture, Model, tuple[str, ...]]:
@@ -100,17 +107,25 @@ def _kv_cache_dtype(levels: list[Config], beside: Config | None, model: Model) -
 
 
 def _spec(
-    top: Config, name: str, facts: dict[str, Any], model: Model, counted: dict[str, Any]
+    top: Config,
+    name: str,
+    facts: dict[str, Any],
+    model: Model,
+    counted: dict[str, Any],
+    weights_origin: str | None,
 ) -> tuple[ModelSpec, Provenance]:
-    source = f"config.json of {top.architecture}, {top.path}"[:2_000]
+    source = f"config.json of {top.architecture}, {top.path}"[:1_900]
+    source += f"; weights from {weights_origin}" if weights_origin else ""
     data = {"name": name, "source": source, **facts, **grouped(model)}
     _refuse_absurd(top, model)
-    plain = bare(data)
+    plain, provenance = bare(data), origins(data)
+    if weights_origin:
+        provenance["weights",] = weights_origin
     for key in ("groups", "draft"):
         plain[key] = tuple(_group(top, group) for group in plain.get(key, ()))
     try:
         pattern = tuple(plain.get("pattern", ()))
-        return ModelSpec(**{**plain, **counted, "pattern": pattern}), origins(data)
+        return ModelSpec(**{**plain, **counted, "pattern": pattern}), provenance
     except ValueError as error:
         top.refuse(str(error))
 

@@ -23,7 +23,8 @@ def to_yaml(spec: ModelSpec, provenance: Mapping[Place, str]) -> str:
         if key in ("groups", "draft"):
             lines += _groups(key, value, provenance)
         elif isinstance(value, tuple) and value and is_dataclass(value[0]):
-            lines += [f"{key}:", *(f"  - {_inline(row)}" for row in value)]
+            lines.append(f"{key}:{_comment(provenance.get((key,)))}")
+            lines += [f"  - {_inline(row)}" for row in value]
         elif is_dataclass(value):
             lines.append(f"{key}: {_inline(value)}")
         elif key == "native_context_tokens" or value not in (None, ()):

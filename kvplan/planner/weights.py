@@ -97,12 +97,12 @@ def read_bytes(spec: ModelSpec, lines: tuple[WeightsLine, ...]) -> int:
 
 
 def active_experts(spec: ModelSpec) -> float:
-    """Share of the routed experts' parameters that one token uses."""
-    if spec.parameters is None or spec.parameters.active is None:
+    """Share of the routed experts' parameters that one token uses; 0 where it is not known."""
+    rows = [row for row in spec.weights if row.part == "routed_experts"]
+    packed = any(row.what == "packed" for row in rows)
+    if spec.parameters is None or spec.parameters.active is None or packed:
         return 0.0
-    routed = sum(
-        row.elements for row in spec.weights if row.part == "routed_experts" and row.what is None
-    )
+    routed = sum(row.elements for row in rows if row.what is None)
     idle = spec.parameters.total - spec.parameters.active
     return max(0.0, 1 - idle / routed) if routed else 1.0
 

@@ -94,7 +94,9 @@ def _parameters(model: _Model) -> str:
     parameters = model.spec.parameters
     if parameters is None:
         return ""
-    active = f"{parameters.active:,} active" if parameters.active else "active ones vary by token"
+    active = "active ones vary by token or are not known"
+    if parameters.active:
+        active = f"{parameters.active:,} active"
     return f"{parameters.total:,} ({active})"
 
 

@@ -1,0 +1,114 @@
+"""Weights by the headers beside config.json, and what is said of them; figures by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.hf.small_llama import CONFIG, PARAMETERS, UNKNOWN, layer, llama, read, rows
+
+import kvplan
+from kvplan import hf
+from kvplan.errors import RefusedError, SpecError
+from kvplan.parallel import Layout
+from kvplan.spec import Parameters
+from kvplan.weights import weights_on_rank
+
+
+def test_headers_that_agree_with_config_json_change_nothing_else(tmp_path: Path) -> None:
+    spec = read(tmp_path, llama())
+    assert rows(spec) == {
+        ("embedding", "bf16", None): 800,
+        ("lm_head", "bf16", None): 800,
+        ("attention", "bf16", None): 2 * 192,
+        ("dense_mlp", "bf16", None): 2 * 384,
+        ("norm", "bf16", None): 5 * 8,
+    }
+    assert spec.parameters == Parameters(total=PARAMETERS, active=PARAMETERS)
+    assert (spec.weights_bytes, spec.assumptions) == (2 * PARAMETERS, ())
+    assert spec.source.endswith("; weights from the header of one safetensors file")
+
+
+def test_import_says_where_weights_come_from_and_is_read_back(tmp_path: Path) -> None:
+    read(tmp_path, llama())
+    spec, provenance = hf.read_config(tmp_path / "config.json")
+    assert provenance["weights",] == "the header of one safetensors file"
+    text = hf.to_yaml(spec, provenance)
+    assert "weights:  # key: the header of one safetensors file\n" in text
+    (tmp_path / "spec.yaml").write_text(text)
+    assert kvplan.load(tmp_path / "spec.yaml") == spec
+
+
+def test_a_config_of_another_name_has_nothing_beside_it(tmp_path: Path) -> None:
+    read(tmp_path, {"x": ("BF16", (7,))})
+    (tmp_path / "config.json").rename(tmp_path / "other.json")
+    assert hf.read_config(tmp_path / "other.json")[0].weights_bytes == 2 * PARAMETERS
+
+
+def test_a_disagreement_is_said_with_both_figures(tmp_path: Path) -> None:
+    spec = read(tmp_path, {**llama(), "model.layers.0.self_attn.q_proj.bias": ("BF16", (8,))})
+    assert spec.weights_bytes == 2 * PARAMETERS + 16
+    assert spec.parameters is not None
+    assert spec.parameters.total == spec.parameters.active == PARAMETERS + 8
+    assert [note for note in spec.assumptions if "5,600 B" in note and "5,584 B" in note]
+    assert [note for note in spec.assumptions if "2,800 param" in note and "2,792" in note]
+
+
+def test_files_in_another_dtype_than_config_json_says(tmp_path: Path) -> None:
+    spec = read(tmp_path, llama(dtype="F32"))
+    assert spec.weights_bytes == 2 * PARAMETERS + 2 * 2 * (192 + 384)
+    assert [note for note in spec.assumptions if "5,584 B" in note]
+    assert spec.parameters is not None
+    assert spec.parameters.total == PARAMETERS
+
+
+def test_an_unknown_architecture_is_weighed_where_its_cache_is_assumed(tmp_path: Path) -> None:
+    tensors = {**llama(), "model.layers.1.zork": ("F64", (3,))}
+    with pytest.raises(RefusedError):
+        read(tmp_path, tensors, UNKNOWN)
+    spec = read(tmp_path, tensors, UNKNOWN, "full_attention")
+    assert spec.weights_bytes == 2 * PARAMETERS + 24
+    assert rows(spec)["other", "fp64", None] == 3
+    assert spec.parameters == Parameters(total=PARAMETERS + 3, active=None)
+    assert spec.not_counted == ()
+    assert [note for note in spec.assumptions if "24 B" in note and "model.layers.1.zork" in note]
+
+
+def test_draft_layers_tables_and_a_head_that_is_tied_are_left_out(tmp_path: Path) -> None:
+    more = {
+        **layer(2),
+        "model.layers.2.eh_proj.weight": ("BF16", (8, 16)),
+        "mtp.fc.weight": ("BF16", (8, 16)),
+        "model.mtp.norm.weight": ("BF16", (8,)),
+        "model.rotary_emb.inv_freq": ("F32", (2,)),
+        "transformer.h.0.attn.bias": ("F32", (1, 1, 4, 4)),
+        "transformer.h.0.attn.masked_bias": ("F32", ()),
+    }
+    spec = read(tmp_path, {**llama(), **more}, {**CONFIG, "tie_word_embeddings": True})
+    assert spec.weights_bytes == 2 * (PARAMETERS - 800)
+    assert ("lm_head", "bf16", None) not in rows(spec)
+    draft_bytes, tables_bytes = 2 * (592 + 2 * 128 + 8), 4 * (2 + 16 + 1)
+    assert sorted(note.partition(" ")[0] for note in spec.assumptions) == sorted(
+        f"{size:,}" for size in (draft_bytes, tables_bytes, 1600)
+    )
+
+
+def test_a_truncated_file_is_refused_and_missing_shards_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    read(tmp_path, llama())
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(SpecError, match="truncated"):
+        hf.read_config(tmp_path)
+    path.rename(tmp_path / "model-00001-of-00002.safetensors")
+    spec, provenance = hf.read_config(tmp_path)
+    assert spec.weights_bytes == 2 * PARAMETERS
+    assert ("weights",) not in provenance
+    assert "not read from safetensors headers" in spec.assumptions[0]
+
+
+def test_what_has_no_known_name_is_copied_to_every_gpu(tmp_path: Path) -> None:
+    tensors = {**llama(), "model.layers.1.zork": ("F64", (3,))}
+    spec = read(tmp_path, tensors, UNKNOWN, "full_attention")
+    lines = {line.part: line for line in weights_on_rank(spec, Layout(tensor=2), 2)}
+    assert (lines["other"].shared_by, lines["other"].size_bytes) == (1, 24)
+    assert (lines["attention"].shared_by, lines["attention"].size_bytes) == (2, 2 * 192)
