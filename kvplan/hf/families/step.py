@@ -135,7 +135,9 @@ def _sliding_heads(config: Config, full: Attention) -> Figure | None:
     other.require("num_attention_groups", int(full.kv))
     other.require("head_dim", int(full.width))
     heads = other.count("num_attention_heads")
-    return heads if named is None else named
+    if named not in (None, heads):
+        config.refuse(f"{heads.origin} is {heads}, but num_sliding_attention_heads is {named}")
+    return named or heads
 
 
 FAMILIES: dict[str, Family] = {
