@@ -131,7 +131,7 @@ class Parameters(Input):
 class StoredWeights(Input):
     """Elements of one dtype in one part of the published checkpoint.
 
-    ``what`` names what is stored beside the parameters themselves: ``scales``, ``bias buffers``,
+    ``what`` names what is stored beside the parameters themselves: ``scales``, ``buffers``,
     or weights ``not in parameters`` (a vision tower where the total is the language model's).
     ``packed`` are several parameters in one element, nobody knows how many.
     """
@@ -140,6 +140,14 @@ class StoredWeights(Input):
     dtype: WeightDtype
     elements: Count
     what: Text | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether engines load it: a second copy of a tied head is stored, and skipped by them.
+
+        vLLM 0.33.0 model_executor/models/utils.py, AutoWeightsLoader(skip_prefixes=["lm_head."]).
+        """
+        return not (self.part == "lm_head" and self.what == "buffers")
 
     @property
     def size_bytes(self) -> int:

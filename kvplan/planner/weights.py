@@ -40,7 +40,8 @@ def weights_on_rank(
     """
     parts: dict[str, list[StoredWeights]] = {}
     for row in spec.weights:
-        parts.setdefault(row.part or "all", []).append(row)
+        if row.is_loaded:
+            parts.setdefault(row.part or "all", []).append(row)
     lines = []
     for part, rows in parts.items():
         size_bytes = sum(row.size_bytes for row in rows)
@@ -108,4 +109,4 @@ def active_experts(spec: ModelSpec) -> float:
 
 
 def _has_head(spec: ModelSpec) -> bool:
-    return any(row.part == "lm_head" for row in spec.weights)
+    return any(row.part == "lm_head" and row.is_loaded for row in spec.weights)

@@ -12,7 +12,7 @@ from kvplan import hf
 from kvplan.errors import RefusedError, SpecError
 from kvplan.parallel import Layout
 from kvplan.spec import Parameters
-from kvplan.weights import weights_on_rank
+from kvplan.planner.weights import weights_on_rank
 
 
 def test_headers_that_agree_with_config_json_change_nothing_else(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_an_unknown_architecture_is_weighed_where_its_cache_is_assumed(tmp_path:
     assert [note for note in spec.assumptions if "24 B" in note and "model.layers.1.zork" in note]
 
 
-def test_draft_layers_tables_and_a_head_that_is_tied_are_left_out(tmp_path: Path) -> None:
+def test_draft_layers_and_tables_are_left_out(tmp_path: Path) -> None:
     more = {
         **layer(2),
         "model.layers.2.eh_proj.weight": ("BF16", (8, 16)),
@@ -84,13 +84,23 @@ def test_draft_layers_tables_and_a_head_that_is_tied_are_left_out(tmp_path: Path
         "transformer.h.0.attn.bias": ("F32", (1, 1, 4, 4)),
         "transformer.h.0.attn.masked_bias": ("F32", ()),
     }
-    spec = read(tmp_path, {**llama(), **more}, {**CONFIG, "tie_word_embeddings": True})
-    assert spec.weights_bytes == 2 * (PARAMETERS - 800)
-    assert ("lm_head", "bf16", None) not in rows(spec)
+    spec = read(tmp_path, {**llama(), **more})
+    assert spec.weights_bytes == 2 * PARAMETERS
     draft_bytes, tables_bytes = 2 * (592 + 2 * 128 + 8), 4 * (2 + 16 + 1)
     assert sorted(note.partition(" ")[0] for note in spec.assumptions) == sorted(
-        f"{size:,}" for size in (draft_bytes, tables_bytes, 1600)
+        f"{size:,}" for size in (draft_bytes, tables_bytes)
     )
+
+
+def test_a_second_copy_of_a_tied_head_is_stored_and_not_loaded(tmp_path: Path) -> None:
+    """As vLLM 0.33.0 skips lm_head.weight where tie_word_embeddings is on."""
+    spec = read(tmp_path, llama(), {**CONFIG, "tie_word_embeddings": True})
+    assert spec.weights_bytes == 2 * PARAMETERS
+    assert rows(spec)["lm_head", "bf16", "buffers"] == 800
+    assert spec.parameters is not None
+    assert spec.parameters.total == PARAMETERS - 800
+    lines = weights_on_rank(spec, Layout(1), 2)
+    assert sum(line.size_bytes for line in lines) == 2 * (PARAMETERS - 800)
 
 
 def test_a_truncated_file_is_refused_and_missing_shards_are_said(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from kvplan.hf.checkpoint import read_checkpoint
 from kvplan.hf.header_weights import header_weights
 from kvplan.hf.headers import StoredTensor
 from kvplan.spec import Parameters
-from kvplan.weights import active_experts
+from kvplan.planner.weights import active_experts
 
 
 def stored(folder: Path, tensors: Tensors) -> tuple[StoredTensor, ...]:

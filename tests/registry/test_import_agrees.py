@@ -21,11 +21,11 @@ BOUNDED = {
     "mistralai/Devstral-2-123B-Instruct-2512": {"attention", "dense_mlp"},
     "mistralai/Devstral-Small-2-24B-Instruct-2512": {"attention", "dense_mlp"},
     "moonshotai/Kimi-Linear-48B-A3B-Instruct": {"recurrent"},
-    "nvidia/DeepSeek-V3.1-NVFP4": {"attention", "attention_down"},
-    "nvidia/DeepSeek-V3.2-NVFP4": {"attention", "attention_down"},
+    "nvidia/DeepSeek-V3.1-NVFP4": {"attention"},
+    "nvidia/DeepSeek-V3.2-NVFP4": {"attention"},
     "nvidia/Gemma-4-26B-A4B-NVFP4": {"attention"},
-    "nvidia/GLM-5-NVFP4": {"attention", "attention_down"},
-    "nvidia/Kimi-K2.5-NVFP4": {"attention", "attention_down"},
+    "nvidia/GLM-5-NVFP4": {"attention"},
+    "nvidia/Kimi-K2.5-NVFP4": {"attention"},
     "nvidia/Llama-3.1-70B-Instruct-FP8": {"attention"},
     "nvidia/MiniMax-M2.7-NVFP4": {"attention"},
     "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-NVFP4": {"attention"},
@@ -72,12 +72,6 @@ OTHERS = {
         "shared_experts",
     },
     "nvidia/Qwen3-30B-A3B-NVFP4": {"attention", "routed_experts"},
-    # An import keeps DeepSeek-V4's projections into the latents with attention.
-    "deepseek-ai/DeepSeek-V4-Flash": {"attention", "attention_down"},
-    "deepseek-ai/DeepSeek-V4-Pro": {"attention", "attention_down"},
-    "nvidia/DeepSeek-V4-Pro-NVFP4": {"attention", "attention_down"},
-    # An import looks for the number of experts elsewhere.
-    "databricks/dbrx-instruct": {"routed_experts"},
 }
 DIFFERENCES = BOUNDED | UNCOUNTED | OTHERS
 
