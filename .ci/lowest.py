@@ -1,4 +1,4 @@
-"""The lowest versions that pyproject.toml allows, as pins for pip; torch and what needs it apart."""
+"""The lowest versions that pyproject.toml allows, as pins for pip; without torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
 for requirement in (*project["dependencies"], *project["optional-dependencies"]["test"]):
-    name, lowest = re.match(r"([\w-]+)[>=]=([\w.]+)", requirement).groups()
-    if name != "torch":
-        print(f"{name}=={lowest}")  # noqa: T201
+    match = re.match(r"([\w-]+)[>=]=([\w.]+)", requirement)
+    if match and match[1] != "torch":
+        name, lowest = match.groups()
+        print(f"{name}=={lowest}")

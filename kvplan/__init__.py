@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from kvplan.calc import Footprint, Line
     from kvplan.checks.findings import Finding, Findings
     from kvplan.errors import KvplanError, RefusedError, SpecError, UsageError
+    from kvplan.gpu import Gpu
     from kvplan.planner.compare import Comparison, Row
     from kvplan.planner.solve import Plan
     from kvplan.registry.names import catalogue, gpus, load, load_gpu
-    from kvplan.spec import Gpu, ModelSpec
+    from kvplan.spec import ModelSpec
     from kvplan.units import parse_tokens
 
 __version__ = "0.1.0"
@@ -35,7 +36,8 @@ _HOMES = {
     "kvplan.errors": ("KvplanError", "RefusedError", "SpecError", "UsageError"),
     "kvplan.planner.compare": ("Comparison", "Row"),
     "kvplan.planner.solve": ("Plan",),
-    "kvplan.spec": ("Gpu", "ModelSpec"),
+    "kvplan.gpu": ("Gpu",),
+    "kvplan.spec": ("ModelSpec",),
     "kvplan.units": ("parse_tokens",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TypedDict, Unpack, cast
 
 from kvplan.errors import UsageError
+from kvplan.gpu import Gpu
 from kvplan.parallel import DEGREES, Layout, layout_of
 from kvplan.registry.names import load, load_gpu
-from kvplan.spec import Gpu, ModelSpec
+from kvplan.spec import ModelSpec
 from kvplan.units import parse_bytes, parse_tokens, positive
 
 DEFAULT_GPU = "h100-sxm-80gb"

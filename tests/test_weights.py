@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kvplan.hf.parameters import COUNTERS, Weights, counted
 
 from kvplan.errors import KvplanError, RefusedError
 from kvplan.hf import assembly
 from kvplan.hf.config import Config
 from kvplan.hf.families import FAMILIES
-from kvplan.hf.parameters import COUNTERS, Weights, counted
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
 FOLDERS = ("hf-configs", "hf-configs-reconstructed")

@@ -14,7 +14,8 @@ from kvplan import __version__
 from kvplan.checks.deployments import Deployment
 from kvplan.errors import SpecError
 from kvplan.files import read_text, write_whole
-from kvplan.spec import Gpu, ModelSpec
+from kvplan.gpu import Gpu
+from kvplan.spec import ModelSpec
 
 VERSION = 1
 _MOST_BYTES = 64 << 20

@@ -6,9 +6,9 @@ import json
 import re
 from dataclasses import asdict, replace
 
+from kvplan.gpu import Gpu
 from kvplan.measure.rates import Ceilings
 from kvplan.measure.results import Card
-from kvplan.spec import Gpu
 from kvplan.units import MIB
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from kvplan.calc import Footprint, PackedCaches
 from kvplan.errors import RefusedError
+from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
 from kvplan.planner.weights import WeightsLine, weights_on_rank
 from kvplan.question import Question
-from kvplan.spec import Gpu, ModelSpec
+from kvplan.spec import ModelSpec
 from kvplan.units import ceil_div
 
 PROCESS_BYTES = 765 << 20  # CUDA context, kernels, cuBLAS: measured on an H100, torch 2.11

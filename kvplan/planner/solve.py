@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from math import inf
 
 from kvplan.calc import Footprint, PackedCaches, pack
+from kvplan.gpu import Gpu
 from kvplan.parallel import Layout, check_layout
 from kvplan.planner.budget import Budget, stage_budgets
 from kvplan.planner.layouts import layouts
 from kvplan.planner.weights import read_bytes
 from kvplan.question import Question
-from kvplan.spec import Gpu, ModelSpec
+from kvplan.spec import ModelSpec
 from kvplan.units import ceil_div, largest
 
 _MOST_TOKENS = 1 << 60

@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 
 from kvplan.errors import UsageError, nearest
+from kvplan.gpu import Gpu, GpuFile
 from kvplan.registry.yaml import quoted, read_yaml
-from kvplan.spec import Gpu, GpuFile, ModelSpec
+from kvplan.spec import ModelSpec
 
 
 @cache

@@ -9,8 +9,9 @@ from typing import Any
 
 from kvplan.calc import Footprint, footprint
 from kvplan.formats import FORMATS, CacheFormat
+from kvplan.gpu import Gpu
 from kvplan.report import NOTHING, Field, Report, records, table
-from kvplan.spec import Gpu, ModelSpec
+from kvplan.spec import ModelSpec
 from kvplan.units import gib, number
 from kvplan.views.words import UNKNOWN, gpu_basis, model_record
 

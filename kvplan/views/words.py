@@ -7,10 +7,11 @@ from typing import Any
 
 from kvplan.calc import Footprint
 from kvplan.formats import cache_format
+from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
 from kvplan.planner.budget import ACTIVATION_SHARE, PROCESS_BYTES
 from kvplan.planner.solve import Plan
-from kvplan.spec import Gpu, ModelSpec
+from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number
 
 UNKNOWN = "?"

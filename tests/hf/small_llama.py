@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.hf.safetensors_files import Tensors, write
-
 from kvplan import hf
 from kvplan.spec import ModelSpec
+from tests.hf.safetensors_files import Tensors, write
 
 # Llama of two layers: embedding and head 100 × 8, attention 8 × 8, 4 × 8 twice, 8 × 8, MLP 16 × 8
 # three times.

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.hf.safetensors_files import write, write_index
 
 from kvplan.errors import SpecError
 from kvplan.hf import checkpoint as checkpoints
 from kvplan.hf.checkpoint import Checkpoint, read_checkpoint
+from tests.hf.safetensors_files import write, write_index
 
 A = {"a": ("BF16", (2,))}
 B = {"b": ("BF16", (4,))}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.hf.small_llama import CONFIG, PARAMETERS, UNKNOWN, layer, llama, read, rows
 
 import kvplan
 from kvplan import hf
 from kvplan.errors import RefusedError, SpecError
 from kvplan.parallel import Layout
-from kvplan.spec import Parameters
 from kvplan.planner.weights import weights_on_rank
+from kvplan.spec import Parameters
+from tests.hf.small_llama import CONFIG, PARAMETERS, UNKNOWN, layer, llama, read, rows
 
 
 def test_headers_that_agree_with_config_json_change_nothing_else(tmp_path: Path) -> None:

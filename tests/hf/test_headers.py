@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.hf.safetensors_files import BITS, entries, size_bytes, write, write_raw
 
 from kvplan.errors import SpecError
 from kvplan.hf.headers import DTYPES, MAX_HEADER_BYTES, StoredTensor, read_header
 from kvplan.spec import WEIGHT_BITS
+from tests.hf.safetensors_files import BITS, entries, size_bytes, write, write_raw
 
 ONE = {"w": ("F32", (2, 3))}
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.hf.small_llama import CONFIG, PARAMETERS, llama, read
 
 from kvplan import hf
 from kvplan.errors import SpecError
+from tests.hf.small_llama import CONFIG, PARAMETERS, llama, read
 
 
 class _NotASafetensorsRepoError(Exception):

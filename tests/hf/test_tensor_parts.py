@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.hf.safetensors_files import BITS, Tensors, size_bytes, write
-from tests.hf.small_llama import UNKNOWN, llama, read, rows
 
 from kvplan.hf.checkpoint import read_checkpoint
 from kvplan.hf.header_weights import header_weights
 from kvplan.hf.headers import StoredTensor
-from kvplan.spec import Parameters
 from kvplan.planner.weights import active_experts
+from kvplan.spec import Parameters
+from tests.hf.safetensors_files import BITS, Tensors, size_bytes, write
+from tests.hf.small_llama import UNKNOWN, llama, read, rows
 
 
 def stored(folder: Path, tensors: Tensors) -> tuple[StoredTensor, ...]:
