@@ -154,7 +154,8 @@ def refuse_unread(config: Config, model: Model) -> None:
     for key, value in config.raw.items():
         if key in config.read or not _CACHE_KEYS.search(key) or _HARMLESS.fullmatch(key):
             continue
-        if value in (None, False, 0, "", [], {}) or (key in _SAME_AS and value in used):
+        same = key in _SAME_AS and isinstance(value, int) and value in used
+        if same or value in (None, False, 0, "", [], {}):
             continue
         config.refuse(
             f"{config.name(printable(key))} is {shown(value)}: a key that can change the cache, "

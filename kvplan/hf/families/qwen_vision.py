@@ -33,22 +33,29 @@ def qwen3_vl(vision: Config, _: Config) -> Model:
         ),
         MLP(width=width, gated=False, bias=True, names=("linear_fc1", "linear_fc2")),
     )
-    root, patch = "model.visual", vision.size("patch_size")
-    channels, frames = vision.size("in_channels"), vision.size("temporal_patch_size")
-    positions = vision.size("num_position_embeddings")
-    tensors = (
-        *vector(_PART, f"{root}.patch_embed.proj", hidden, channels, frames, patch, patch),
-        *vector(_PART, f"{root}.patch_embed.proj.bias", hidden),
-        *vector(_PART, f"{root}.pos_embed", positions, hidden),
-    )
+    root = "model.visual"
     merged, out = hidden * vision.size("spatial_merge_size") ** 2, vision.size("out_hidden_size")
     merger = _merger("merger", merged, merged, out)
     return vision_model(
         hidden,
         f"{root}.blocks",
         [layer] * vision.size("depth"),
-        (Extra(tensors=tensors), _merger(f"{root}.merger", hidden, merged, out)),
+        (_front(vision, root), _merger(f"{root}.merger", hidden, merged, out)),
         Stack(root=f"{root}.deepstack_merger_list", layers=((merger,),) * _deepstack(vision)),
+    )
+
+
+def _front(vision: Config, root: str) -> Extra:
+    """Patches and their positions."""
+    hidden, patch = vision.size("hidden_size"), vision.size("patch_size")
+    channels, frames = vision.size("in_channels"), vision.size("temporal_patch_size")
+    positions = vision.size("num_position_embeddings")
+    return Extra(
+        tensors=(
+            *vector(_PART, f"{root}.patch_embed.proj", hidden, channels, frames, patch, patch),
+            *vector(_PART, f"{root}.patch_embed.proj.bias", hidden),
+            *vector(_PART, f"{root}.pos_embed", positions, hidden),
+        )
     )
 
 
