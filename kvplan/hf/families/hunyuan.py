@@ -19,7 +19,7 @@ from kvplan.hf.families.decoder import (
     model,
     norms,
 )
-from kvplan.hf.families.experts import QWEN, dense_first
+from kvplan.hf.families.experts import QWEN, dense_first, some_of
 from kvplan.hf.families.windows import never
 from kvplan.hf.geometry import MULTI_HEAD
 from kvplan.hf.layers import layer_count
@@ -73,7 +73,8 @@ def _hunyuan(config: Config) -> Model:
 
 def _forward(config: Config, style: Style, layers: int, *, mixed: bool) -> Block:
     """An MLP, or experts and, ``use_mixed_mlp_moe``, shared ones as wide as the MLP."""
-    if not config.has("num_experts") or config.same_size(layers, "num_experts", least=0) <= 1:
+    count = config.same_size(layers, "num_experts", least=0) if config.has("num_experts") else 1
+    if count <= 1:
         return mlp(config, style)
     if config.maybe("moe_layer_num_skipped", least=0):
         raise UncountedError("moe_layer_num_skipped is set")
@@ -81,8 +82,8 @@ def _forward(config: Config, style: Style, layers: int, *, mixed: bool) -> Block
     width = config.same_size(layers, "moe_intermediate_size" if wide else "intermediate_size")
     return Experts(
         expert=MLP(width=width, bias=config.on(MLP_BIAS)),
-        count=config.same_size(layers, "num_experts"),
-        used=config.same_size(layers, "moe_topk"),
+        count=count,
+        used=some_of(config, count, config.same_size(layers, "moe_topk"), "moe_topk"),
         shared=_shared(config, layers) if config.flag("use_mixed_mlp_moe", default=mixed) else None,
         router="gate.wg",
     )

@@ -13,7 +13,7 @@ from kvplan.hf.blocks.mlp import MLP, Experts
 from kvplan.hf.config import Config, Figure, UncountedError
 from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.decoder import Style, alternate, attention, mlp, model, norms
-from kvplan.hf.families.experts import USED
+from kvplan.hf.families.experts import USED, some_of
 from kvplan.hf.families.windows import never
 from kvplan.hf.geometry import OWN_HEAD_DIM
 from kvplan.hf.layers import FULL, MTP, SLIDING, by_type, drafts, layer_count, layer_types
@@ -72,10 +72,11 @@ def _feed_forward(
 
 def _experts(config: Config, correction: Kind | None) -> Experts:
     shared = MLP(width=config.size("share_expert_dim", "share_expert_dims"), root="share_expert")
+    count = config.size("moe_num_experts", "num_experts")
     return Experts(
         expert=MLP(width=config.size("moe_intermediate_size")),
-        count=config.size("moe_num_experts", "num_experts"),
-        used=config.size("moe_top_k", *USED),
+        count=count,
+        used=some_of(config, count, config.size("moe_top_k", *USED), "moe_top_k"),
         shared=shared,
         correction=correction,
         root="moe",
