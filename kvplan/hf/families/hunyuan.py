@@ -42,18 +42,22 @@ _HY_V3_EXPERTS = replace(
 )
 
 
-def _hunyuan(config: Config) -> Model:
-    """``use_cla``: only every ``cla_share_factor``-th layer owns keys and values.
+def _style(config: Config) -> Style:
+    """model_type "hunyuan" is that of files with code of their own (modeling_hunyuan.py).
 
-    model_type "hunyuan" is that of files with code of their own (modeling_hunyuan.py), in which
-    what no key turns on is off; in the classes of transformers 5.23.0 it is on.
+    What no key turns on is off there; in the classes of transformers 5.23.0 it is on.
     """
+    if config.raw.get("model_type") == "hunyuan":
+        return _OWN_CODE
+    return replace(_HUNYUAN, tie=config.raw.get("model_type") == "hunyuan_v1_dense")
+
+
+def _hunyuan(config: Config) -> Model:
+    """``use_cla``: only every ``cla_share_factor``-th layer owns keys and values."""
     config.require("use_mla", False)
     config.ignore("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim")
     config.ignore("v_head_dim", "q_lora_rank")
-    own_code = config.raw.get("model_type") == "hunyuan"
-    style = _OWN_CODE if own_code else _HUNYUAN
-    style = replace(style, tie=config.raw.get("model_type") == "hunyuan_v1_dense")
+    style, own_code = _style(config), config.raw.get("model_type") == "hunyuan"
     heads, count = attention(config, style), layer_count(config)
     shares = config.flag("use_cla")
     factor = config.count("cla_share_factor", most=64) if shares else 1
