@@ -11,7 +11,7 @@ from kvplan.hf.blocks.mlp import MLP, Experts
 from kvplan.hf.config import MAX_SIZE, Config, UncountedError
 from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.decoder import Style, alternate, attention, decoder, mlp, model, norms
-from kvplan.hf.families.experts import Mixture, dense_first
+from kvplan.hf.families.experts import Mixture, dense_first, some_of
 from kvplan.hf.families.windows import never
 from kvplan.hf.geometry import OWN_HEAD_DIM
 from kvplan.hf.layers import layer_count
@@ -70,11 +70,12 @@ def _experts_by_sight(config: Config) -> _ExpertsBySight:
             "moe_intermediate_size is not a width for text and one for images, or "
             "moe_num_experts is not one number for both"
         )
+    number = config.size("moe_num_experts")
     text, vision = (
         Experts(
             expert=MLP(width=config.within("moe_intermediate_size", width, 1, MAX_SIZE)),
-            count=config.size("moe_num_experts"),
-            used=config.size("moe_k"),
+            count=number,
+            used=some_of(config, number, config.size("moe_k"), "moe_k"),
             correction="other",
             root=f"mlp.{sight}_moe",
         )

@@ -51,12 +51,13 @@ def experts(config: Config, mixture: Mixture, layers: int) -> Experts:
     """The experts of one layer with the file's figures."""
     correction = mixture.correction
     width = config.same_size(layers, *mixture.width)
+    count, used = config.size(*mixture.count), config.same_size(layers, *mixture.used)
     beside = _shared_width(config, mixture, width, layers)
     shared = MLP(width=beside, gated=mixture.gated, root=mixture.shared_root)
     return Experts(
         expert=MLP(width=width, gated=mixture.gated, bias=mixture.bias, names=mixture.names),
-        count=config.size(*mixture.count),
-        used=_used(config, mixture, layers),
+        count=count,
+        used=some_of(config, count, used, mixture.used[0]),
         shared=shared if beside else None,
         shared_gate=mixture.shared_gate,
         router=mixture.router,
@@ -67,10 +68,10 @@ def experts(config: Config, mixture: Mixture, layers: int) -> Experts:
     )
 
 
-def _used(config: Config, mixture: Mixture, layers: int) -> int:
-    used, count = config.same_size(layers, *mixture.used), config.size(*mixture.count)
+def some_of(config: Config, count: int, used: int, key: str) -> int:
+    """``used`` experts of ``count``. Raises RefusedError where there are not so many."""
     if used > count:
-        config.refuse(f"{mixture.used[0]} is {used}, of {count} experts")
+        config.refuse(f"{config.name(key)} is {used}, of {count} experts")
     return used
 
 

@@ -10,7 +10,7 @@ from kvplan.hf.blocks.mlp import MLP, Experts
 from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import Style, attention, mlp, model, norms
-from kvplan.hf.families.experts import USED
+from kvplan.hf.families.experts import USED, some_of
 from kvplan.hf.families.windows import never
 from kvplan.hf.geometry import OWN_HEAD_DIM
 from kvplan.hf.layers import layer_count
@@ -40,13 +40,14 @@ def _others(config: Config, layers: int) -> Sequence[Layer]:
     first = config.has("tie_word_embeddings") and not config.has("moe_intermediate_size")
     if not second and not first:
         config.uncounted("residual_moe", "tie_word_embeddings")
+    count = config.size("num_local_experts", "num_experts")
     experts = Experts(
         expert=MLP(
             width=config.size("moe_intermediate_size" if second else "intermediate_size"),
             names=("w1", "w3", "w2"),
         ),
-        count=config.size("num_local_experts", "num_experts"),
-        used=config.size(*USED),
+        count=count,
+        used=some_of(config, count, config.size(*USED), USED[0]),
         root="block_sparse_moe",
     )
     beside = (mlp(config, _STYLE),) if config.flag("residual_moe") else ()

@@ -19,7 +19,7 @@ from kvplan.hf.families.decoder import (
     model,
     norms,
 )
-from kvplan.hf.families.experts import QWEN, dense_first
+from kvplan.hf.families.experts import QWEN, dense_first, some_of
 from kvplan.hf.families.windows import never
 from kvplan.hf.geometry import MULTI_HEAD
 from kvplan.hf.layers import layer_count
@@ -42,18 +42,22 @@ _HY_V3_EXPERTS = replace(
 )
 
 
-def _hunyuan(config: Config) -> Model:
-    """``use_cla``: only every ``cla_share_factor``-th layer owns keys and values.
+def _style(config: Config) -> Style:
+    """model_type "hunyuan" is that of files with code of their own (modeling_hunyuan.py).
 
-    model_type "hunyuan" is that of files with code of their own (modeling_hunyuan.py), in which
-    what no key turns on is off; in the classes of transformers 5.23.0 it is on.
+    What no key turns on is off there; in the classes of transformers 5.23.0 it is on.
     """
+    if config.raw.get("model_type") == "hunyuan":
+        return _OWN_CODE
+    return replace(_HUNYUAN, tie=config.raw.get("model_type") == "hunyuan_v1_dense")
+
+
+def _hunyuan(config: Config) -> Model:
+    """``use_cla``: only every ``cla_share_factor``-th layer owns keys and values."""
     config.require("use_mla", False)
     config.ignore("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim")
     config.ignore("v_head_dim", "q_lora_rank")
-    own_code = config.raw.get("model_type") == "hunyuan"
-    style = _OWN_CODE if own_code else _HUNYUAN
-    style = replace(style, tie=config.raw.get("model_type") == "hunyuan_v1_dense")
+    style, own_code = _style(config), config.raw.get("model_type") == "hunyuan"
     heads, count = attention(config, style), layer_count(config)
     shares = config.flag("use_cla")
     factor = config.count("cla_share_factor", most=64) if shares else 1
@@ -73,7 +77,8 @@ def _hunyuan(config: Config) -> Model:
 
 def _forward(config: Config, style: Style, layers: int, *, mixed: bool) -> Block:
     """An MLP, or experts and, ``use_mixed_mlp_moe``, shared ones as wide as the MLP."""
-    if not config.has("num_experts") or config.same_size(layers, "num_experts", least=0) <= 1:
+    count = config.same_size(layers, "num_experts", least=0) if config.has("num_experts") else 1
+    if count <= 1:
         return mlp(config, style)
     if config.maybe("moe_layer_num_skipped", least=0):
         raise UncountedError("moe_layer_num_skipped is set")
@@ -81,8 +86,8 @@ def _forward(config: Config, style: Style, layers: int, *, mixed: bool) -> Block
     width = config.same_size(layers, "moe_intermediate_size" if wide else "intermediate_size")
     return Experts(
         expert=MLP(width=width, bias=config.on(MLP_BIAS)),
-        count=config.same_size(layers, "num_experts"),
-        used=config.same_size(layers, "moe_topk"),
+        count=count,
+        used=some_of(config, count, config.same_size(layers, "moe_topk"), "moe_topk"),
         shared=_shared(config, layers) if config.flag("use_mixed_mlp_moe", default=mixed) else None,
         router="gate.wg",
     )

@@ -20,7 +20,7 @@ from kvplan.hf.families.decoder import (
     model,
     norms,
 )
-from kvplan.hf.families.experts import USED
+from kvplan.hf.families.experts import USED, some_of
 from kvplan.hf.families.llama4_vision import llama4
 from kvplan.hf.layers import FULL, agree, by_type, layer_count, layer_types, one_full_in
 
@@ -72,11 +72,11 @@ def _expert_layers(config: Config, layers: int) -> Sequence[int]:
 
 def _experts(config: Config) -> Experts:
     """One shared expert, as wide as a routed one."""
-    width = config.size("intermediate_size")
+    width, count = config.size("intermediate_size"), config.size("num_local_experts")
     return Experts(
         expert=MLP(width=width),
-        count=config.size("num_local_experts"),
-        used=config.size(*USED),
+        count=count,
+        used=some_of(config, count, config.size(*USED), USED[0]),
         shared=MLP(width=width, root="feed_forward.shared_expert"),
         root="feed_forward",
         router="router",

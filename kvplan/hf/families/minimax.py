@@ -12,7 +12,7 @@ from kvplan.hf.blocks.mlp import MLP, Experts
 from kvplan.hf.config import Config, UncountedError
 from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.decoder import Style, alternate, attention, mlp, model, norms, others
-from kvplan.hf.families.experts import MIXTRAL, USED, by_routing_bias, dense_first
+from kvplan.hf.families.experts import MIXTRAL, USED, by_routing_bias, dense_first, some_of
 from kvplan.hf.geometry import OWN_HEAD_DIM
 from kvplan.hf.layers import FULL, drafts, layer_count, layer_types, zero_or_one
 
@@ -95,10 +95,11 @@ def _m3_experts(config: Config) -> Experts:
     beside = config.size("n_shared_experts", least=0) * config.size(
         "shared_intermediate_size", least=0
     )
+    count = config.size("num_local_experts")
     return Experts(
         expert=MLP(width=config.size("intermediate_size", "moe_intermediate_size")),
-        count=config.size("num_local_experts"),
-        used=config.size(*USED),
+        count=count,
+        used=some_of(config, count, config.size(*USED), USED[0]),
         shared=MLP(width=beside, root="mlp.shared_experts") if beside else None,
         router_dtype=UNSURE,
         correction=by_routing_bias(config),

@@ -11,6 +11,7 @@ from kvplan.hf.blocks.mlp import MLP, Experts
 from kvplan.hf.config import Config, Figure, UncountedError, shown
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import Style, attention, mlp, model, norms
+from kvplan.hf.families.experts import some_of
 from kvplan.hf.geometry import Dialect
 from kvplan.hf.layers import layer_count
 
@@ -91,10 +92,11 @@ def _dbrx_experts(config: Config) -> Experts:
     ffn = config.section("ffn_config")
     if ffn is None:
         config.uncounted("ffn_config")
+    count = ffn.size("moe_num_experts")
     return Experts(
         expert=MLP(width=ffn.size("ffn_hidden_size"), names=("w1", "v1", "w2")),
-        count=ffn.size("moe_num_experts"),
-        used=ffn.size("moe_top_k"),
+        count=count,
+        used=some_of(ffn, count, ffn.size("moe_top_k"), "moe_top_k"),
         root="ffn",
         router="router.layer",
         experts="experts.mlp",

@@ -13,7 +13,7 @@ from kvplan.hf.blocks.mlp import MLP, Experts
 from kvplan.hf.config import Config, Figure, UncountedError
 from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.decoder import Style, alternate, attention, mlp, model, norms
-from kvplan.hf.families.experts import USED
+from kvplan.hf.families.experts import USED, some_of
 from kvplan.hf.families.windows import never
 from kvplan.hf.geometry import OWN_HEAD_DIM
 from kvplan.hf.layers import FULL, MTP, SLIDING, by_type, drafts, layer_count, layer_types
@@ -72,10 +72,11 @@ def _feed_forward(
 
 def _experts(config: Config, correction: Kind | None) -> Experts:
     shared = MLP(width=config.size("share_expert_dim", "share_expert_dims"), root="share_expert")
+    count = config.size("moe_num_experts", "num_experts")
     return Experts(
         expert=MLP(width=config.size("moe_intermediate_size")),
-        count=config.size("moe_num_experts", "num_experts"),
-        used=config.size("moe_top_k", *USED),
+        count=count,
+        used=some_of(config, count, config.size("moe_top_k", *USED), "moe_top_k"),
         shared=shared,
         correction=correction,
         root="moe",
@@ -100,8 +101,8 @@ def _step3p5(config: Config) -> Model:
     """
     full = attention(config, _STEP3P5)
     count, draft = layer_count(config), drafts(config, MTP)
-    count_of_sliding = _sliding_heads(config, full)
-    local = replace(full, heads=count_of_sliding or Figure(full.heads, _UNKNOWN_HEADS))
+    sliding_heads = _sliding_heads(config, full)
+    local = replace(full, heads=sliding_heads or Figure(full.heads, _UNKNOWN_HEADS))
     listed = config.words("layer_types") or []
     types = layer_types(config, count, None, draft)
     extra = listed[count:] or (config.words("mtp_layer_types") or [])
@@ -111,19 +112,18 @@ def _step3p5(config: Config) -> Model:
     }
     layers, more = by_type(config, types, kinds), by_type(config, extra, kinds)
 
-    def others() -> Sequence[Layer]:
-        if SLIDING in types and count_of_sliding is None:
-            raise UncountedError(
-                f"{_OTHER}, which has the heads of sliding layers, is not in the file"
-            )
-        gates = {
-            kind: Gate(rows=heads.heads, name="self_attn.g_proj")
-            for kind, heads in ((FULL, full), (SLIDING, local))
-        }
-        around, blocks = norms(_STEP3P5), _feed_forward(config, count, "buffer")
-        return [(gates[kind], block, around) for kind, block in zip(types, blocks, strict=True)]
+    rows = {FULL: full.heads, SLIDING: sliding_heads}
+    rest = partial(_step3p5_others, config, [rows[kind] for kind in types])
+    return model(config, _STEP3P5, layers, rest, draft=more)
 
-    return model(config, _STEP3P5, layers, others, draft=more)
+
+def _step3p5_others(config: Config, heads: Sequence[int | None]) -> Sequence[Layer]:
+    """A gate a head, an MLP or experts, and norms; ``heads`` are those of each layer."""
+    if None in heads:
+        raise UncountedError(f"{_OTHER}, which has the heads of sliding layers, is not in the file")
+    gates = {rows: Gate(rows=rows, name="self_attn.g_proj") for rows in heads if rows}
+    around, blocks = norms(_STEP3P5), _feed_forward(config, len(heads), "buffer")
+    return [(gates[rows], block, around) for rows, block in zip(heads, blocks, strict=True) if rows]
 
 
 def _sliding_heads(config: Config, full: Attention) -> Figure | None:
