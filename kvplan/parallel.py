@@ -14,53 +14,73 @@ from kvplan.units import divisors, positive
 
 @dataclass(frozen=True)
 class Layout:
-    """``gpus`` GPUs and what each of them is for.
+    """``gpus`` GPUs and what each of them is for, in vLLM's terms.
 
     A model is cut in ``pipeline`` stages of layers. Within a stage, ``tensor`` GPUs share each
-    layer's heads; ``attention_groups`` such groups have sequences, caches and attention weights of
-    their own and share the routed experts (data-parallel attention). ``context`` GPUs of a tensor
-    group divide the entries of the cache (decode context parallelism). ``replicas`` copies of all
-    that have nothing in common.
+    layer's heads. ``data`` such groups (data-parallel ranks) have sequences, caches and attention
+    weights of their own and share the routed experts, in slices or whole (``expert_parallel``);
+    SGLang calls the same ``--enable-dp-attention``. ``context`` GPUs of a tensor group divide the
+    entries of the cache (decode context parallelism). ``replicas`` copies of all that have nothing
+    in common.
     """
 
     tensor: int = 1
     pipeline: int = 1
-    replicas: int = 1
-    attention_groups: int = 1
+    data: int = 1
     context: int = 1
+    replicas: int = 1
     expert_parallel: bool = False
-    """Whole experts on each GPU in place of slices of all: the same bytes where they divide."""
+    """Whole experts on each GPU in place of slices of all."""
 
     @property
     def gpus(self) -> int:
         """All GPUs of the layout."""
-        return self.tensor * self.pipeline * self.replicas * self.attention_groups
+        return self.server_gpus * self.replicas
+
+    @property
+    def server_gpus(self) -> int:
+        """GPUs of one copy of the server."""
+        return self.tensor * self.pipeline * self.data
 
     @property
     def sequence_groups(self) -> int:
         """Groups among which the sequences are dealt out."""
-        return self.replicas * self.attention_groups
+        return self.replicas * self.data
 
     @property
     def name(self) -> str:
         """The layout in the field's shorthand: ``TP8``, ``DP8+EP8``, ``PP2×TP4``, ``TP8+DCP8``."""
         stages = f"PP{self.pipeline}×" if self.pipeline > 1 else ""
         inner = f"TP{self.tensor}"
-        if self.attention_groups > 1:
-            inner = f"DP{self.attention_groups}" + (f"×{inner}" if self.tensor > 1 else "")
-        if self.attention_groups > 1 or self.expert_parallel:
-            inner += f"+EP{self.tensor * self.attention_groups}"
+        if self.data > 1:
+            inner = f"DP{self.data}" + (f"×{inner}" if self.tensor > 1 else "")
+        if self.expert_parallel:
+            inner += f"+EP{self.tensor * self.data}"
         shared = f"+DCP{self.context}" if self.context > 1 else ""
         copies = f"{self.replicas} × " if self.replicas > 1 else ""
         return f"{copies}{stages}{inner}{shared}"
+
+    def of(self, spec: ModelSpec) -> Layout:
+        """The layout as it is for this model: a dense one's data-parallel ranks are replicas."""
+        if self.data == 1 or spec.has_routed_experts:
+            return self
+        return replace(self, data=1, replicas=self.replicas * self.data)
+
+    def crosses(self, domain_gpus: int) -> str | None:
+        """The parallelism that leaves a link domain of so many GPUs; None where nothing does."""
+        if self.tensor > domain_gpus:
+            return "TP"
+        if self.tensor * self.data > domain_gpus:
+            return "EP" if self.expert_parallel else "DP"
+        return "PP" if self.server_gpus > domain_gpus else None
 
 
 DEGREES = {
     "tensor_parallel_size": "tensor",
     "pipeline_parallel_size": "pipeline",
-    "data_parallel_size": "replicas",
-    "data_parallel_attention": "attention_groups",
+    "data_parallel_size": "data",
     "decode_context_parallel_size": "context",
+    "replicas": "replicas",
 }
 """The degrees of a layout under the names that users write, and ``Layout``'s own."""
 
@@ -78,14 +98,14 @@ def layout_of(
         positive(name, value)
     if not given:
         if expert_parallel:
-            hint = "give tensor_parallel_size or data_parallel_attention too"
+            hint = "give tensor_parallel_size or data_parallel_size too"
             raise UsageError("enable_expert_parallel needs a layout", hint)
         return None
     fields = {DEGREES[name]: degree for name, degree in given.items()}
     layout = Layout(**fields, expert_parallel=expert_parallel)
     if gpus in (None, layout.gpus):
         return layout
-    if "data_parallel_size" in given:
+    if "replicas" in given:
         raise UsageError(f"{layout.name} takes {layout.gpus} GPUs, not {gpus}")
     return _with_replicas(layout, gpus or 1)
 
@@ -160,13 +180,29 @@ def check_layout(spec: ModelSpec, layout: Layout) -> None:
             f"{spec.name} has {spec.total_layers} layers; it cannot be split into "
             f"{layout.pipeline} pipeline stages"
         )
-    if (layout.attention_groups > 1 or layout.expert_parallel) and not spec.has_routed_experts:
-        raise UsageError(
-            f"{spec.name} has no routed experts to share",
-            "for a dense model data parallelism means replicas: data_parallel_size",
-        )
+    _check_experts(spec, layout)
     if layout.context > 1:
         _check_context(spec, layout)
+
+
+def _check_experts(spec: ModelSpec, layout: Layout) -> None:
+    """Slices of experts have to divide their width, and whole quantisation blocks with it."""
+    if not spec.has_routed_experts:
+        if layout.expert_parallel:
+            raise UsageError(
+                f"{spec.name} has no routed experts to share",
+                "leave enable_expert_parallel out",
+            )
+        return
+    gpus, width = layout.tensor * layout.data, spec.expert_intermediate_size
+    if layout.expert_parallel or gpus == 1 or width is None:
+        return
+    if width % (gpus * spec.expert_block):
+        blocks = f" in blocks of {spec.expert_block}" if spec.expert_block > 1 else ""
+        raise UsageError(
+            f"{spec.name}: experts of width {width:,}{blocks} cannot be sliced over {gpus} GPUs",
+            "enable_expert_parallel puts whole experts on each GPU",
+        )
 
 
 def _check_context(spec: ModelSpec, layout: Layout) -> None:

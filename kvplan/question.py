@@ -43,6 +43,8 @@ class Question:
     gpu: Gpu
     context_tokens: int | None = None
     sequences: int | None = None
+    max_num_seqs: int | None = None
+    """vLLM's cap of concurrency, a data-parallel rank; ``sequences`` is the load of all ranks."""
     gpus: int | None = None
     layout: Layout | None = None
     kv_cache_dtype: str = "auto"
@@ -56,7 +58,7 @@ class Question:
     def __post_init__(self) -> None:
         if not self.models:
             raise UsageError("name at least one model")
-        for name in ("context_tokens", "sequences", "gpus"):
+        for name in ("context_tokens", "sequences", "max_num_seqs", "gpus"):
             if getattr(self, name) is not None:
                 positive(name, getattr(self, name))
         if not 0 < self.gpu_memory_utilization <= 1:
@@ -77,11 +79,12 @@ class Placement(TypedDict, total=False):
     gpus: int | None
     kv_cache_dtype: str
     draft: bool
+    max_num_seqs: int | None
     tensor_parallel_size: int | None
     pipeline_parallel_size: int | None
     data_parallel_size: int | None
-    data_parallel_attention: int | None
     decode_context_parallel_size: int | None
+    replicas: int | None
     enable_expert_parallel: bool
     gpu_memory_utilization: float
     overhead: int | str | None
@@ -117,6 +120,7 @@ def ask(models: Sequence[Model], **options: Unpack[Options]) -> Question:
             None if context_tokens is None else as_tokens("context_tokens", context_tokens)
         ),
         sequences=options.get("sequences"),
+        max_num_seqs=options.get("max_num_seqs"),
         gpus=options.get("gpus"),
         layout=layout_of(
             cast("dict[str, int | None]", degrees),

@@ -85,6 +85,8 @@ Part = Literal[
 """Where in a model weights stand, for what becomes of them on one of several GPUs."""
 
 MAX_LAYERS = 10_000
+_BLOCK_OF_128 = 10_000  # elements a scale: 16,384 where blocks are whole, a row's width at most else
+_LARGEST_GROUP = 256
 
 LayerCount = Annotated[int, Limit(gt=0, le=MAX_LAYERS)]
 
@@ -372,6 +374,20 @@ class ModelSpec(Input):
             for group, count in self.layer_groups()
             if any(cache.slots() for cache in group.caches)
         )
+
+    @property
+    def expert_block(self) -> int:
+        """Elements of a row that routed experts' scales go by: slices have to be whole ones.
+
+        128 for fp8 in blocks of 128 × 128, the group for 4-bit formats, else 1.
+        """
+        rows = [row for row in self.weights if row.part == "routed_experts"]
+        scales = sum(row.elements for row in rows if row.what == "scales")
+        weights = sum(row.elements for row in rows if row.what is None)
+        per_scale = weights // scales if scales else 0
+        if per_scale > _BLOCK_OF_128:
+            return 128
+        return per_scale if 1 < per_scale <= _LARGEST_GROUP else 1
 
     @property
     def has_routed_experts(self) -> bool:

@@ -1,23 +1,29 @@
-"""The one search: a question about a model in, the plan that answers it out."""
+"""The one search: a question about a model in, the plan that answers it out.
+
+Fewest is fewest over eligible layouts (``layouts.servers``): each server's capacity says how many
+replicas the load needs, and the smallest count of GPUs wins. Of the layouts with that count the
+one with the highest estimated decode throughput is chosen, then the one that holds most.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from math import inf
 
-from kvplan.calc import Footprint, PackedCaches, pack
+from kvplan.calc import PackedCaches, pack
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout, check_layout
 from kvplan.planner.budget import Budget, stage_budgets
-from kvplan.planner.layouts import layouts
-from kvplan.planner.weights import read_bytes
+from kvplan.planner.estimate import Step, estimate, least_read_bytes
+from kvplan.planner.layouts import LARGEST_GPUS, fewest_gpus, layouts, servers
 from kvplan.question import Question
 from kvplan.spec import ModelSpec
 from kvplan.units import ceil_div, largest
 
 _MOST_TOKENS = 1 << 60
-_GPU_COUNTS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 72, 96, 128, 144, 192, 256)
+SHORT_CONTEXT = 8_192
+"""What one sequence is to have room for at the least where no context is given."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +32,9 @@ class Plan:
 
     ``context_tokens`` and ``sequences`` are what was asked for, or found. ``max_context_tokens``
     (for those sequences) and ``max_sequences`` (of that context) are None where memory does not
-    bound them. ``decode_read_bytes`` are read one stage after the other for a step,
-    ``decode_busiest_bytes`` by the stage that reads most. What follows from them is a bound and no
-    prediction: nothing but active weights and caches, read once at the GPU's full bandwidth; None
-    where that is unknown.
+    bound them. ``step`` is the estimate of a decode step, None for what does not fit and where the
+    GPU's bandwidth is not known; ``decode_read_bytes`` the least that any step reads, one stage
+    after the other, ``decode_busiest_bytes`` by the stage that reads most.
     """
 
     spec: ModelSpec
@@ -42,6 +47,7 @@ class Plan:
     max_sequences: int | None
     max_concurrency: float
     """Sequences of this context that fit at once, as vLLM counts: with a fraction."""
+    step: Step | None
     decode_read_bytes: int
     decode_busiest_bytes: int
 
@@ -52,8 +58,14 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Whether weights and caches fit."""
-        return self.budget.fits
+        """Whether weights and caches fit, and all sequences run at once."""
+        return self.budget.fits and self.runs_at_once
+
+    @property
+    def runs_at_once(self) -> bool:
+        """Whether no cap of concurrency keeps sequences waiting."""
+        most = self.question.max_num_seqs
+        return most is None or self.sequences <= most * self.layout.sequence_groups
 
     @property
     def missing_bytes(self) -> int:
@@ -68,10 +80,15 @@ class Plan:
         return int(self.max_concurrency * self.context_tokens)
 
     @property
+    def tokens_per_second(self) -> float | None:
+        """Decoded tokens a second at this load, estimated."""
+        return self.step.tokens_per_second(self.sequences) if self.step else None
+
+    @property
     def tokens_per_second_bound(self) -> float | None:
         """Decoded tokens a second that no server of this layout can exceed at this batch."""
         bandwidth = self.gpu.bandwidth_bytes_per_s
-        if bandwidth is None or not self.decode_busiest_bytes:
+        if bandwidth is None or not self.decode_busiest_bytes or not self.fits:
             return None
         return self.sequences * bandwidth / self.decode_busiest_bytes
 
@@ -79,22 +96,23 @@ class Plan:
     def decode_floor_seconds(self) -> float | None:
         """The least time from one token of a sequence to its next."""
         bandwidth = self.gpu.bandwidth_bytes_per_s
-        return None if bandwidth is None else self.decode_read_bytes / bandwidth
+        return None if bandwidth is None or not self.fits else self.decode_read_bytes / bandwidth
 
 
 def solve(spec: ModelSpec, question: Question) -> Plan:
     """The plan that answers the question for this model of it.
 
     What is given is kept, the rest is found: without GPUs, the fewest that hold the load; without
-    a context, the longest that fits, the model's native one at most; without sequences, as many
-    as fit. Where nothing fits, the plan is of the layout that lacks least. Raises KvplanError for
-    a layout that cannot be and for weights that are not known.
+    a context, room for 8,192 tokens (or the native context, where that is less) decides the GPUs,
+    and the context is the longest that these hold, the native one at most; without sequences, as
+    many as fit. Where nothing fits, the plan is of the layout that lacks least. Raises KvplanError
+    for a layout that cannot be and for weights that are not known.
     """
-    search = _Search(spec, question)
+    search = Search(spec, question)
     layout = search.layout()
     plan = search.plan(layout)
     longest = plan.max_context_tokens
-    if question.context_tokens is None and longest and (question.gpus or question.layout):
+    if question.context_tokens is None and longest:
         native = spec.native_context_tokens or longest
         plan = search.plan(layout, context_tokens=min(longest, native))
     if question.sequences is None and plan.max_sequences:
@@ -102,64 +120,113 @@ def solve(spec: ModelSpec, question: Question) -> Plan:
     return plan
 
 
+def solve_native(spec: ModelSpec, question: Question) -> Plan | None:
+    """The plan for the model's native context, where the question leaves context and GPUs open."""
+    native = spec.native_context_tokens
+    if native is None or question.context_tokens or question.gpus or question.layout:
+        return None
+    return solve(spec, replace(question, context_tokens=native, sequences=question.sequences or 1))
+
+
 def rank_layouts(spec: ModelSpec, question: Question) -> tuple[Plan, ...]:
-    """A plan for every layout of the question's GPUs, the best first.
+    """A plan for every layout of the question's GPUs, the one that the search would choose first.
 
-    Best is what fits and holds most sequences of this context; layouts with pipeline stages come
-    after those without, since a token has to pass all stages one after the other. What does not
-    fit comes last, by what it lacks.
+    Those that it would not choose (tensor parallelism across link domains, pipeline stages, decode
+    context parallelism) come after those that it would, by estimate; what does not fit comes last,
+    by what it lacks.
     """
-    search = _Search(spec, question)
+    search = Search(spec, question)
     plans = [search.plan(layout) for layout in layouts(spec, question.gpus or 1)]
-    return tuple(sorted(plans, key=_rank))
+    return tuple(sorted(plans, key=lambda plan: search.rank(plan)))
 
 
-def _rank(plan: Plan) -> tuple[bool, int, bool, float]:
-    return (not plan.fits, plan.missing_bytes, plan.layout.pipeline > 1, -plan.max_concurrency)
-
-
-class _Search:
+class Search:
     """One model under one question, its caches packed once for all layouts."""
 
     def __init__(self, spec: ModelSpec, question: Question) -> None:
         self.spec = spec
         self.question = question
         self.caches: PackedCaches = pack(spec, question.kv_cache_dtype, draft=question.draft)
-        self.context_tokens = question.context_tokens or spec.native_context_tokens or 1
+        short = min(SHORT_CONTEXT, spec.native_context_tokens or SHORT_CONTEXT)
+        self.context_tokens = question.context_tokens or short
         self.sequences = question.sequences or 1
 
     def layout(self) -> Layout:
         """The layout asked for, else the best of the GPUs asked for, else of the fewest."""
         if self.question.layout is not None:
-            return self.question.layout
-        counts = (self.question.gpus,) if self.question.gpus else self._gpu_counts()
-        nearest: tuple[int, Layout] | None = None
-        for gpus in counts:
-            fitting = []
-            for layout in layouts(self.spec, gpus):
-                budgets = self.budgets(layout)
-                free_bytes = min(budget.free_bytes for budget in budgets)
-                if free_bytes >= 0:
-                    fitting.append((layout.pipeline > 1, -_concurrency(budgets, layout), layout))
-                elif nearest is None or free_bytes > nearest[0]:
-                    nearest = free_bytes, layout
-            if fitting:
-                return min(fitting, key=lambda entry: entry[:2])[2]
-        return nearest[1] if nearest else Layout()
+            return self.question.layout.of(self.spec)
+        if self.question.gpus is not None:
+            return rank_layouts(self.spec, self._with_load())[0].layout
+        options = self.options(pipeline=False) or self.options(pipeline=True)
+        if options:
+            return min((self.plan(layout) for layout in options), key=self.rank).layout
+        return self._nearest()
 
-    def _gpu_counts(self) -> Iterator[int]:
-        """Counts of GPUs to try; those that cannot even hold the weights are passed over."""
-        weights_bytes = self.spec.weights_bytes or 0
-        for gpus in _GPU_COUNTS:
-            if gpus * self.question.gpu.memory_bytes >= weights_bytes or gpus == _GPU_COUNTS[-1]:
-                yield gpus
+    def _with_load(self) -> Question:
+        return replace(
+            self.question, context_tokens=self.context_tokens, sequences=self.sequences
+        )
+
+    def options(self, *, pipeline: bool) -> list[Layout]:
+        """Every eligible layout with the fewest GPUs that hold the load; empty where none does."""
+        options: list[Layout] = []
+        fewest = LARGEST_GPUS
+        domain = self.question.gpu.link_domain
+        for server in servers(self.spec, self.question.gpu, pipeline=pipeline):
+            if server.server_gpus > fewest:
+                break
+            replicas = self._replicas(server)
+            if replicas is None:
+                continue
+            gpus = fewest_gpus(server, replicas, domain)
+            if gpus < fewest or (gpus == fewest and not options):
+                fewest, options = gpus, []
+            if gpus == fewest:
+                options.append(replace(server, replicas=gpus // server.server_gpus))
+        return options
+
+    def _replicas(self, server: Layout) -> int | None:
+        """Copies of a server that hold the load; None where one cannot hold a sequence."""
+        budgets = self.budgets(server, self.context_tokens, 1)
+        in_group = _max_sequences(budgets)
+        most = min((inf if in_group is None else in_group), self.question.max_num_seqs or inf)
+        if most < 1:
+            return None
+        groups = 1 if most == inf else ceil_div(self.sequences, int(most))
+        return ceil_div(groups, server.data)
+
+    def _nearest(self) -> Layout:
+        """The eligible layout of one server that lacks least, where none holds a sequence."""
+        every = [
+            server
+            for pipeline in (False, True)
+            for server in servers(self.spec, self.question.gpu, pipeline=pipeline)
+            if server.server_gpus <= LARGEST_GPUS
+        ]
+        return max(
+            every,
+            key=lambda server: (
+                min(budget.free_bytes for budget in self.budgets(server, self.context_tokens, 1)),
+                -server.server_gpus,
+            ),
+        )
+
+    def rank(self, plan: Plan) -> tuple[bool, int, int, float, float]:
+        """How the search sorts plans of one count of GPUs: the least is chosen."""
+        layout = plan.layout
+        ineligible = (
+            4 * (layout.tensor > plan.gpu.link_domain)
+            + 2 * (layout.pipeline > 1)
+            + (layout.context > 1)
+        )
+        throughput = plan.tokens_per_second or 0.0
+        return (not plan.fits, plan.missing_bytes, ineligible, -throughput, -plan.max_concurrency)
 
     def budgets(
-        self, layout: Layout, context_tokens: int | None = None, sequences: int | None = None
+        self, layout: Layout, context_tokens: int, sequences: int
     ) -> tuple[Budget, ...]:
-        """The budget of each stage of a layout, at the load of the question or another."""
-        tokens, load = context_tokens or self.context_tokens, sequences or self.sequences
-        return stage_budgets(self.caches, self.question, layout, tokens, load)
+        """The budget of each stage of a layout at this load."""
+        return stage_budgets(self.caches, self.question, layout, context_tokens, sequences)
 
     def plan(
         self, layout: Layout, context_tokens: int | None = None, sequences: int | None = None
@@ -168,10 +235,9 @@ class _Search:
         check_layout(self.spec, layout)
         tokens, load = context_tokens or self.context_tokens, sequences or self.sequences
         budgets = self.budgets(layout, tokens, load)
-        read = [
-            read_bytes(self.spec, budget.weights) + _cache_read_bytes(budget.cache)
-            for budget in budgets
-        ]
+        read = [least_read_bytes(self.spec, budget) for budget in budgets]
+        fits = all(budget.fits for budget in budgets)
+        gpu = self.question.gpu
         return Plan(
             spec=self.spec,
             question=self.question,
@@ -180,11 +246,17 @@ class _Search:
             sequences=load,
             budget=min(budgets, key=lambda budget: budget.free_bytes),
             max_context_tokens=_max_context(budgets, ceil_div(load, layout.sequence_groups)),
-            max_sequences=_max_sequences(budgets, layout),
-            max_concurrency=_concurrency(budgets, layout),
+            max_sequences=self._max_sequences(budgets, layout),
+            max_concurrency=_concurrency(budgets) * layout.sequence_groups,
+            step=estimate(self.spec, gpu, layout, budgets, load) if fits else None,
             decode_read_bytes=sum(read),
             decode_busiest_bytes=max(read),
         )
+
+    def _max_sequences(self, budgets: tuple[Budget, ...], layout: Layout) -> int | None:
+        in_group, most = _max_sequences(budgets), self.question.max_num_seqs
+        limits = [limit for limit in (in_group, most) if limit is not None]
+        return min(limits) * layout.sequence_groups if limits else None
 
 
 def _max_context(budgets: tuple[Budget, ...], sequences: int) -> int | None:
@@ -207,38 +279,22 @@ def _most(holds: Callable[[int], bool]) -> int | None:
     return largest(holds, high - 1)
 
 
-def _max_sequences(budgets: tuple[Budget, ...], layout: Layout) -> int | None:
-    """Whole sequences that every group holds at once; None for any number."""
-    if any(budget.room_bytes < 0 for budget in budgets):
-        return 0
-    in_stage = [
-        budget.room_bytes // budget.cache.bytes_per_sequence
-        for budget in budgets
-        if budget.cache.bytes_per_sequence
-    ]
-    return min(in_stage) * layout.sequence_groups if in_stage else None
+def _max_sequences(budgets: Iterable[Budget]) -> int | None:
+    """Whole sequences that one group holds at once; None for any number."""
+    in_stage: list[int] = []
+    for budget in budgets:
+        if budget.room_bytes < 0:
+            return 0
+        if budget.cache.bytes_per_sequence:
+            in_stage.append(budget.room_bytes // budget.cache.bytes_per_sequence)
+    return min(in_stage, default=None)
 
 
-def _concurrency(budgets: tuple[Budget, ...], layout: Layout) -> float:
-    """Sequences that fit at once, with a fraction; infinite where they keep nothing."""
+def _concurrency(budgets: tuple[Budget, ...]) -> float:
+    """Sequences that one group holds, with a fraction; infinite where they keep nothing."""
     in_stage = (
         max(0, budget.room_bytes) / budget.cache.bytes_per_sequence
         for budget in budgets
         if budget.cache.bytes_per_sequence
     )
-    return min(in_stage, default=inf) * layout.sequence_groups
-
-
-def _cache_read_bytes(cache: Footprint) -> int:
-    """Cache bytes that a decode step reads, at the least.
-
-    Where an indexer chooses what attention reads, only the indexer's own keys are counted.
-    """
-    sparse = any(slot.role == "index_key" for line in cache.lines for slot in line.slots)
-    chosen = {"latent", "shared_kv", "key"} if sparse else set()
-    read = (
-        line.bytes_per_sequence
-        for line in cache.lines
-        if not (line.growth and chosen & {slot.role for slot in line.slots})
-    )
-    return cache.sequences * sum(read)
+    return min(in_stage, default=inf)

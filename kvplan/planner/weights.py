@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -29,7 +28,7 @@ class WeightsLine:
 
 
 def weights_on_rank(
-    spec: ModelSpec, where: Layout, layers: int, *, first: bool = True, last: bool = True
+    spec: ModelSpec, layout: Layout, layers: int, *, first: bool = True, last: bool = True
 ) -> tuple[WeightsLine, ...]:
     """Weights of a GPU whose stage has ``layers`` of the model's layers.
 
@@ -48,9 +47,9 @@ def weights_on_rank(
         whole, of_layers = _on_stage(part, first=first, last=last)
         if of_layers:
             size_bytes = ceil_div(size_bytes * layers, spec.total_layers)
-        shared_by = _shared_by(part, where)
+        shared_by = _shared_by(part, layout)
         if whole:
-            share = ceil(size_bytes * _fullest_share(spec, part, where) / shared_by)
+            share = ceil(size_bytes * _fullest_share(spec, part, layout) / shared_by)
             lines.append(WeightsLine(part, shared_by, share))
     return tuple(lines)
 
@@ -64,37 +63,34 @@ def _on_stage(part: str, *, first: bool, last: bool) -> tuple[bool, bool]:
     return True, True
 
 
-def _fullest_share(spec: ModelSpec, part: str, where: Layout) -> Fraction:
+def _fullest_share(spec: ModelSpec, part: str, layout: Layout) -> Fraction:
     """What the fullest GPU has of an even share: whole experts do not always divide."""
-    whole_experts = where.attention_groups > 1 or where.expert_parallel
-    if part != "routed_experts" or not whole_experts or not spec.routed_experts:
+    if part != "routed_experts" or not layout.expert_parallel or not spec.routed_experts:
         return Fraction(1)
-    gpus = _shared_by(part, where)
+    gpus = _shared_by(part, layout)
     return Fraction(ceil_div(spec.routed_experts, gpus) * gpus, spec.routed_experts)
 
 
-def _shared_by(part: str, where: Layout) -> int:
+def _shared_by(part: str, layout: Layout) -> int:
     if part in _COPIED:
         return 1
     if part == "routed_experts":
-        return where.tensor * where.attention_groups
-    return where.tensor
+        return layout.tensor * layout.data
+    return layout.tensor
 
 
-def read_bytes(spec: ModelSpec, lines: tuple[WeightsLine, ...]) -> int:
-    """The fewest weight bytes that a decode step reads on this GPU: the active parameters.
+def read_bytes(spec: ModelSpec, lines: tuple[WeightsLine, ...], experts: float) -> int:
+    """Weight bytes that a decode step reads on this GPU, of the routed experts this share.
 
-    All tokens of a batch may choose the same experts, so this is a bound from below. An embedding
-    is looked up and not read. Where active parameters are not known, routed experts count as none.
+    An embedding is looked up and not read, towers have been read before.
     """
-    fraction = active_experts(spec)
-    keep: Callable[[WeightsLine], float] = lambda line: {  # noqa: E731
-        "routed_experts": fraction,
+    share = {
+        "routed_experts": experts,
         "embedding": 0.0 if _has_head(spec) else 1.0,
         "vision": 0.0,
         "audio": 0.0,
-    }.get(line.part, 1.0)
-    return int(sum(line.size_bytes * keep(line) for line in lines))
+    }
+    return int(sum(line.size_bytes * share.get(line.part, 1.0) for line in lines))
 
 
 def active_experts(spec: ModelSpec) -> float:

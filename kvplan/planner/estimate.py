@@ -1,0 +1,130 @@
+"""How long a decode step takes: what each GPU reads, and what GPUs say to one another.
+
+An estimate, basis ``assumed``, to choose a layout by: no kernel, scheduler or launch is in it. The
+strict lower bound (active weights and caches at full bandwidth, nothing else) stands beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log2
+
+from kvplan.calc import Footprint
+from kvplan.gpu import Gpu
+from kvplan.parallel import Layout
+from kvplan.planner.budget import Budget
+from kvplan.planner.weights import WeightsLine, active_experts, read_bytes
+from kvplan.spec import ModelSpec
+
+LATENCY_SECONDS = 12e-6
+"""Of a collective of two GPUs before its first byte: NCCL 2.28.9 on two H100, in a CUDA graph,
+2026-11-25: 12.2 to 14.1 µs up to 256 KiB. Of more GPUs it is taken to grow with log2."""
+NODE_BYTES_PER_SECOND = 50e9  # a GPU's share of the network between link domains: 400 Gbit/s
+NODE_LATENCY_SECONDS = 25e-6
+_COLLECTIVES_PER_LAYER = 2  # all-reduces after attention and MLP; dispatch and combine of experts
+_ACTIVATION_BYTES = 2  # 16 bits
+
+
+@dataclass(frozen=True)
+class Step:
+    """One decode step of a batch: seconds that pass, and what goes into them.
+
+    ``read_bytes`` is what the busiest stage's GPU reads, all stages' seconds are added up for the
+    step, the slowest stage's count for the throughput.
+    """
+
+    seconds: float
+    slowest_stage_seconds: float
+    read_bytes: int
+    communication_seconds: float
+
+    def tokens_per_second(self, sequences: int) -> float:
+        """Tokens of all sequences together; stages work on batches one behind the other."""
+        return sequences / self.slowest_stage_seconds
+
+
+def estimate(
+    spec: ModelSpec, gpu: Gpu, layout: Layout, budgets: tuple[Budget, ...], sequences: int
+) -> Step | None:
+    """A step of so many sequences; None where the GPU's bandwidth is not known."""
+    bandwidth = gpu.bandwidth_bytes_per_s
+    if bandwidth is None:
+        return None
+    batch = -(-sequences // layout.replicas)
+    read = [_read_bytes(spec, budget, batch) for budget in budgets]
+    talk = _communication_seconds(spec, gpu, layout, sequences) / len(budgets)
+    seconds = [size_bytes / bandwidth + talk for size_bytes in read]
+    return Step(sum(seconds), max(seconds), max(read), talk * len(budgets))
+
+
+def _read_bytes(spec: ModelSpec, budget: Budget, batch: int) -> int:
+    """Weights that a batch of the whole expert group touches, and the GPU's caches."""
+    touched = experts_touched(spec, batch)
+    return read_bytes(spec, budget.weights, touched) + cache_read_bytes(budget.cache)
+
+
+def experts_touched(spec: ModelSpec, batch: int) -> float:
+    """Expected share of the routed experts that ``batch`` tokens choose, k of E each.
+
+    1 − (1 − k/E)^batch, routing taken as uniform. All of them where k/E is not known.
+    """
+    share = active_experts(spec)
+    return 1 - (1 - share) ** batch if share else 1.0
+
+
+def least_read_bytes(spec: ModelSpec, budget: Budget) -> int:
+    """The fewest bytes that a step reads: one token's experts, and the caches."""
+    lines: tuple[WeightsLine, ...] = budget.weights
+    return read_bytes(spec, lines, active_experts(spec)) + cache_read_bytes(budget.cache)
+
+
+def cache_read_bytes(cache: Footprint) -> int:
+    """Cache bytes that a decode step reads, at the least.
+
+    Where an indexer chooses what attention reads, only the indexer's own keys are counted.
+    """
+    sparse = any(slot.role == "index_key" for line in cache.lines for slot in line.slots)
+    chosen = {"latent", "shared_kv", "key"} if sparse else set()
+    read = (
+        line.bytes_per_sequence
+        for line in cache.lines
+        if not (line.growth and chosen & {slot.role for slot in line.slots})
+    )
+    return cache.sequences * sum(read)
+
+
+def _communication_seconds(spec: ModelSpec, gpu: Gpu, layout: Layout, sequences: int) -> float:
+    """Collectives of all layers: all-reduces within a tensor group, all-to-alls of experts."""
+    tokens = -(-sequences // layout.sequence_groups)
+    message = tokens * hidden_size(spec) * _ACTIVATION_BYTES
+    layers, domain = spec.total_layers, gpu.link_domain
+    seconds = 0.0
+    if layout.tensor > 1:
+        share = 2 * (layout.tensor - 1) / layout.tensor  # ring all-reduce: each byte goes twice
+        rate, latency = _link(gpu, layout.tensor, domain)
+        seconds += layers * _COLLECTIVES_PER_LAYER * (latency + share * message / rate)
+    if layout.data > 1:
+        gpus = layout.tensor * layout.data
+        copies = max(1.0, active_experts(spec) * (spec.routed_experts or 1))
+        rate, latency = _link(gpu, gpus, domain)
+        sent = message / layout.tensor * min(copies, gpus) * (gpus - 1) / gpus
+        seconds += layers * _COLLECTIVES_PER_LAYER * (latency + sent / rate)
+    return seconds
+
+
+def _link(gpu: Gpu, gpus: int, domain: int) -> tuple[float, float]:
+    """Bytes a second and latency of a collective of so many GPUs."""
+    rate = float(gpu.link_bytes_per_s or NODE_BYTES_PER_SECOND)
+    latency = LATENCY_SECONDS * log2(max(2, min(gpus, domain)))
+    if gpus <= domain:
+        return rate, latency
+    return min(rate, NODE_BYTES_PER_SECOND), latency + NODE_LATENCY_SECONDS * log2(gpus / domain)
+
+
+def hidden_size(spec: ModelSpec) -> int:
+    """The hidden size, near enough for a message's length: norms over two a layer and a last one.
+
+    4,096 where the weights name no norms.
+    """
+    norms = sum(row.elements for row in spec.weights if row.part == "norm" and row.what is None)
+    return norms // (2 * spec.total_layers + 1) or 4_096
