@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from kvplan.limits import Count, Text
 from kvplan.spec import Input
+
+_ASSUMED_LINK_DOMAIN = 8
+_COMPUTE_CAPABILITY = re.compile(r"[1-9][0-9]?\.[0-9]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +29,30 @@ class Gpu(Input):
     fp8_flops: Count | None
     link_bytes_per_s: Count | None
     gpus_per_node: Count | None
+    link_domain_gpus: Count | None = None
+    """GPUs that reach one another at ``link_bytes_per_s``: more than a node in an NVL72 rack."""
+    compute_capability: Text | None = None
+    """NVIDIA's, as text ("9.0"): 10.0 comes after 9.0. None for other makers."""
     sources: Text
     rates_basis: Literal["datasheet", "measured"] = "datasheet"
     """Whether bandwidth and FLOP rates are the maker's or were reached on a card."""
     process_bytes: Count | None = None
     """What one process takes before its first tensor, where it was measured on this very card."""
+
+    def __post_init__(self) -> None:
+        capability = self.compute_capability
+        if capability is not None and not _COMPUTE_CAPABILITY.fullmatch(capability):
+            raise ValueError(f'compute_capability has to be like "9.0", not "{capability}"')
+
+    @property
+    def link_domain(self) -> int:
+        """GPUs that reach one another at the link's rate: the rack's, else the node's, else 8."""
+        return self.link_domain_gpus or self.gpus_per_node or _ASSUMED_LINK_DOMAIN
+
+    @property
+    def link_domain_is_assumed(self) -> bool:
+        """Whether neither link domain nor node is known, and ``link_domain`` is the usual 8."""
+        return self.link_domain_gpus is None and self.gpus_per_node is None
 
 
 @dataclass(frozen=True, kw_only=True)

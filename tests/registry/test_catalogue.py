@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -122,3 +123,45 @@ def test_gpus_have_a_sourced_memory_figure_below_the_drivers() -> None:
     for gpu in gpus:
         if gpu.driver_memory_mib is not None:
             assert gpu.memory_bytes <= gpu.driver_memory_mib * 2**20, gpu.name
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "capability"),
+    [
+        # developer.nvidia.com/cuda-gpus; a rack of GB200 or GB300 has 18 hosts of 4 GPUs
+        ("h100", 8, "9.0"),
+        ("b200", 8, "10.0"),
+        ("gb200", 72, "10.0"),
+        ("b300", 8, "10.3"),
+        ("gb300", 72, "10.3"),
+        ("gh200", 1, "9.0"),
+        ("l4", 8, "8.9"),
+        ("v100", 8, "7.0"),
+        ("mi300x", 8, None),
+        ("gaudi3", 8, None),
+    ],
+)
+def test_gpus_that_reach_one_another_at_the_links_rate(
+    name: str, domain: int, capability: str | None
+) -> None:
+    gpu = kvplan.load_gpu(name)
+    assert (gpu.link_domain, gpu.link_domain_is_assumed) == (domain, False)
+    assert gpu.compute_capability == capability
+
+
+def test_a_link_domain_that_nobody_knows_is_eight_and_said_to_be_assumed() -> None:
+    gpu = kvplan.load_gpu("rtx-4090")
+    assert gpu.link_domain_gpus is None
+    assert (gpu.link_domain, gpu.link_domain_is_assumed) == (8, True)
+
+
+def test_a_node_is_a_link_domain_where_no_other_is_known() -> None:
+    gpu = replace(kvplan.load_gpu("rtx-4090"), gpus_per_node=2)
+    assert (gpu.link_domain, gpu.link_domain_is_assumed) == (2, False)
+
+
+def test_link_domains_are_whole_nodes_and_nvidia_cards_have_a_compute_capability() -> None:
+    for gpu in kvplan.gpus():
+        assert (gpu.link_domain_gpus is None) == (gpu.gpus_per_node is None), gpu.name
+        assert (gpu.link_domain_gpus or 0) % (gpu.gpus_per_node or 1) == 0, gpu.name
+        assert (gpu.compute_capability is None) != gpu.description.startswith("NVIDIA"), gpu.name
