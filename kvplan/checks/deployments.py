@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from kvplan.errors import SpecError, nearest
 from kvplan.limits import Count, Flag, Percent, Size, Text, WrittenBytes, WrittenTokens
+from kvplan.parallel import DEGREES
 from kvplan.question import DEFAULT_UTILIZATION, Model, Question, ask
 from kvplan.registry.validation import validate
 from kvplan.registry.yaml import Document, quoted, read_yaml
@@ -60,21 +61,30 @@ class Deployment(Input):
     tensor_parallel_size: Size | None = None
     pipeline_parallel_size: Size | None = None
     data_parallel_size: Size | None = None
-    data_parallel_attention: Size | None = None
     decode_context_parallel_size: Size | None = None
+    replicas: Size | None = None
     enable_expert_parallel: Flag = False
     context: WrittenTokens | None = None
     sequences: Count | None = None
+    max_num_seqs: Size | None = None
     kv_cache_dtype: Text = "auto"
     gpu_memory_utilization: Percent = DEFAULT_UTILIZATION
     overhead: WrittenBytes | None = None
     kv_cache_memory_bytes: WrittenBytes | None = None
     draft: Flag = False
+    allow_uncounted: Flag = False
+    """Weights that kvplan could not count whole are no reason to fail."""
     expect: Expectations = Expectations()
 
     def __post_init__(self) -> None:
         if not 0 < self.gpu_memory_utilization <= 1:
             raise ValueError("gpu_memory_utilization must be more than 0 and at most 1")
+
+    @property
+    def bounds_gpus(self) -> bool:
+        """Whether anything keeps it from growing over more GPUs unnoticed."""
+        degrees = (getattr(self, name) for name in DEGREES)
+        return bool(self.gpus or self.expect.max_gpus or any(degrees))
 
     def question(self, model: Model, folder: Path) -> Question:
         """What is asked of this model; files are seen from ``folder``. Raises KvplanError."""
@@ -90,8 +100,9 @@ class Deployment(Input):
             tensor_parallel_size=self.tensor_parallel_size,
             pipeline_parallel_size=self.pipeline_parallel_size,
             data_parallel_size=self.data_parallel_size,
-            data_parallel_attention=self.data_parallel_attention,
             decode_context_parallel_size=self.decode_context_parallel_size,
+            replicas=self.replicas,
+            max_num_seqs=self.max_num_seqs,
             enable_expert_parallel=self.enable_expert_parallel,
             gpu_memory_utilization=self.gpu_memory_utilization,
             overhead=self.overhead,

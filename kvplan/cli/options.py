@@ -55,11 +55,20 @@ Sequences = Annotated[
     int | None,
     typer.Option(
         "--sequences",
-        "--max-num-seqs",
         metavar="N",
         min=1,
         rich_help_panel=_LOAD,
-        help="Sequences of that length at once.",
+        help="Sequences of that length at once, over all GPUs.",
+    ),
+]
+MaxNumSeqs = Annotated[
+    int | None,
+    typer.Option(
+        "--max-num-seqs",
+        metavar="N",
+        min=1,
+        rich_help_panel=_SERVER,
+        help="vLLM's cap of sequences that run at once, a data-parallel rank.",
     ),
 ]
 Gpu = Annotated[
@@ -98,18 +107,22 @@ PipelineParallel = Annotated[
 DataParallel = Annotated[
     int | None,
     typer.Option(
-        "--data-parallel-size", "-dp", metavar="N", min=1, rich_help_panel=_LAYOUT, help="Replicas."
-    ),
-]
-DataParallelAttention = Annotated[
-    int | None,
-    typer.Option(
-        "--data-parallel-attention",
-        "-dpa",
+        "--data-parallel-size",
+        "-dp",
         metavar="N",
         min=1,
         rich_help_panel=_LAYOUT,
-        help="Attention groups that share experts.",
+        help="Data-parallel ranks; they share routed experts, a dense model's are replicas.",
+    ),
+]
+Replicas = Annotated[
+    int | None,
+    typer.Option(
+        "--replicas",
+        metavar="N",
+        min=1,
+        rich_help_panel=_LAYOUT,
+        help="Independent copies of the server.",
     ),
 ]
 ContextParallel = Annotated[
@@ -159,8 +172,8 @@ class Degrees:
     tensor_parallel_size: TensorParallel = None
     pipeline_parallel_size: PipelineParallel = None
     data_parallel_size: DataParallel = None
-    data_parallel_attention: DataParallelAttention = None
     decode_context_parallel_size: ContextParallel = None
+    replicas: Replicas = None
     enable_expert_parallel: Annotated[
         bool,
         typer.Option(
@@ -205,6 +218,7 @@ class Server:
             help="Room for caches, outright.",
         ),
     ] = None
+    max_num_seqs: MaxNumSeqs = None
     engine: Annotated[
         Engine,
         typer.Option(

@@ -64,9 +64,10 @@ _FIELDS: tuple[Field[_Ranked], ...] = (
     _degree("gpus"),
     _degree("tensor_parallel"),
     _degree("pipeline_parallel"),
-    _degree("replicas"),
-    _degree("data_parallel_attention"),
+    _degree("data_parallel"),
     _degree("decode_context_parallel"),
+    _degree("replicas"),
+    _degree("expert_parallel"),
     Field(
         "weights_bytes",
         lambda row: row.plan.budget.weights_bytes,

@@ -49,9 +49,10 @@ def layout_record(layout: Layout) -> dict[str, Any]:
         "gpus": layout.gpus,
         "tensor_parallel": layout.tensor,
         "pipeline_parallel": layout.pipeline,
-        "replicas": layout.replicas,
-        "data_parallel_attention": layout.attention_groups,
+        "data_parallel": layout.data,
         "decode_context_parallel": layout.context,
+        "replicas": layout.replicas,
+        "expert_parallel": layout.expert_parallel,
     }
 
 
