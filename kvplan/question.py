@@ -47,6 +47,10 @@ class Question:
     """vLLM's cap of concurrency, a data-parallel rank; ``sequences`` is the load of all ranks."""
     gpus: int | None = None
     layout: Layout | None = None
+    dtype: str = "auto"
+    """Of the weights that are not quantised, in vLLM's names; decides ``kv_cache_dtype`` auto."""
+    quantization: str | None = None
+    """A hypothesis: how a 16-bit checkpoint would be quantised."""
     kv_cache_dtype: str = "auto"
     draft: bool = False
     gpu_memory_utilization: float = DEFAULT_UTILIZATION
@@ -77,6 +81,8 @@ class Placement(TypedDict, total=False):
 
     gpu: str | Path | Gpu
     gpus: int | None
+    dtype: str
+    quantization: str | None
     kv_cache_dtype: str
     draft: bool
     max_num_seqs: int | None
@@ -127,6 +133,8 @@ def ask(models: Sequence[Model], **options: Unpack[Options]) -> Question:
             options.get("gpus"),
             expert_parallel=options.get("enable_expert_parallel", False),
         ),
+        dtype=options.get("dtype", "auto"),
+        quantization=options.get("quantization"),
         kv_cache_dtype=options.get("kv_cache_dtype", "auto"),
         draft=options.get("draft", False),
         gpu_memory_utilization=options.get("gpu_memory_utilization", DEFAULT_UTILIZATION),

@@ -67,6 +67,8 @@ class Deployment(Input):
     context: WrittenTokens | None = None
     sequences: Count | None = None
     max_num_seqs: Size | None = None
+    dtype: Text = "auto"
+    quantization: Text | None = None
     kv_cache_dtype: Text = "auto"
     gpu_memory_utilization: Percent = DEFAULT_UTILIZATION
     overhead: WrittenBytes | None = None
@@ -95,6 +97,8 @@ class Deployment(Input):
             gpus=self.gpus,
             context_tokens=self.context,
             sequences=self.sequences,
+            dtype=self.dtype,
+            quantization=self.quantization,
             kv_cache_dtype=self.kv_cache_dtype,
             draft=self.draft,
             tensor_parallel_size=self.tensor_parallel_size,

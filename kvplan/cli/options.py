@@ -37,6 +37,24 @@ KVDtype = Annotated[
         help="KV cache dtype, in vLLM's names; kvplan list formats shows them.",
     ),
 ]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        metavar="DTYPE",
+        rich_help_panel=_SERVER,
+        help="Weights that are not quantised: auto, bfloat16, float16, float32.",
+    ),
+]
+Quantization = Annotated[
+    str | None,
+    typer.Option(
+        "--quantization",
+        metavar="NAME",
+        rich_help_panel=_SERVER,
+        help="What if a 16-bit checkpoint were quantised: fp8, int4, nvfp4, mxfp4, q4_k and so on.",
+    ),
+]
 Draft = Annotated[
     bool,
     typer.Option("--draft", rich_help_panel=_LOAD, help="Count the draft (MTP) layers' cache too."),
@@ -187,8 +205,10 @@ class Degrees:
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """What a server may use of each GPU, and whose accounting that follows."""
+    """How a server holds the model, what it may use of each GPU, and whose accounting that is."""
 
+    dtype: Dtype = "auto"
+    quantization: Quantization = None
     gpu_memory_utilization: Annotated[
         float,
         typer.Option(

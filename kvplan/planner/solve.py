@@ -17,6 +17,7 @@ from kvplan.parallel import Layout, check_layout
 from kvplan.planner.budget import Budget, stage_budgets
 from kvplan.planner.estimate import Step, estimate, least_read_bytes
 from kvplan.planner.layouts import LARGEST_GPUS, fewest_gpus, layouts, servers
+from kvplan.planner.served import Served, serve
 from kvplan.question import Question
 from kvplan.spec import ModelSpec
 from kvplan.units import ceil_div, largest
@@ -37,7 +38,7 @@ class Plan:
     after the other, ``decode_busiest_bytes`` by the stage that reads most.
     """
 
-    spec: ModelSpec
+    served: Served
     question: Question
     layout: Layout
     context_tokens: int
@@ -50,6 +51,11 @@ class Plan:
     step: Step | None
     decode_read_bytes: int
     decode_busiest_bytes: int
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model as an engine holds it."""
+        return self.served.spec
 
     @property
     def gpu(self) -> Gpu:
@@ -144,9 +150,11 @@ class Search:
     """One model under one question, its caches packed once for all layouts."""
 
     def __init__(self, spec: ModelSpec, question: Question) -> None:
-        self.spec = spec
+        capability = question.gpu.compute_capability
+        self.served = serve(spec, question.dtype, question.quantization, capability)
+        self.spec = self.served.spec
         self.question = question
-        self.caches: PackedCaches = pack(spec, question.kv_cache_dtype, draft=question.draft)
+        self.caches: PackedCaches = pack(self.spec, question.kv_cache_dtype, draft=question.draft)
         short = min(SHORT_CONTEXT, spec.native_context_tokens or SHORT_CONTEXT)
         self.context_tokens = question.context_tokens or short
         self.sequences = question.sequences or 1
@@ -239,7 +247,7 @@ class Search:
         fits = all(budget.fits for budget in budgets)
         gpu = self.question.gpu
         return Plan(
-            spec=self.spec,
+            served=self.served,
             question=self.question,
             layout=layout,
             context_tokens=tokens,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
-from kvplan.parallel import Layout
+from kvplan.parallel import Layout, heads_on_rank
 from kvplan.spec import ModelSpec, Part, StoredWeights
 from kvplan.units import ceil_div
 
@@ -33,9 +33,8 @@ def weights_on_rank(
     """Weights of a GPU whose stage has ``layers`` of the model's layers.
 
     Routed experts are spread over all GPUs that share them, whole experts or slices of each;
-    everything else is split over the tensor-parallel group. The projections of fewer KV heads than
-    GPUs are in truth copied: some tenths of a percent more than counted here. A stage's share of
-    the layers' weights is its share of the layers.
+    everything else is split over the tensor-parallel group, the projections of fewer KV heads than
+    GPUs as far as one head each. A stage's share of the layers' weights is its share of the layers.
     """
     parts: dict[str, list[StoredWeights]] = {}
     for row in spec.weights:
@@ -49,7 +48,8 @@ def weights_on_rank(
             size_bytes = ceil_div(size_bytes * layers, spec.total_layers)
         shared_by = _shared_by(part, layout)
         if whole:
-            share = ceil(size_bytes * _fullest_share(spec, part, layout) / shared_by)
+            fullest = _fullest_share(spec, part, layout) * _kv_copies(spec, part, layout)
+            share = ceil(size_bytes * fullest / shared_by)
             lines.append(WeightsLine(part, shared_by, share))
     return tuple(lines)
 
@@ -69,6 +69,29 @@ def _fullest_share(spec: ModelSpec, part: str, layout: Layout) -> Fraction:
         return Fraction(1)
     gpus = _shared_by(part, layout)
     return Fraction(ceil_div(spec.routed_experts, gpus) * gpus, spec.routed_experts)
+
+
+def _kv_copies(spec: ModelSpec, part: str, layout: Layout) -> Fraction:
+    """What a GPU has of an even share of attention: fewer KV heads than GPUs are copied.
+
+    Each GPU then holds one KV head's projections (vLLM 0.33.0 layers/linear.py,
+    QKVParallelLinear). Elements are those of queries, output, keys and values for each column of
+    the hidden size. An output gate, and lightning attention in the same part, are not in them:
+    with these the copies are a little less than counted here.
+    """
+    if part != "attention" or layout.tensor == 1:
+        return Fraction(1)
+    even = held = Fraction(0)
+    for kind, _, layers in spec.caches():
+        multi_head = kind.as_full_attention(None)
+        if multi_head is None or kind.query_heads() is None:
+            continue
+        kv = [slot for slot in kind.slots() if slot.split == "replicate"]
+        divided = sum(slot.heads * slot.width for slot in multi_head.slots())
+        even += layers * (divided + sum(slot.heads * slot.width for slot in kv))
+        on_rank = sum(heads_on_rank(slot, layout.tensor) * slot.width for slot in kv)
+        held += layers * (divided + on_rank * layout.tensor)
+    return held / even if even else Fraction(1)
 
 
 def _shared_by(part: str, layout: Layout) -> int:

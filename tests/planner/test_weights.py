@@ -59,6 +59,38 @@ def test_stages_take_their_share_of_layers_and_the_ends_their_own() -> None:
     assert sum(line.size_bytes for line in middle) == layers // 4
 
 
+def attention_bytes(model: str, tensor: int) -> int:
+    spec = kvplan.load(model)
+    lines = weights_on_rank(spec, Layout(tensor), spec.total_layers)
+    return next(line.size_bytes for line in lines if line.part == "attention")
+
+
+def test_projections_of_fewer_kv_heads_than_gpus_are_copied() -> None:
+    """Llama-3-70B on 16: keys and values are 16 of 144 head rows, an eighth of them on each.
+
+    80 layers x 8,192 columns x 144 heads x 128 in bf16; on a GPU 128/16 + 16/8 = 10 of 144.
+    """
+    whole = 80 * 8_192 * 144 * 128 * 2
+    assert attention_bytes("llama3-70b", 8) == whole // 8
+    assert attention_bytes("llama3-70b", 16) == whole * 10 // 144
+
+
+def test_biases_are_shared_like_their_projections() -> None:
+    """Qwen2.5-7B on 28: 28 heads of queries and output, 4 of keys and values: 2 + 2 of 64."""
+    assert attention_bytes("qwen2.5-7b", 28) == -(-822_212_608 * 2 * 4 // 64)
+
+
+def test_a_single_kv_head_is_on_every_gpu() -> None:
+    """falcon-7b on 71: 71 heads of queries and output, one of keys and values: 2 + 2 of 144."""
+    assert attention_bytes("falcon-7b", 71) == 1_340_080_128 * 2 * 4 // 144
+
+
+def test_latent_attention_has_no_kv_projections_to_copy() -> None:
+    """DeepSeek-V3's attention, its projections into the latents aside, divides over 128 heads."""
+    weights = [row for row in DEEPSEEK.weights if row.part == "attention"]
+    assert attention_bytes("deepseek-v3", 128) == -(-sum(r.size_bytes for r in weights) // 128)
+
+
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "field.jsonl"
 LOGGED = {
     # what engines printed after loading, GiB a GPU: (model, tensor parallel, tolerance)
