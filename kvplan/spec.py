@@ -87,7 +87,9 @@ Part = Literal[
 """Where in a model weights stand, for what becomes of them on one of several GPUs."""
 
 MAX_LAYERS = 10_000
-_BLOCK_OF_128 = 10_000  # elements a scale: 16,384 where blocks are whole, a row's width at most else
+_BLOCK_OF_128 = (
+    10_000  # elements a scale: 16,384 where blocks are whole, a row's width at most else
+)
 _LARGEST_GROUP = 256
 
 LayerCount = Annotated[int, Limit(gt=0, le=MAX_LAYERS)]

@@ -33,10 +33,12 @@ def plan(
     assume: Assume = None,
 ) -> None:
     """Plan a deployment: what fits, how long a context, how many sequences, on how many GPUs."""
-    from kvplan.planner.solve import solve
+    from kvplan.planner.solve import runner_up, solve, solve_native
     from kvplan.question import ask
     from kvplan.views.plan import plan_report
 
     options = as_options(load, hardware, degrees, server, assume=assumed_kind(assume), price=price)
     question = ask([model], **options)
-    answer(plan_report(solve(question.models[0], question)), display.format)
+    spec = question.models[0]
+    best = solve(spec, question)
+    answer(plan_report(best, solve_native(spec, question), runner_up(best)), display.format)

@@ -40,6 +40,11 @@ class Row:
         return float(Fraction(self.footprint.total_bytes, self.multi_head.total_bytes))
 
     @property
+    def weights_bytes(self) -> int | None:
+        """Bytes of the weights as they are served; None where they are not known."""
+        return (self.plan.spec if self.plan else self.spec).weights_bytes
+
+    @property
     def gpu_count(self) -> int | None:
         """GPUs that hold the load; None where none do, or the weights are not known."""
         return self.plan.layout.gpus if self.plan and self.plan.fits else None
@@ -80,10 +85,16 @@ def compare(question: Question) -> Comparison:
     if question.context_tokens is None:
         raise UsageError("a comparison needs context_tokens")
     asked = replace(question, sequences=question.sequences or 1)
+    plans = [_plan(spec, asked) for spec in asked.models]
     whole = [
-        footprint(spec, context_tokens, sequences, asked.kv_cache_dtype, draft=asked.draft)
-        for spec in asked.models
-        for context_tokens, sequences in [(asked.context_tokens or 1, asked.sequences or 1)]
+        footprint(
+            plan.spec if plan else spec,
+            question.context_tokens,
+            asked.sequences or 1,
+            asked.kv_cache_dtype,
+            draft=asked.draft,
+        )
+        for spec, plan in zip(asked.models, plans, strict=True)
     ]
     first_bytes = whole[0].total_bytes
     rows = [
@@ -92,9 +103,9 @@ def compare(question: Question) -> Comparison:
             footprint=cache,
             multi_head=multi_head_footprint(spec, cache),
             ratio_to_first=float(Fraction(cache.total_bytes, first_bytes)) if first_bytes else None,
-            plan=_plan(spec, asked),
+            plan=plan,
         )
-        for spec, cache in zip(asked.models, whole, strict=True)
+        for spec, cache, plan in zip(asked.models, whole, plans, strict=True)
     ]
     return Comparison(tuple(rows), asked)
 

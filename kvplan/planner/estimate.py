@@ -105,7 +105,8 @@ def _communication_seconds(spec: ModelSpec, gpu: Gpu, layout: Layout, sequences:
         seconds += layers * _COLLECTIVES_PER_LAYER * (latency + share * message / rate)
     if layout.data > 1:
         gpus = layout.tensor * layout.data
-        copies = max(1.0, active_experts(spec) * (spec.routed_experts or 1))
+        chosen = max(1.0, active_experts(spec) * (spec.routed_experts or 1))
+        copies = chosen if layout.expert_parallel else gpus  # slices are on every GPU
         rate, latency = _link(gpu, gpus, domain)
         sent = message / layout.tensor * min(copies, gpus) * (gpus - 1) / gpus
         seconds += layers * _COLLECTIVES_PER_LAYER * (latency + sent / rate)

@@ -39,6 +39,8 @@ class Served:
     """
 
     spec: ModelSpec
+    stored: ModelSpec
+    """The same as it is published."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -73,7 +75,7 @@ def serve(
         _refuse_quantized(spec, quantized)
         notes += (f"{quantized.name} is a hypothesis: {quantized.about}",)
     weights = tuple(_weights(spec, served, quantized))
-    return Served(replace(spec, dtype=served, weights=weights), notes)
+    return Served(replace(spec, dtype=served, weights=weights), spec, notes)
 
 
 def _dtype(spec: ModelSpec, name: str, capability: str | None) -> tuple[Dtype, tuple[str, ...]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from math import inf
+from typing import Literal
 
 from kvplan.calc import PackedCaches, pack
 from kvplan.gpu import Gpu
@@ -146,6 +147,40 @@ def rank_layouts(spec: ModelSpec, question: Question) -> tuple[Plan, ...]:
     return tuple(sorted(plans, key=lambda plan: search.rank(plan)))
 
 
+@dataclass(frozen=True)
+class RunnerUp:
+    """The next best plan, and why it lost."""
+
+    plan: Plan
+    reason: Literal["slower", "holds less", "more GPUs", "pipeline stages"]
+
+
+def runner_up(plan: Plan) -> RunnerUp | None:
+    """What would have been chosen next, where the search chose the plan's layout.
+
+    A smaller count of GPUs that only pipeline stages would do with goes before all others.
+    """
+    question = plan.question
+    if question.layout is not None or not plan.fits:
+        return None
+    search = Search(plan.served.stored, question)
+    search.context_tokens, search.sequences = plan.context_tokens, plan.sequences
+    if question.gpus is None:
+        staged = [search.plan(layout) for layout in search.options(pipeline=True)]
+        fewer = [other for other in staged if other.layout.gpus < plan.layout.gpus]
+        if fewer:
+            return RunnerUp(min(fewer, key=search.rank), "pipeline stages")
+    others = [search.plan(layout) for layout in search.options(pipeline=plan.layout.pipeline > 1)]
+    if question.gpus is not None:
+        others = [search.plan(layout) for layout in layouts(search.spec, question.gpus)]
+    rivals = [other for other in others if other.fits and other.layout != plan.layout]
+    if not rivals:
+        return None
+    best = min(rivals, key=search.rank)
+    slower = (best.tokens_per_second or 0) < (plan.tokens_per_second or 0)
+    return RunnerUp(best, "slower" if slower else "holds less")
+
+
 class Search:
     """One model under one question, its caches packed once for all layouts."""
 
@@ -171,9 +206,7 @@ class Search:
         return self._nearest()
 
     def _with_load(self) -> Question:
-        return replace(
-            self.question, context_tokens=self.context_tokens, sequences=self.sequences
-        )
+        return replace(self.question, context_tokens=self.context_tokens, sequences=self.sequences)
 
     def options(self, *, pipeline: bool) -> list[Layout]:
         """Every eligible layout with the fewest GPUs that hold the load; empty where none does."""
@@ -230,9 +263,7 @@ class Search:
         throughput = plan.tokens_per_second or 0.0
         return (not plan.fits, plan.missing_bytes, ineligible, -throughput, -plan.max_concurrency)
 
-    def budgets(
-        self, layout: Layout, context_tokens: int, sequences: int
-    ) -> tuple[Budget, ...]:
+    def budgets(self, layout: Layout, context_tokens: int, sequences: int) -> tuple[Budget, ...]:
         """The budget of each stage of a layout at this load."""
         return stage_budgets(self.caches, self.question, layout, context_tokens, sequences)
 

@@ -97,7 +97,7 @@ def _against_first(row: Row) -> str:
 
 
 def _weights(row: Row) -> str:
-    return UNKNOWN if row.spec.weights_bytes is None else gib(row.spec.weights_bytes)
+    return UNKNOWN if row.weights_bytes is None else gib(row.weights_bytes)
 
 
 def _gpu_count(row: Row) -> str:
@@ -174,7 +174,7 @@ _FIELDS: tuple[Field[Row], ...] = (
     ),
     Field("mha_ratio", lambda row: row.mha_ratio, "of MHA", _share_of_mha, part=1),
     Field("ratio_to_first", lambda row: row.ratio_to_first, "vs first", _against_first, part=1),
-    Field("weights_bytes", lambda row: row.spec.weights_bytes, "Weights", _weights, part=1),
+    Field("weights_bytes", lambda row: row.weights_bytes, "Weights", _weights, part=1),
     Field("gpu_count", lambda row: row.gpu_count, "GPUs", _gpu_count, part=1),
     Field(
         "layout",

@@ -8,10 +8,10 @@ from typing import Any
 
 from kvplan.errors import DOES_NOT_FIT
 from kvplan.planner.solve import Plan
-from kvplan.report import Field, Report, records, table
+from kvplan.report import NOTHING, Field, Report, records, table
 from kvplan.units import gib, json_number, number
 from kvplan.views.plan import plan_inputs, plan_warnings
-from kvplan.views.words import ANY, estimates, layout_record
+from kvplan.views.words import ANY, decode_note, estimates, layout_record, topology
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,11 @@ class _Ranked:
     @property
     def verdict(self) -> str:
         """What the last column says."""
-        if not self.plan.fits:
+        if self.plan.missing_bytes:
             return f"lacks {gib(self.plan.missing_bytes)}"
-        return "best" if self.best else ""
+        crossing = self.plan.layout.crosses(self.plan.gpu.link_domain)
+        crosses = f"{crossing} crosses nodes" if crossing else ""
+        return ", ".join(filter(None, ("best" if self.best else "", crosses)))
 
 
 def layouts_report(plans: Sequence[Plan]) -> Report:
@@ -45,7 +47,7 @@ def layouts_report(plans: Sequence[Plan]) -> Report:
         records=layouts,
         tables=(table(title, _FIELDS, rows),),
         warnings=plan_warnings(first),
-        notes=estimates([first]),
+        notes=(*estimates([first]), *topology(first), *((decode_note(),) if first.step else ())),
         exit_code=0 if first.fits else DOES_NOT_FIT,
     )
 
@@ -96,7 +98,20 @@ _FIELDS: tuple[Field[_Ranked], ...] = (
         lambda row: _or_any(row.plan.max_sequences),
     ),
     Field("max_context_tokens", lambda row: row.plan.max_context_tokens),
+    Field(
+        "step_seconds",
+        lambda row: row.plan.step and row.plan.step.seconds,
+        "Decode step",
+        lambda row: f"{1_000 * row.plan.step.seconds:,.1f} ms" if row.plan.step else NOTHING,
+    ),
+    Field(
+        "tokens_per_second",
+        lambda row: row.plan.tokens_per_second,
+        "Tokens/s",
+        lambda row: f"{row.plan.tokens_per_second:,.0f}" if row.plan.tokens_per_second else NOTHING,
+    ),
     Field("decode_floor_seconds", lambda row: row.plan.decode_floor_seconds),
+    Field("crosses", lambda row: row.plan.layout.crosses(row.plan.gpu.link_domain)),
     Field("missing_bytes", lambda row: row.plan.missing_bytes),
     Field("fits", lambda row: row.plan.fits, "Verdict", lambda row: row.verdict, "left"),
 )

@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kvplan.errors import DOES_NOT_FIT
 from kvplan.planner.budget import Budget
-from kvplan.planner.solve import Plan
+from kvplan.planner.solve import Plan, RunnerUp
 from kvplan.report import NOTHING, Column, Field, Report, Table, facts
 from kvplan.units import gib, json_number, number
 from kvplan.views.words import (
     UNKNOWN,
+    against,
     caveats,
+    decode_note,
     estimates,
     gpu_record,
+    gpus_in_words,
     layout_record,
     plural,
     shortfall,
+    topology,
 )
 
 BAR_WIDTH = 48
 _MILLION = 10**6
 
-BOUND = (
-    "the decode floor is a bound and no prediction: active weights and caches read once at full "
-    "bandwidth, nothing else"
-)
 
+def plan_report(plan: Plan, native: Plan | None = None, runner: RunnerUp | None = None) -> Report:
+    """The answer of ``kvplan plan``; exit code 1 where the load does not fit.
 
-def plan_report(plan: Plan) -> Report:
-    """The answer of ``kvplan plan``; exit code 1 where the load does not fit."""
-    record = _record(plan)
+    ``native`` is the plan for the model's native context, where the question left it open.
+    """
+    record = _record(plan, native, runner)
+    answer = _Answer(plan, native, runner)
     return Report(
         command="plan",
         inputs=plan_inputs(plan),
         payload=record,
         records=[{"name": plan.spec.name, "layout": plan.layout.name, **record["per_gpu"]}],
-        tables=(facts(plan.spec.name, _FACTS, plan), _budget_table(plan.budget)),
+        tables=(facts(plan.spec.name, _FACTS, answer), _budget_table(plan.budget)),
         warnings=plan_warnings(plan),
-        notes=(*estimates([plan]), BOUND),
+        notes=(*estimates([plan]), *topology(plan), *((decode_note(),) if plan.step else ())),
         exit_code=0 if plan.fits else DOES_NOT_FIT,
     )
 
@@ -51,7 +55,10 @@ def plan_inputs(plan: Plan) -> dict[str, Any]:
         "model": plan.spec.name,
         "context_tokens": plan.context_tokens,
         "sequences": plan.sequences,
+        "dtype": plan.spec.dtype,
+        "quantization": question.quantization,
         "kv_cache_dtype": plan.budget.cache.kv_cache_dtype,
+        "max_num_seqs": question.max_num_seqs,
         "gpu": gpu_record(plan.gpu),
         "gpu_memory_utilization": question.gpu_memory_utilization,
         "kv_cache_memory_bytes": question.kv_cache_memory_bytes,
@@ -66,15 +73,25 @@ def plan_warnings(plan: Plan) -> tuple[str, ...]:
     return tuple(f"{plan.spec.name}: {text}" for text in (*problem, *caveats(plan)))
 
 
-def _record(plan: Plan) -> dict[str, Any]:
+def _record(plan: Plan, native: Plan | None, runner: RunnerUp | None) -> dict[str, Any]:
     return {
         "name": plan.spec.name,
         "layout": layout_record(plan.layout),
+        "runner_up": runner
+        and {"layout": layout_record(runner.plan.layout), "reason": runner.reason},
+        "native": native
+        and {
+            "context_tokens": native.context_tokens,
+            "fits": native.fits,
+            "layout": layout_record(native.layout),
+        },
         "per_gpu": _per_gpu(plan.budget),
         "weights": [
             {"part": line.part, "shared_by": line.shared_by, "bytes": line.size_bytes}
             for line in plan.budget.weights
         ],
+        "weights_basis": plan.served.basis,
+        "not_counted": list(plan.spec.not_counted),
         "capacity": {
             "tokens": plan.tokens,
             "max_concurrency": None if plan.tokens is None else plan.max_concurrency,
@@ -82,14 +99,21 @@ def _record(plan: Plan) -> dict[str, Any]:
             "max_context_tokens": plan.max_context_tokens,
             "max_sequences": plan.max_sequences,
         },
-        "decode": {
-            "read_bytes": plan.decode_read_bytes,
-            "floor_seconds": plan.decode_floor_seconds,
-            "tokens_per_second_bound": plan.tokens_per_second_bound,
-            "basis": "formula",
-        },
+        "decode": _decode(plan),
         "cost": _cost(plan),
-        "engine": {"name": "none", "version": None},
+        "engine": {"name": plan.question.engine, "version": None},
+    }
+
+
+def _decode(plan: Plan) -> dict[str, Any]:
+    return {
+        "step_seconds": plan.step and plan.step.seconds,
+        "communication_seconds": plan.step and plan.step.communication_seconds,
+        "tokens_per_second": plan.tokens_per_second,
+        "basis": "assumed",
+        "least_read_bytes": plan.decode_read_bytes,
+        "floor_seconds": plan.decode_floor_seconds,
+        "tokens_per_second_bound": plan.tokens_per_second_bound,
     }
 
 
@@ -125,27 +149,63 @@ def _cost(plan: Plan) -> dict[str, Any] | None:
     }
 
 
-def _load(plan: Plan) -> str:
-    verdict = "fits" if plan.fits else "DOES NOT FIT"
-    return f"{plural(plan.sequences, 'sequence')} × {plan.context_tokens:,} tokens: {verdict}"
+@dataclass(frozen=True)
+class _Answer:
+    """A plan and what is said beside it."""
+
+    plan: Plan
+    native: Plan | None
+    runner: RunnerUp | None
+
+
+def _verdict(answer: _Answer) -> str:
+    plan = answer.plan
+    if not plan.fits:
+        return "DOES NOT FIT"
+    return "fits, without what could not be counted" if plan.spec.not_counted else "fits"
+
+
+def _load(answer: _Answer) -> str:
+    plan = answer.plan
+    return (
+        f"{plural(plan.sequences, 'sequence')} × {plan.context_tokens:,} tokens: {_verdict(answer)}"
+    )
+
+
+def _longest(answer: _Answer) -> str:
+    plan, native = answer.plan, answer.plan.spec.native_context_tokens
+    beyond = native and plan.max_context_tokens and plan.max_context_tokens > native
+    mark = f", beyond the native {native:,}" if beyond else ""
+    return _limit(plan.max_context_tokens, f"tokens for {plan.sequences:,}{mark}")
+
+
+def _native(answer: _Answer) -> str:
+    native = answer.native
+    if native is None or native.context_tokens <= answer.plan.context_tokens:
+        return ""
+    if not native.fits:
+        return f"{native.context_tokens:,} tokens fit on no count that was tried"
+    return f"{native.context_tokens:,} tokens need {gpus_in_words(native)}"
 
 
 def _limit(value: int | None, of_what: str) -> str:
     return "memory does not bound it" if value is None else f"{value:,} {of_what}"
 
 
-def _floor(plan: Plan) -> str:
-    if not plan.decode_floor_seconds:
+def _step(answer: _Answer) -> str:
+    plan = answer.plan
+    if not plan.fits:
+        return ""
+    if plan.step is None:
         return f"{UNKNOWN}: the bandwidth of {plan.gpu.name} is not known"
-    bound = plan.tokens_per_second_bound or 0
     return (
-        f"{1_000 * plan.decode_floor_seconds:,.2f} ms a step, at most {bound:,.0f} tokens/s; "
-        f"{gib(plan.decode_read_bytes)} read a step"
+        f"about {1_000 * plan.step.seconds:,.1f} ms, {plan.tokens_per_second or 0:,.0f} tokens/s; "
+        f"never less than {1_000 * (plan.decode_floor_seconds or 0):,.2f} ms"
     )
 
 
-def _cost_in_words(plan: Plan) -> str:
-    cost = _cost(plan)
+def _cost_in_words(answer: _Answer) -> str:
+    cost = _cost(answer.plan)
     if cost is None:
         return ""
     share = cost["per_hour_per_million_tokens_held"]
@@ -153,29 +213,29 @@ def _cost_in_words(plan: Plan) -> str:
     return f"{cost['per_hour']:,.2f} an hour; {held}"
 
 
-_FACTS: tuple[Field[Plan], ...] = (
+_FACTS: tuple[Field[_Answer], ...] = (
+    Field("", lambda answer: gpus_in_words(answer.plan), "GPUs"),
+    Field("", _load, "load"),
+    Field("", _longest, "longest context"),
     Field(
         "",
-        lambda plan: f"{plan.layout.gpus} × {plan.gpu.name}, laid out as {plan.layout.name}",
-        "GPUs",
-    ),
-    Field("", _load, "asked"),
-    Field(
-        "",
-        lambda plan: _limit(plan.max_context_tokens, f"tokens for {plan.sequences:,}"),
-        "longest context",
-    ),
-    Field(
-        "",
-        lambda plan: _limit(plan.max_sequences, f"of {plan.context_tokens:,} tokens"),
+        lambda answer: _limit(
+            answer.plan.max_sequences, f"of {answer.plan.context_tokens:,} tokens"
+        ),
         "most sequences",
     ),
     Field(
         "",
-        lambda plan: NOTHING if plan.tokens is None else f"{plan.tokens:,} in all",
+        lambda answer: NOTHING if answer.plan.tokens is None else f"{answer.plan.tokens:,} in all",
         "tokens held",
     ),
-    Field("", _floor, "decode floor"),
+    Field("", _native, "native context"),
+    Field("", _step, "decode step"),
+    Field(
+        "",
+        lambda answer: against(answer.runner, answer.plan) if answer.runner else "",
+        "runner-up",
+    ),
     Field("", _cost_in_words, "cost"),
 )
 

@@ -10,7 +10,9 @@ from kvplan.formats import cache_format
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
 from kvplan.planner.budget import ACTIVATION_SHARE, PROCESS_BYTES
-from kvplan.planner.solve import Plan
+from kvplan.planner.estimate import LATENCY_SECONDS
+from kvplan.planner.layouts import LARGEST_GPUS
+from kvplan.planner.solve import Plan, RunnerUp
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number
 
@@ -85,6 +87,12 @@ def gpus_in_words(plan: Plan) -> str:
 def shortfall(plan: Plan) -> str:
     """Why the plan does not fit, and what would."""
     budget, where = plan.budget, gpus_in_words(plan)
+    if budget.fits:
+        ranks = plural(plan.layout.sequence_groups, "data-parallel rank")
+        return (
+            f"does not run at once: {plural(plan.sequences, 'sequence')} on {ranks} of {where}, "
+            f"each of which max_num_seqs stops at {plan.question.max_num_seqs:,}"
+        )
     if budget.room_bytes <= 0:
         given_bytes = plan.question.kv_cache_memory_bytes
         parts = "weights and overhead"
@@ -125,7 +133,8 @@ def _is_16_bit(kv_cache_dtype: str) -> bool:
 
 def caveats(plan: Plan) -> tuple[str, ...]:
     """What has to be known of a plan's figures before they are believed."""
-    texts = list(cache_caveats(plan.spec, plan.budget.cache, draft=plan.question.draft))
+    texts = [*plan.served.notes]
+    texts += cache_caveats(plan.spec, plan.budget.cache, draft=plan.question.draft)
     if any(row.part is None for row in plan.spec.weights):
         texts.append("the spec names no parts of the weights: all are split evenly")
     return tuple(texts)
@@ -171,6 +180,47 @@ def format_caveats(cache: Footprint) -> tuple[str, ...]:
     if dtype == "nvfp4":
         return ("nvfp4 latents: SGLang and TensorRT-LLM have them, vLLM 0.33.0 does not",)
     return ()
+
+
+def topology(plan: Plan) -> tuple[str, ...]:
+    """What of the layout leaves a link domain, and what is assumed of the domain."""
+    texts, domain = [], plan.gpu.link_domain
+    crossing = plan.layout.crosses(domain)
+    if crossing:
+        texts.append(f"{crossing} crosses the links between nodes of {domain} GPUs")
+    if plan.gpu.link_domain_is_assumed and plan.layout.gpus > 1:
+        texts.append(f"nodes of {domain} {plan.gpu.name} are assumed: no source was found")
+    asked = plan.question.gpus or plan.question.layout
+    if plan.layout.gpus > domain and not asked:
+        texts.append(
+            f"beyond one node of {domain} GPUs whole nodes are planned, up to {LARGEST_GPUS} GPUs; "
+            "--gpus takes any number"
+        )
+    return tuple(texts)
+
+
+def decode_note() -> str:
+    """What the estimate of a decode step rests on."""
+    return (
+        "a decode step is estimated (assumed): experts touched by uniform routing, weights and "
+        "caches read at full bandwidth, collectives at the link rate and "
+        f"{LATENCY_SECONDS * 1e6:.0f} µs × log2(GPUs) each; no kernels, no scheduler"
+    )
+
+
+def against(runner: RunnerUp, plan: Plan) -> str:
+    """The runner-up and why it lost, in a sentence."""
+    name, other = gpus_in_words(runner.plan), runner.plan
+    match runner.reason:
+        case "pipeline stages":
+            why = "needs pipeline stages, which every token has to pass one after the other"
+        case "slower" if other.step and plan.step:
+            ours, theirs = (f"{each.tokens_per_second or 0:,.0f}" for each in (plan, other))
+            why = f"an estimated {theirs} tokens/s instead of {ours}"
+        case _:
+            held = "any number" if other.tokens is None else f"{other.tokens:,}"
+            why = f"holds {held} tokens" if other.tokens != plan.tokens else "the same by estimate"
+    return f"{name}: {why}"
 
 
 def gpu_caveats(gpu: Gpu) -> tuple[str, ...]:
