@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 
 from kvplan.errors import RefusedError, UsageError
 from kvplan.formats import DSA_INDEX, FORMATS, CacheFormat, Packing, cache_format
 from kvplan.kinds import CacheKind, Slot
-from kvplan.parallel import check_tensor_parallel, heads_on_rank
+from kvplan.parallel import check_tensor_parallel, heads_on_rank, tensor_parallel_sizes
 from kvplan.spec import Group, ModelSpec
 from kvplan.units import ceil_div, number, positive
 
@@ -59,7 +60,7 @@ class Line:
     growth: Fraction
     """Entries that one more token adds here: the kind's own, over the GPUs that share them."""
 
-    @property
+    @cached_property
     def bytes_per_entry(self) -> int:
         """Bytes of one entry of one cache."""
         return sum(slot.bytes_per_entry for slot in self.slots)
@@ -134,7 +135,7 @@ class Footprint:
         """Keys and values of one full encoder input; 0 without cross-attention."""
         return sum(line.fixed_bytes for line in self.lines if line.kind.per_encoder_input)
 
-    @property
+    @cached_property
     def bytes_per_sequence(self) -> int:
         """One sequence of ``context_tokens``, with one full encoder input where there is one."""
         return sum(line.bytes_per_sequence for line in self.lines)
@@ -179,8 +180,14 @@ class PackedCaches:
 
     spec: ModelSpec
     kv_cache_dtype: str
+    caches: tuple[tuple[CacheKind, int, int], ...]
     slots: Mapping[CacheKind, tuple[PackedSlot, ...]]
     draft: bool
+
+    @cached_property
+    def tensor_parallel_sizes(self) -> tuple[int, ...]:
+        """Tensor-parallel groups over which all heads can be laid out."""
+        return tensor_parallel_sizes(self.spec, draft=self.draft)
 
     def footprint(
         self,
@@ -195,12 +202,15 @@ class PackedCaches:
         ``context_parallel`` GPUs of the tensor-parallel group divide the entries that grow.
         Raises UsageError where the heads cannot be divided.
         """
-        check_tensor_parallel(self.spec, tensor_parallel, draft=self.draft)
+        if tensor_parallel not in self.tensor_parallel_sizes:
+            check_tensor_parallel(self.spec, tensor_parallel, draft=self.draft)
         lines = []
-        for kind, layers, copies in (stage or self.spec).caches(draft=self.draft):
+        for kind, layers, copies in stage.caches(draft=self.draft) if stage else self.caches:
             slots = tuple(slot.on_rank(tensor_parallel) for slot in self.slots[kind])
             entries = _entries(kind, context_tokens, context_parallel)
-            growth = kind.growth() / context_parallel
+            growth = kind.growth()
+            if context_parallel > 1:
+                growth /= context_parallel
             lines.append(Line(kind, layers, copies, slots, entries, growth))
         return Footprint(
             model=self.spec.name,
@@ -220,12 +230,12 @@ def pack(spec: ModelSpec, kv_cache_dtype: str = "auto", *, draft: bool = False) 
     Raises UsageError for a dtype that nobody knows, RefusedError where the format has no layout
     for this model.
     """
-    chosen = resolved_format(spec, kv_cache_dtype)
+    chosen, caches = resolved_format(spec, kv_cache_dtype), spec.caches(draft=draft)
     slots = {
         kind: tuple(_pack_slot(slot, spec, chosen) for slot in kind.slots())
-        for kind, _, _ in spec.caches(draft=draft)
+        for kind, _, _ in caches
     }
-    return PackedCaches(spec, chosen.name, slots, draft)
+    return PackedCaches(spec, chosen.name, caches, slots, draft)
 
 
 def _pack_slot(slot: Slot, spec: ModelSpec, chosen: CacheFormat) -> PackedSlot:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 from kvplan.errors import UsageError
@@ -300,7 +301,7 @@ class ModelSpec(Input):
         cycle = self._cycle()
         return tuple(cycle[index % len(cycle)] for index in range(self.total_layers))
 
-    @property
+    @cached_property
     def total_layers(self) -> int:
         """Layers of the main model, those that cache nothing included."""
         return self.layers or sum(group.layers or 0 for group in self.groups)
@@ -354,6 +355,17 @@ class ModelSpec(Input):
 
         The two numbers differ where a layer keeps the same cache twice (LongCat-Flash).
         """
+        return self._caches_with_draft if draft else self._caches
+
+    @cached_property
+    def _caches(self) -> tuple[tuple[CacheKind, int, int], ...]:
+        return self._count_caches(draft=False)
+
+    @cached_property
+    def _caches_with_draft(self) -> tuple[tuple[CacheKind, int, int], ...]:
+        return self._count_caches(draft=True)
+
+    def _count_caches(self, *, draft: bool) -> tuple[tuple[CacheKind, int, int], ...]:
         layers: Counter[CacheKind] = Counter()
         copies: Counter[CacheKind] = Counter()
         for group, count in self.layer_groups(draft=draft):
@@ -362,6 +374,15 @@ class ModelSpec(Input):
                 layers[kind] += count
                 copies[kind] += count * kinds.count(kind)
         return tuple((kind, layers[kind], copies[kind]) for kind in layers)
+
+    @cached_property
+    def loaded_bytes(self) -> dict[str, int]:
+        """Bytes that engines load, by part; ``all`` where the rows name none."""
+        sizes: Counter[str] = Counter()
+        for row in self.weights:
+            if row.is_loaded:
+                sizes[row.part or "all"] += row.size_bytes
+        return dict(sizes)
 
     @property
     def attention(self) -> tuple[str, ...]:

@@ -65,7 +65,8 @@ def drifts(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Drift]:
     ]
     if not causes:
         causes = [f"rule changed from kvplan {old['kvplan']} to {new['kvplan']}"]
-    for figure in {**old["figures"], **new["figures"]}:
+    figures = {"gpus": None, **old["figures"], **new["figures"]}  # what costs money comes first
+    for figure in figures:
         before, after = old["figures"].get(figure), new["figures"].get(figure)
         if before != after:
             yield Drift(figure, before, after, ", ".join(causes))

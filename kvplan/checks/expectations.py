@@ -67,7 +67,25 @@ class StatedFigure:
         return self.actual is not None and abs(self.actual - self.stated.value) <= allowed
 
 
-Expectation = Fit | Bound | StatedFigure
+@dataclass(frozen=True)
+class CountedWeights:
+    """What of the weights could not be counted, and whether the file says that it may be so."""
+
+    not_counted: tuple[str, ...]
+    allowed: bool
+
+    @property
+    def name(self) -> str:
+        """What the finding is called."""
+        return "weights"
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything is counted, or need not be."""
+        return self.allowed or not self.not_counted
+
+
+Expectation = Fit | Bound | StatedFigure | CountedWeights
 Place = tuple[str | int, ...]
 
 
@@ -75,6 +93,9 @@ def expectations(deployment: Deployment, plan: Plan) -> Iterator[tuple[Place, Ex
     """Each expectation with its place in the deployment."""
     expect = deployment.expect
     yield ("expect", "fits"), Fit(plan.fits, expected=expect.fits is not False)
+    if plan.spec.not_counted:
+        allowed = deployment.allow_uncounted or deployment.overhead is not None
+        yield ("model",), CountedWeights(plan.spec.not_counted, allowed)
     for bound in _bounds(deployment, plan):
         yield ("expect", bound.name), bound
     if expect.stated:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import lcm
 
 from kvplan.errors import RefusedError, UsageError
@@ -19,33 +20,30 @@ def servers(spec: ModelSpec, gpu: Gpu, *, pipeline: bool) -> Iterator[Layout]:
     """One copy of a server in each eligible layout, fewest GPUs first.
 
     Tensor parallelism stays within a link domain; data-parallel ranks share routed experts, in
-    slices and whole, beyond one domain in whole ones. Pipeline stages where asked for, and then
+    slices and whole, and fill whole domains beyond one. Pipeline stages where asked for, and then
     nothing else; decode context parallelism is for layouts that somebody asks for.
     """
     domain = gpu.link_domain
     sizes = [size for size in tensor_parallel_sizes(spec) if size <= domain]
-    candidates = [
-        Layout(tensor, pipeline=stages)
-        for tensor in sizes
-        for stages in (range(2, spec.total_layers + 1) if pipeline else (1,))
-        if _is_whole(tensor * stages, domain)
-    ]
-    if spec.has_routed_experts and not pipeline:
-        candidates += [
-            Layout(tensor, data=ranks, expert_parallel=whole)
-            for tensor in sizes
-            for ranks in range(1, LARGEST_GPUS // tensor + 1)
-            for whole in (False, True)
-            if tensor * ranks > 1 and _is_whole(tensor * ranks, domain)
-        ]
-    for layout in sorted(dict.fromkeys(candidates), key=lambda layout: layout.server_gpus):
-        if is_possible(spec, layout):
-            yield layout
+    shares = spec.has_routed_experts
+    for gpus in (*range(1, domain + 1), *range(2 * domain, LARGEST_GPUS + 1, domain)):
+        for tensor in sizes:
+            groups, rest = divmod(gpus, tensor)
+            if rest:
+                continue
+            if pipeline and 1 < groups <= spec.total_layers:
+                yield Layout(tensor, pipeline=groups)
+            if not pipeline and (groups == 1 or shares):
+                yield from _ranks(spec, tensor, groups)
 
 
-def _is_whole(gpus: int, domain: int) -> bool:
-    """Whether so many GPUs lie within a link domain, or fill several of them."""
-    return gpus <= domain or gpus % domain == 0
+def _ranks(spec: ModelSpec, tensor: int, data: int) -> Iterator[Layout]:
+    """Data-parallel ranks with slices of experts where these can be, and with whole ones."""
+    sliced = Layout(tensor, data=data)
+    if is_possible(spec, sliced):
+        yield sliced
+    if spec.has_routed_experts and tensor * data > 1:
+        yield replace(sliced, expert_parallel=True)
 
 
 def fewest_gpus(layout: Layout, replicas: int, domain: int) -> int:

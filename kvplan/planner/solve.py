@@ -201,9 +201,17 @@ class Search:
         if self.question.gpus is not None:
             return rank_layouts(self.spec, self._with_load())[0].layout
         options = self.options(pipeline=False) or self.options(pipeline=True)
-        if options:
-            return min((self.plan(layout) for layout in options), key=self.rank).layout
-        return self._nearest()
+        if not options:
+            return self._nearest()
+        return min(options, key=self._throughput) if len(options) > 1 else options[0]
+
+    def _throughput(self, layout: Layout) -> tuple[float, float, bool]:
+        """The last words of ``rank``, of a layout that fits, without its limits."""
+        budgets = self.budgets(layout, self.context_tokens, self.sequences)
+        step = estimate(self.spec, self.question.gpu, layout, budgets, self.sequences)
+        tokens_per_second = step.tokens_per_second(self.sequences) if step else 0.0
+        held = _concurrency(budgets) * layout.sequence_groups
+        return -tokens_per_second, -held, _is_unusual(layout)
 
     def _with_load(self) -> Question:
         return replace(self.question, context_tokens=self.context_tokens, sequences=self.sequences)
@@ -252,7 +260,7 @@ class Search:
             ),
         )
 
-    def rank(self, plan: Plan) -> tuple[bool, int, int, float, float]:
+    def rank(self, plan: Plan) -> tuple[bool, int, int, float, float, bool]:
         """How the search sorts plans of one count of GPUs: the least is chosen."""
         layout = plan.layout
         ineligible = (
@@ -260,8 +268,14 @@ class Search:
             + 2 * (layout.pipeline > 1)
             + (layout.context > 1)
         )
-        throughput = plan.tokens_per_second or 0.0
-        return (not plan.fits, plan.missing_bytes, ineligible, -throughput, -plan.max_concurrency)
+        return (
+            not plan.fits,
+            plan.missing_bytes,
+            ineligible,
+            -(plan.tokens_per_second or 0.0),
+            -plan.max_concurrency,
+            _is_unusual(layout),
+        )
 
     def budgets(self, layout: Layout, context_tokens: int, sequences: int) -> tuple[Budget, ...]:
         """The budget of each stage of a layout at this load."""
@@ -296,6 +310,11 @@ class Search:
         in_group, most = _max_sequences(budgets), self.question.max_num_seqs
         limits = [limit for limit in (in_group, most) if limit is not None]
         return min(limits) * layout.sequence_groups if limits else None
+
+
+def _is_unusual(layout: Layout) -> bool:
+    """Between equals, ranks that share experts have whole ones, as in vLLM's recipes."""
+    return layout.expert_parallel is not (layout.data > 1)
 
 
 def _max_context(budgets: tuple[Budget, ...], sequences: int) -> int | None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
-from math import ceil
 
 from kvplan.parallel import Layout, heads_on_rank
-from kvplan.spec import ModelSpec, Part, StoredWeights
+from kvplan.spec import ModelSpec, Part
 from kvplan.units import ceil_div
 
 # Kept whole on every GPU of a stage: routers and norms are small, MLA's projections into the
@@ -36,21 +34,17 @@ def weights_on_rank(
     everything else is split over the tensor-parallel group, the projections of fewer KV heads than
     GPUs as far as one head each. A stage's share of the layers' weights is its share of the layers.
     """
-    parts: dict[str, list[StoredWeights]] = {}
-    for row in spec.weights:
-        if row.is_loaded:
-            parts.setdefault(row.part or "all", []).append(row)
     lines = []
-    for part, rows in parts.items():
-        size_bytes = sum(row.size_bytes for row in rows)
-        whole, of_layers = _on_stage(part, first=first, last=last)
-        if of_layers:
-            size_bytes = ceil_div(size_bytes * layers, spec.total_layers)
+    for part, loaded_bytes in spec.loaded_bytes.items():
+        here, in_layers = _on_stage(part, first=first, last=last)
+        if not here:
+            continue
+        size_bytes = loaded_bytes
+        if in_layers and layers != spec.total_layers:
+            size_bytes = ceil_div(loaded_bytes * layers, spec.total_layers)
         shared_by = _shared_by(part, layout)
-        if whole:
-            fullest = _fullest_share(spec, part, layout) * _kv_copies(spec, part, layout)
-            share = ceil(size_bytes * fullest / shared_by)
-            lines.append(WeightsLine(part, shared_by, share))
+        held, even = _fullest_share(spec, part, layout)
+        lines.append(WeightsLine(part, shared_by, ceil_div(size_bytes * held, even * shared_by)))
     return tuple(lines)
 
 
@@ -63,25 +57,23 @@ def _on_stage(part: str, *, first: bool, last: bool) -> tuple[bool, bool]:
     return True, True
 
 
-def _fullest_share(spec: ModelSpec, part: str, layout: Layout) -> Fraction:
-    """What the fullest GPU has of an even share: whole experts do not always divide."""
-    if part != "routed_experts" or not layout.expert_parallel or not spec.routed_experts:
-        return Fraction(1)
-    gpus = _shared_by(part, layout)
-    return Fraction(ceil_div(spec.routed_experts, gpus) * gpus, spec.routed_experts)
+def _fullest_share(spec: ModelSpec, part: str, layout: Layout) -> tuple[int, int]:
+    """What the fullest GPU has over an even share: whole experts, and KV heads, may not divide."""
+    if part == "routed_experts" and layout.expert_parallel and spec.routed_experts:
+        gpus = _shared_by(part, layout)
+        return ceil_div(spec.routed_experts, gpus) * gpus, spec.routed_experts
+    return _kv_copies(spec, layout) if part == "attention" and layout.tensor > 1 else (1, 1)
 
 
-def _kv_copies(spec: ModelSpec, part: str, layout: Layout) -> Fraction:
-    """What a GPU has of an even share of attention: fewer KV heads than GPUs are copied.
+def _kv_copies(spec: ModelSpec, layout: Layout) -> tuple[int, int]:
+    """Elements of attention on all GPUs of a tensor group over those of the model.
 
-    Each GPU then holds one KV head's projections (vLLM 0.33.0 layers/linear.py,
-    QKVParallelLinear). Elements are those of queries, output, keys and values for each column of
-    the hidden size. An output gate, and lightning attention in the same part, are not in them:
-    with these the copies are a little less than counted here.
+    Where there are fewer KV heads than GPUs, each GPU holds one head's projections (vLLM 0.33.0
+    layers/linear.py, QKVParallelLinear). Elements are those of queries, output, keys and values
+    for each column of the hidden size. An output gate, and lightning attention in the same part,
+    are not in them: with these the copies are a little less than counted here.
     """
-    if part != "attention" or layout.tensor == 1:
-        return Fraction(1)
-    even = held = Fraction(0)
+    even = held = 0
     for kind, _, layers in spec.caches():
         multi_head = kind.as_full_attention(None)
         if multi_head is None or kind.query_heads() is None:
@@ -91,7 +83,7 @@ def _kv_copies(spec: ModelSpec, part: str, layout: Layout) -> Fraction:
         even += layers * (divided + sum(slot.heads * slot.width for slot in kv))
         on_rank = sum(heads_on_rank(slot, layout.tensor) * slot.width for slot in kv)
         held += layers * (divided + on_rank * layout.tensor)
-    return held / even if even else Fraction(1)
+    return (held, even) if even else (1, 1)
 
 
 def _shared_by(part: str, layout: Layout) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kvplan.checks.baseline import Drift
-from kvplan.checks.expectations import Bound, Fit, Number, StatedFigure
+from kvplan.checks.deployments import Deployment
+from kvplan.checks.expectations import Bound, CountedWeights, Fit, Number, StatedFigure
 from kvplan.checks.findings import Finding, Findings
 from kvplan.errors import KvplanError
 from kvplan.planner.solve import Plan
@@ -38,11 +39,26 @@ def check_report(result: Findings, paths: Sequence[Path], baseline: Path | None)
         records=findings,
         tables=(table(_title(summary), _FIELDS, result.findings),),
         warnings=tuple(
-            f"{name}: {caveat}" for name, plan in plans.items() for caveat in caveats(plan)
+            f"{name}: {text}"
+            for name, (deployment, plan) in result.plans.items()
+            for text in (*_deployment_caveats(deployment, plan), *caveats(plan))
         ),
         notes=estimates(plans.values()),
         exit_code=result.exit_code,
     )
+
+
+def _deployment_caveats(deployment: Deployment, plan: Plan) -> Iterator[str]:
+    if not deployment.bounds_gpus:
+        yield (
+            f"without gpus, a layout or max_gpus it passes on any number of GPUs; today on "
+            f"{plan.layout.gpus}"
+        )
+    if deployment.data_parallel_size is not None and plan.spec.has_routed_experts:
+        yield (
+            "data_parallel_size has vLLM's meaning now: ranks that share the routed experts; "
+            "independent copies are replicas"
+        )
 
 
 def _title(summary: dict[str, int]) -> str:
@@ -58,7 +74,11 @@ def message(finding: Finding) -> str:
         case KvplanError():
             return f"{fact.message}: {fact.hint}" if fact.hint else fact.message
         case Drift():
-            return f"{fact.figure}: {_change(fact)} ({fact.cause})"
+            return _drift(fact)
+        case CountedWeights():
+            parts = ", ".join(fact.not_counted)
+            allowed = "" if fact.allowed else "; give overhead, or allow_uncounted: true"
+            return f"weights leave out what could not be counted: {parts}{allowed}"
         case str():
             return _MEMBERSHIP[fact]
     if finding.plan is None:
@@ -98,6 +118,14 @@ def _shown(value: Number | None) -> str:
     if value is None:
         return "not bounded"
     return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
+
+
+def _drift(drift: Drift) -> str:
+    if drift.figure == "gpus" and drift.before is not None and drift.after is not None:
+        more = "more" if drift.after > drift.before else "fewer"
+        difference = plural(int(abs(drift.after - drift.before)), "GPU")
+        return f"{difference} {more} than before: {_change(drift)} ({drift.cause})"
+    return f"{drift.figure}: {_change(drift)} ({drift.cause})"
 
 
 def _change(drift: Drift) -> str:
