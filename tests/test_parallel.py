@@ -47,7 +47,9 @@ def test_groups_over_which_all_heads_can_be_laid_out(model: str, sizes: tuple[in
             Layout(1, pipeline=81),
             "llama3-70b has 80 layers; it cannot be split into 81 pipeline stages",
         ),
-        ("llama3-70b", Layout(1, attention_groups=2), "no routed experts"),
+        ("llama3-70b", Layout(2, expert_parallel=True), "no routed experts"),
+        # 2,048 in blocks of 128: sixteen slices, and not thirty-two
+        ("deepseek-v3", Layout(8, data=4), "cannot be sliced over 32 GPUs"),
     ],
 )
 def test_layouts_that_cannot_be_are_refused(model: str, layout: Layout, problem: str) -> None:
@@ -77,10 +79,10 @@ def written(options: dict[str, Any]) -> Layout | None:
         ({"tensor_parallel_size": 8}, Layout(8)),
         ({"tensor_parallel_size": 8, "gpus": 16}, Layout(8, replicas=2)),
         ({"pipeline_parallel_size": 2, "gpus": 6}, Layout(1, pipeline=2, replicas=3)),
-        ({"tensor_parallel_size": 2, "data_parallel_size": 3}, Layout(2, replicas=3)),
+        ({"tensor_parallel_size": 2, "replicas": 3}, Layout(2, replicas=3)),
         (
-            {"data_parallel_attention": 8, "enable_expert_parallel": True},
-            Layout(1, attention_groups=8, expert_parallel=True),
+            {"data_parallel_size": 8, "enable_expert_parallel": True},
+            Layout(1, data=8, expert_parallel=True),
         ),
     ],
 )
@@ -102,7 +104,7 @@ def test_degrees_make_a_layout_and_gpus_replicas_of_it(
             "6 GPUs is not a multiple of the 4 GPUs of PP2×TP2",
         ),
         (
-            {"tensor_parallel_size": 2, "data_parallel_size": 2, "gpus": 8},
+            {"tensor_parallel_size": 2, "replicas": 2, "gpus": 8},
             "2 × TP2 takes 4 GPUs, not 8",
         ),
         ({"enable_expert_parallel": True, "gpus": 8}, "enable_expert_parallel needs a layout"),
@@ -113,3 +115,24 @@ def test_degrees_that_make_no_layout(degrees: dict[str, Any], problem: str) -> N
     with pytest.raises(UsageError) as caught:
         written(degrees)
     assert problem in caught.value.message
+
+
+def test_ranks_of_a_dense_model_are_replicas() -> None:
+    layout = Layout(2, data=3, replicas=2)
+    assert layout.of(kvplan.load("llama3-70b")) == Layout(2, replicas=6)
+    assert layout.of(kvplan.load("deepseek-v3")) == layout
+
+
+@pytest.mark.parametrize(
+    ("layout", "crossing"),
+    [
+        (Layout(8, replicas=4), None),
+        (Layout(16), "TP"),
+        (Layout(8, pipeline=2), "PP"),
+        (Layout(1, data=16), "DP"),
+        (Layout(1, data=16, expert_parallel=True), "EP"),
+    ],
+)
+def test_what_leaves_a_node_of_eight(layout: Layout, crossing: str | None) -> None:
+    assert layout.crosses(8) == crossing
+    assert layout.crosses(72) is None

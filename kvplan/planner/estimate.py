@@ -15,6 +15,7 @@ from kvplan.parallel import Layout
 from kvplan.planner.budget import Budget
 from kvplan.planner.weights import WeightsLine, active_experts, read_bytes
 from kvplan.spec import ModelSpec
+from kvplan.units import ceil_div
 
 LATENCY_SECONDS = 12e-6
 """Of a collective of two GPUs before its first byte: NCCL 2.28.9 on two H100, in a CUDA graph,
@@ -27,40 +28,42 @@ _ACTIVATION_BYTES = 2  # 16 bits
 
 @dataclass(frozen=True)
 class Step:
-    """One decode step of a batch: seconds that pass, and what goes into them.
-
-    ``read_bytes`` is what the busiest stage's GPU reads, all stages' seconds are added up for the
-    step, the slowest stage's count for the throughput.
-    """
+    """A decode step of all sequences, one new token each: seconds, and those spent in talking."""
 
     seconds: float
-    slowest_stage_seconds: float
-    read_bytes: int
     communication_seconds: float
-
-    def tokens_per_second(self, sequences: int) -> float:
-        """Tokens of all sequences together; stages work on batches one behind the other."""
-        return sequences / self.slowest_stage_seconds
 
 
 def estimate(
     spec: ModelSpec, gpu: Gpu, layout: Layout, budgets: tuple[Budget, ...], sequences: int
 ) -> Step | None:
-    """A step of so many sequences; None where the GPU's bandwidth is not known."""
+    """A step of so many sequences; None where the GPU's bandwidth is not known.
+
+    Pipeline stages work on micro-batches, one behind the other: a step takes as long as one
+    micro-batch through all stages, or all of them through the slowest stage.
+    """
     bandwidth = gpu.bandwidth_bytes_per_s
     if bandwidth is None:
         return None
-    batch = -(-sequences // layout.replicas)
-    read = [_read_bytes(spec, budget, batch) for budget in budgets]
-    talk = _communication_seconds(spec, gpu, layout, sequences) / len(budgets)
-    seconds = [size_bytes / bandwidth + talk for size_bytes in read]
-    return Step(sum(seconds), max(seconds), max(read), talk * len(budgets))
+    in_group = ceil_div(sequences, layout.sequence_groups)
+    in_batch = ceil_div(in_group, layout.pipeline)
+    batches = ceil_div(in_group, in_batch)
+    talk = _communication_seconds(spec, gpu, layout, in_batch) / layout.pipeline
+    stages = [
+        _read_bytes(spec, budget, in_batch, in_batch * layout.data) / bandwidth + talk
+        for budget in budgets
+    ]
+    return Step(max(sum(stages), batches * max(stages)), talk * max(len(stages), batches))
 
 
-def _read_bytes(spec: ModelSpec, budget: Budget, batch: int) -> int:
-    """Weights that a batch of the whole expert group touches, and the GPU's caches."""
-    touched = experts_touched(spec, batch)
-    return read_bytes(spec, budget.weights, touched) + cache_read_bytes(budget.cache)
+def _read_bytes(spec: ModelSpec, budget: Budget, in_group: int, in_experts: int) -> float:
+    """What a GPU reads for a batch: weights that it touches, and caches.
+
+    Of the routed experts those that the tokens of all ranks choose.
+    """
+    experts = experts_touched(spec, in_experts)
+    cache = cache_read_bytes(budget.cache) * in_group / budget.cache.sequences
+    return read_bytes(spec, budget.weights, experts) + cache
 
 
 def experts_touched(spec: ModelSpec, batch: int) -> float:
@@ -93,9 +96,11 @@ def cache_read_bytes(cache: Footprint) -> int:
     return cache.sequences * sum(read)
 
 
-def _communication_seconds(spec: ModelSpec, gpu: Gpu, layout: Layout, sequences: int) -> float:
-    """Collectives of all layers: all-reduces within a tensor group, all-to-alls of experts."""
-    tokens = -(-sequences // layout.sequence_groups)
+def _communication_seconds(spec: ModelSpec, gpu: Gpu, layout: Layout, tokens: int) -> float:
+    """Collectives of all layers for a group's batch of so many tokens.
+
+    All-reduces within a tensor group, all-to-alls between the ranks that share experts.
+    """
     message = tokens * hidden_size(spec) * _ACTIVATION_BYTES
     layers, domain = spec.total_layers, gpu.link_domain
     seconds = 0.0

@@ -89,7 +89,7 @@ class Plan:
     @property
     def tokens_per_second(self) -> float | None:
         """Decoded tokens a second at this load, estimated."""
-        return self.step.tokens_per_second(self.sequences) if self.step else None
+        return self.sequences / self.step.seconds if self.step else None
 
     @property
     def tokens_per_second_bound(self) -> float | None:
@@ -203,15 +203,14 @@ class Search:
         options = self.options(pipeline=False) or self.options(pipeline=True)
         if not options:
             return self._nearest()
-        return min(options, key=self._throughput) if len(options) > 1 else options[0]
+        return min(options, key=self._preference) if len(options) > 1 else options[0]
 
-    def _throughput(self, layout: Layout) -> tuple[float, float, bool]:
-        """The last words of ``rank``, of a layout that fits, without its limits."""
+    def _preference(self, layout: Layout) -> tuple[int, float, float, bool]:
+        """As ``rank``, of an eligible layout that fits, without its limits."""
         budgets = self.budgets(layout, self.context_tokens, self.sequences)
         step = estimate(self.spec, self.question.gpu, layout, budgets, self.sequences)
-        tokens_per_second = step.tokens_per_second(self.sequences) if step else 0.0
         held = _concurrency(budgets) * layout.sequence_groups
-        return -tokens_per_second, -held, _is_unusual(layout)
+        return layout.pipeline, step.seconds if step else 0.0, -held, _is_unusual(layout)
 
     def _with_load(self) -> Question:
         return replace(self.question, context_tokens=self.context_tokens, sequences=self.sequences)
@@ -224,6 +223,8 @@ class Search:
         for server in servers(self.spec, self.question.gpu, pipeline=pipeline):
             if server.server_gpus > fewest:
                 break
+            if server.data > (self.question.sequences or server.data):
+                continue  # a rank without a sequence does nothing
             replicas = self._replicas(server)
             if replicas is None:
                 continue
@@ -260,18 +261,20 @@ class Search:
             ),
         )
 
-    def rank(self, plan: Plan) -> tuple[bool, int, int, float, float, bool]:
-        """How the search sorts plans of one count of GPUs: the least is chosen."""
+    def rank(self, plan: Plan) -> tuple[bool, int, bool, int, bool, float, float, bool]:
+        """How plans of one count of GPUs are sorted: the least is chosen.
+
+        What does not fit comes last; what the search would not choose after what it would: tensor
+        parallelism across link domains, pipeline stages, context parallelism, idle ranks.
+        """
         layout = plan.layout
-        ineligible = (
-            4 * (layout.tensor > plan.gpu.link_domain)
-            + 2 * (layout.pipeline > 1)
-            + (layout.context > 1)
-        )
+        idle = layout.data > (self.question.sequences or layout.data)
         return (
             not plan.fits,
             plan.missing_bytes,
-            ineligible,
+            layout.tensor > plan.gpu.link_domain,
+            layout.pipeline,
+            layout.context > 1 or idle,
             -(plan.tokens_per_second or 0.0),
             -plan.max_concurrency,
             _is_unusual(layout),

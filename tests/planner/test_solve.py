@@ -129,35 +129,42 @@ def test_what_the_layouts_of_eight_gpus_hold() -> None:
             overhead=0,
         )
     }
-    tensor, attention, context = plans["TP8"], plans["DP8+EP8"], plans["TP8+DCP8"]
+    tensor, ranks, context = plans["TP8"], plans["DP8+EP8"], plans["TP8+DCP8"]
     assert tensor.budget.cache.bytes_per_token == 61 * 1_152
-    assert attention.budget.cache.bytes_per_token == 61 * 1_152
+    assert ranks.budget.cache.bytes_per_token == 61 * 1_152
     assert context.budget.cache.bytes_per_token == 61 * 1_152 // 8
-    room = 150_109_880_320 - attention.budget.weights_bytes
-    assert attention.max_sequences == 8 * (room // (70_272 * 131_072))
-    assert next(iter(plans)) == "TP8+DCP8"
+    room = 150_109_880_320 - ranks.budget.weights_bytes
+    assert ranks.max_sequences == 8 * (room // (70_272 * 131_072))
 
 
 def test_layouts_that_do_not_fit_come_last_by_what_they_lack() -> None:
-    """Weights of 673,150,611,808 B a GPU lack most, those split over four the least."""
+    """Eight whole copies of 673,150,611,808 B lack most."""
     plans = kvplan.layouts(DEEPSEEK, gpu="h200", gpus=8, context_tokens="128k", sequences=1)
-    assert [plan.layout.name for plan in plans if not plan.fits] == [
-        "2 × TP4",
-        "4 × TP2",
-        "8 × TP1",
-    ]
-    assert all(plan.fits for plan in plans[:-3])
+    lacking = [plan.missing_bytes for plan in plans]
+    assert lacking == sorted(lacking)
+    assert plans[-1].layout.name == "8 × TP1"
+    eligible = [plan.layout for plan in plans if plan.fits]
+    assert [layout.pipeline > 1 for layout in eligible] == sorted(
+        layout.pipeline > 1 for layout in eligible
+    )
 
 
-def test_a_mixture_is_offered_shared_experts_and_a_dense_model_is_not() -> None:
-    assert "DP8+EP8" in {layout.name for layout in layouts(DEEPSEEK, 8)}
+def test_every_layout_of_so_many_gpus() -> None:
+    """Replicas of each, stages and context parallelism together."""
+    names = {layout.name for layout in layouts(DEEPSEEK, 8)}
+    assert {
+        *("TP8", "DP8+EP8", "DP4×TP2", "PP2×TP4+DCP2", "2 × DP2×TP2+EP4", "8 × TP1", "PP8×TP1"),
+        "PP2×DP2×TP2+EP4",
+    } <= names
     assert {layout.name for layout in layouts(LLAMA, 4)} == {
         "4 × TP1",
+        "2 × PP2×TP1",
         "PP4×TP1",
         "2 × TP2",
         "PP2×TP2",
         "TP4",
     }
+    assert all(layout.gpus == 8 for layout in layouts(DEEPSEEK, 8))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +197,7 @@ def test_every_command_names_the_same_gpus_and_layout(model: str) -> None:
         best = kvplan.layouts(
             model, gpu="h100", gpus=plan.layout.gpus, context_tokens="32k", sequences=16
         )[0]
-        assert best.layout == plan.layout
+        assert best.layout == plan.layout, best.layout.name
 
 
 def test_what_is_not_given_is_found() -> None:
@@ -202,13 +209,14 @@ def test_what_is_not_given_is_found() -> None:
     native = kvplan.plan(model, gpu="h100", sequences=1, gpus=8)
     assert native.context_tokens == 131_072  # the native context, although more would fit
     nothing = kvplan.plan(model, gpu="h100")
-    assert (nothing.layout.gpus, nothing.context_tokens) == (4, 131_072)
+    assert (nothing.layout.gpus, nothing.layout.name) == (3, "PP3×TP1")
 
 
 def test_where_nothing_fits_the_plan_lacks_least() -> None:
-    """Two H100 lack 12.9 GiB of Llama-3-70B at 128k in TP2, and whole weights in two replicas."""
+    """Two H100 lack a fifth of their memory in TP2, and all of the weights in two replicas."""
     plan = kvplan.plan(LLAMA, gpu="h100", gpus=2, context_tokens="128k", sequences=1)
     assert not plan.fits
+    assert plan.step is plan.tokens_per_second_bound is None
     assert plan.layout.name in ("TP2", "PP2×TP1")
     assert plan.missing_bytes == min(
         other.missing_bytes

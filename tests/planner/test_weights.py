@@ -27,20 +27,18 @@ def test_norms_are_copied_and_all_else_is_split() -> None:
     assert weights_bytes("llama3-70b", Layout(8)) == (141_107_412_992 - norms) // 8 + norms
 
 
-def test_data_parallel_attention_copies_all_but_the_routed_experts() -> None:
+def test_data_parallel_ranks_copy_all_but_the_routed_experts() -> None:
     """DeepSeek-V3: 653,908,770,816 B of experts and 159,645,696 B of their scales, over eight."""
     experts = 653_908_770_816 + 159_645_696
     whole = 673_150_611_808
     assert weights_bytes("deepseek-v3", Layout(1)) == whole
-    assert weights_bytes("deepseek-v3", Layout(1, attention_groups=8)) == (
-        whole - experts + experts // 8
-    )
+    assert weights_bytes("deepseek-v3", Layout(1, data=8)) == (whole - experts + experts // 8)
 
 
 def test_experts_are_whole_where_they_are_dealt_out() -> None:
     """256 experts over 72 GPUs: the fullest has 4, and not 3.56."""
     experts = 653_908_770_816 + 159_645_696
-    lines = weights_on_rank(DEEPSEEK, Layout(1, attention_groups=72), 61)
+    lines = weights_on_rank(DEEPSEEK, Layout(1, data=72, expert_parallel=True), 61)
     assert next(line.size_bytes for line in lines if line.part == "routed_experts") == (
         experts * 4 // 256
     )
