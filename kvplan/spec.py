@@ -208,6 +208,8 @@ class ModelSpec(Input):
     weights: tuple[StoredWeights, ...] = ()
     routed_experts: Annotated[int, Limit(gt=0, le=1_000_000)] | None = None
     """Routed experts of a layer, for expert parallelism: a GPU holds whole ones."""
+    expert_intermediate_size: Count | None = None
+    """Width of one routed expert, which slices of experts over GPUs have to divide."""
     not_counted: tuple[Text, ...] = ()
     """Parts of the model that are in neither ``parameters`` nor ``weights``."""
     layers: LayerCount | None = None

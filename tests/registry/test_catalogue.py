@@ -18,6 +18,11 @@ from kvplan.spec import ModelSpec
 with (Path(__file__).parent / "expected_figures.csv").open(newline="") as _file:
     EXPECTED = {row["model"]: row for row in csv.DictReader(_file)}
 
+# Width of one routed expert, and what it has to agree with: the width of what it sees (the hidden
+# size, or a latent one), layers that have experts, and matrices of each, as published.
+with (Path(__file__).parent / "expert_figures.csv").open(newline="") as _file:
+    EXPERTS = {row.pop("model"): row for row in csv.DictReader(_file)}
+
 PROMISED = """
 llama2-7b llama2-13b llama2-70b llama3-8b llama3-70b llama3.1-8b llama3.1-70b llama3.1-405b
 llama4-scout llama4-maverick mistral-7b mixtral-8x7b mixtral-8x22b mistral-large-3 qwen2.5-7b
@@ -53,6 +58,24 @@ def test_parameters_add_up_to_what_the_checkpoint_stores(spec: ModelSpec) -> Non
     assert spec.parameters is not None
     stored = sum(row.elements for row in spec.weights if row.what is None)
     assert stored == spec.parameters.total
+
+
+def test_every_model_with_routed_experts_has_their_width() -> None:
+    assert {spec.name for spec in kvplan.catalogue() if spec.routed_experts} == set(EXPERTS)
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_experts_are_as_wide_as_their_elements_make_them(name: str) -> None:
+    spec, row = kvplan.load(name), {key: int(value) for key, value in EXPERTS[name].items()}
+    width, seen = row["expert_intermediate_size"], row["width_seen"]
+    assert spec.expert_intermediate_size == width
+    biases = 2 * width + seen if name.startswith("gpt-oss") else 0
+    stored = [line for line in spec.weights if line.part == "routed_experts" and not line.what]
+    assert sum(line.elements for line in stored) == (
+        row["expert_layers"]
+        * (spec.routed_experts or 0)
+        * (row["matrices"] * width * seen + biases)
+    )
 
 
 def test_every_spec_names_its_source(spec: ModelSpec) -> None:
