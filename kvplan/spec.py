@@ -224,6 +224,8 @@ class ModelSpec(Input):
     groups: tuple[Group, ...]
     draft: tuple[Group, ...] = ()
     """Layers of the multi-token-prediction head: cached only where a draft model is served."""
+    draft_weights: tuple[StoredWeights, ...] = ()
+    """Weights of the draft layers, without copies of the model's own embedding and head."""
 
     @classmethod
     def prepared(cls, data: Any) -> Any:
@@ -232,8 +234,9 @@ class ModelSpec(Input):
     @classmethod
     def parts(cls) -> dict[str, type[Any]]:
         kinds = {name: kind_class(name) for name in KINDS}
-        named = {"parameters": Parameters, "weights": StoredWeights}
-        return {"groups": Group, "draft": Group, **named, **kinds}
+        weights = dict.fromkeys(("weights", "draft_weights"), StoredWeights)
+        groups = dict.fromkeys(("groups", "draft"), Group)
+        return {"parameters": Parameters, **weights, **groups, **kinds}
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> ModelSpec:
@@ -245,6 +248,9 @@ class ModelSpec(Input):
                 **{key: tuple(known.get(key, ())) for key in _TEXT_LISTS},
                 "parameters": Parameters(**known["parameters"]),
                 "weights": tuple(StoredWeights(**row) for row in known["weights"]),
+                "draft_weights": tuple(
+                    StoredWeights(**row) for row in known.get("draft_weights", ())
+                ),
                 "groups": tuple(_group(group) for group in known["groups"]),
                 "draft": tuple(_group(group) for group in known.get("draft", ())),
             }
@@ -260,6 +266,8 @@ class ModelSpec(Input):
                 raise ValueError(f"kv_cache_dtype: {error.message}; {error.hint}") from None
         if any(group.layers is None for group in self.draft):
             raise ValueError("every draft group needs its number of layers")
+        if self.draft_weights and not self.draft:
+            raise ValueError("draft_weights need draft: the layers that they are of")
         if self.pattern:
             self._check_pattern()
             return
@@ -347,8 +355,8 @@ class ModelSpec(Input):
             for index, group in enumerate(self.groups)
             if index in order
         )
-        draft = self.draft if last else ()
-        return replace(self, groups=groups, draft=draft, pattern=(), layers=len(order))
+        no_draft: dict[str, Any] = {} if last else {"draft": (), "draft_weights": ()}
+        return replace(self, groups=groups, pattern=(), layers=len(order), **no_draft)
 
     def caches(self, *, draft: bool = False) -> tuple[tuple[CacheKind, int, int], ...]:
         """Every different cache with its layers and its number of copies over all of them.

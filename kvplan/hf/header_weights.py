@@ -26,9 +26,12 @@ from kvplan.hf.tensor_parts import (
 from kvplan.spec import Parameters, Part, StoredWeights, WeightDtype
 
 Facts = dict[str, Any]
-"""A spec's keys about weights: weights, parameters, routed_experts, not_counted."""
+"""A spec's keys about weights: weights, parameters, not_counted and those about experts."""
 
 _EXPERT = re.compile(r"\bexperts\.(\d{1,6})\.")
+_EXPERT_MATRIX = re.compile(
+    r"\bexperts\.\d{1,6}\.(?:(?P<up>gate_proj|up_proj|w1|w3)|down_proj|w2)\.weight$"
+)
 _TOWERS: tuple[Part, ...] = ("vision", "audio")
 _QUANTIZATION_KEYS = ("quantization_config", "compression_config", "quantization")
 
@@ -43,6 +46,7 @@ class HeaderWeights:
     unknown: list[StoredTensor] = field(default_factory=list)
     """Tensors whose names say nothing; they are in part ``other``."""
     routed_experts: int | None = None
+    expert_intermediate_size: int | None = None
 
     @property
     def rows(self) -> tuple[StoredWeights, ...]:
@@ -94,7 +98,7 @@ def header_weights(
     """
     tensors = tuple(tensors)
     names = checkpoint_names(tensors, layers, tied=tied)
-    weights = HeaderWeights()
+    weights = HeaderWeights(expert_intermediate_size=_expert_width(tensors))
     for tensor, content in contents(tensors, bits):
         if reason := omission(tensor, names):
             weights.omitted_bytes[reason] += tensor.size_bytes
@@ -118,6 +122,25 @@ def _experts(tensor: StoredTensor) -> int:
     return tensor.shape[0] if fused else 0
 
 
+def _expert_width(tensors: Iterable[StoredTensor]) -> int | None:
+    """Rows of an expert's first matrices, where the last one has as many columns.
+
+    None where they differ (packed along a side, or experts of several widths), and where the
+    experts lie in one tensor, whose sides no name tells apart.
+    """
+    rows: set[int] = set()
+    columns: set[int] = set()
+    for tensor in tensors:
+        matrix = _EXPERT_MATRIX.search(tensor.name)
+        if matrix and len(tensor.shape) == len(("row", "column")):
+            out, into = tensor.shape
+            if matrix["up"]:
+                rows.add(out)
+            else:
+                columns.add(into)
+    return rows.pop() if len(rows) == 1 and rows == columns else None
+
+
 def checkpoint_weights(
     checkpoint: Checkpoint,
     levels: Iterable[Config],
@@ -139,6 +162,8 @@ def checkpoint_weights(
         "weights": weights.rows,
         "parameters": parameters,
         "routed_experts": weights.routed_experts or counted.get("routed_experts"),
+        "expert_intermediate_size": weights.expert_intermediate_size
+        or counted.get("expert_intermediate_size"),
     }
     exact = not doubts and not counted.get("not_counted")
     disagreement = _disagreement(weights, counted.get("weights") if exact else None)

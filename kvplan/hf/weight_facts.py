@@ -27,6 +27,7 @@ def weight_facts(weights: Weights) -> tuple[dict[str, Any], tuple[str, ...]]:
         return facts, (f"weights in bytes are not known: {why}"[:2_000],) if why else ()
     facts["weights"] = rows
     facts["routed_experts"] = weights.routed_experts
+    facts["expert_intermediate_size"] = weights.expert_intermediate_size
     return facts, _open_bytes(weights)
 
 

@@ -66,6 +66,8 @@ class Weights:
     active_varies: bool = False
     routed_experts: int | None = None
     """Routed experts of a layer."""
+    expert_intermediate_size: int | None = None
+    """Width of one routed expert; None where they differ."""
 
     @property
     def total(self) -> int | None:
@@ -131,7 +133,15 @@ def weights(
         missing_in_total=bool(missing) and not text_total,
         active_varies=model.active_varies,
         routed_experts=max(routed, default=None),
+        expert_intermediate_size=_expert_width(tensors),
     )
+
+
+def _expert_width(tensors: Sequence[Tensor]) -> int | None:
+    """Columns of a routed expert's last matrix; those of the ones before it are what it sees."""
+    matrices = [t for t in tensors if t.part == "routed_experts" and t.kind == "linear"]
+    columns = list(dict.fromkeys(tensor.shape[-1] for tensor in matrices))
+    return columns[-1] if len(columns) in (1, 2) else None
 
 
 _WEIGHT_KEYS = re.compile(

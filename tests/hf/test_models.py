@@ -61,3 +61,20 @@ def test_parts_add_up_to_the_parameters(name: str) -> None:
     spec = spec_of(name)
     if spec.parameters and spec.weights:
         assert sum(row.elements for row in spec.weights if not row.what) == spec.parameters.total
+
+
+EXPERT_WIDTHS = ("moe_intermediate_size", "expert_ffn_hidden_size", "ffn_hidden_size")
+"""Keys of a routed expert's width in published files; where none is there, intermediate_size."""
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_experts_are_as_wide_as_the_file_says(name: str) -> None:
+    spec, config = spec_of(name), MODELS[name]["config"]
+    sections = (config.get(key, {}) for key in ("text_config", "language_config", "ffn_config"))
+    text = {key: value for part in (config, *sections) for key, value in part.items()}
+    if spec.has_routed_experts:
+        key = next((key for key in EXPERT_WIDTHS if key in text), "intermediate_size")
+        width = text[key][0] if isinstance(text[key], list) else text[key]
+        assert spec.expert_intermediate_size == width
+    else:
+        assert spec.expert_intermediate_size is None

@@ -71,7 +71,7 @@ def test_deepseek_v3_without_its_draft_layer(tmp_path: Path) -> None:
     assert spec.weights_bytes == all_bytes - draft_bytes
     assert spec.parameters is not None
     assert spec.parameters.total == 671_026_404_352
-    assert spec.routed_experts == 256
+    assert (spec.routed_experts, spec.expert_intermediate_size) == (256, 2048)
     assert [note.partition(" ")[0] for note in spec.assumptions] == [f"{draft_bytes:,}"]
 
 

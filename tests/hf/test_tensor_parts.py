@@ -139,7 +139,7 @@ def test_experts_of_one_tensor_and_of_many(tmp_path: Path) -> None:
         "model.layers.0.mlp.router.weight": ("BF16", (4, 64)),
     }
     weights = header_weights(stored(tmp_path, together), 1)
-    assert weights.routed_experts == 4
+    assert (weights.routed_experts, weights.expert_intermediate_size) == (4, None)
     assert {(row.part, row.dtype, row.what): row.elements for row in weights.rows} == {
         ("routed_experts", "fp4", None): 4 * 32 * 64,
         ("routed_experts", "bf16", None): 4 * 32,
@@ -148,6 +148,26 @@ def test_experts_of_one_tensor_and_of_many(tmp_path: Path) -> None:
     }
     many: Tensors = {f"{root}.{i}.down_proj.weight": ("BF16", (2, 2)) for i in range(12)}
     assert header_weights(stored(tmp_path, many), 1).routed_experts == 12
+
+
+EXPERT_SHAPES = {
+    "gated": ({"gate_proj": (48, 64), "up_proj": (48, 64), "down_proj": (64, 48)}, 48),
+    "ungated": ({"up_proj": (48, 64), "down_proj": (64, 48)}, 48),
+    "mixtral": ({"w1": (48, 64), "w3": (48, 64), "w2": (64, 48)}, 48),
+    "packed columns": ({"up_proj": (48, 32), "down_proj": (64, 24)}, None),
+    "no last matrix": ({"up_proj": (48, 64)}, None),
+}
+
+
+@pytest.mark.parametrize("shapes", EXPERT_SHAPES)
+def test_width_of_an_expert_only_where_its_matrices_agree(tmp_path: Path, shapes: str) -> None:
+    matrices, width = EXPERT_SHAPES[shapes]
+    tensors: Tensors = {
+        f"model.layers.0.mlp.experts.{expert}.{name}.weight": ("F8_E4M3", shape)
+        for expert in range(2)
+        for name, shape in matrices.items()
+    }
+    assert header_weights(stored(tmp_path, tensors), 1).expert_intermediate_size == width
 
 
 def test_packed_experts_are_none_of_the_bytes_that_a_step_is_sure_to_read(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -10,13 +11,24 @@ from pathlib import Path
 import pytest
 
 import kvplan
+from kvplan.hf.spec_yaml import to_yaml
 from kvplan.registry.names import model_files, read_model
-from kvplan.spec import ModelSpec
+from kvplan.spec import ModelSpec, StoredWeights
 
 # Figures in bf16 from hand-written formulas over the published config.json files, index keys at
 # 132 B (DSA) as engines store them; a new model is one YAML file and one row here.
 with (Path(__file__).parent / "expected_figures.csv").open(newline="") as _file:
     EXPECTED = {row["model"]: row for row in csv.DictReader(_file)}
+
+# Width of one routed expert, and what it has to agree with: the width of what it sees (the hidden
+# size, or a latent one), layers that have experts, and matrices of each, as published.
+with (Path(__file__).parent / "expert_figures.csv").open(newline="") as _file:
+    EXPERTS = {row.pop("model"): row for row in csv.DictReader(_file)}
+
+# Weights of draft layers by the shapes of their matrices, and the elements of the whole checkpoint
+# that huggingface.co counts: with fp32 scales or without, and in some with two copies of the ends.
+with (Path(__file__).parent / "draft_figures.csv").open(newline="") as _file:
+    DRAFTS = {row["model"]: row for row in csv.DictReader(_file)}
 
 PROMISED = """
 llama2-7b llama2-13b llama2-70b llama3-8b llama3-70b llama3.1-8b llama3.1-70b llama3.1-405b
@@ -53,6 +65,30 @@ def test_parameters_add_up_to_what_the_checkpoint_stores(spec: ModelSpec) -> Non
     assert spec.parameters is not None
     stored = sum(row.elements for row in spec.weights if row.what is None)
     assert stored == spec.parameters.total
+
+
+def test_every_model_with_routed_experts_has_their_width() -> None:
+    assert {spec.name for spec in kvplan.catalogue() if spec.routed_experts} == set(EXPERTS)
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_experts_are_as_wide_as_their_elements_make_them(name: str) -> None:
+    spec, row = kvplan.load(name), {key: int(value) for key, value in EXPERTS[name].items()}
+    width, seen = row["expert_intermediate_size"], row["width_seen"]
+    assert spec.expert_intermediate_size == width
+    biases = 2 * width + seen if name.startswith("gpt-oss") else 0
+    stored = [line for line in spec.weights if line.part == "routed_experts" and not line.what]
+    assert sum(line.elements for line in stored) == (
+        row["expert_layers"]
+        * (spec.routed_experts or 0)
+        * (row["matrices"] * width * seen + biases)
+    )
+
+
+def test_a_spec_that_is_written_out_reads_back_as_it_was(tmp_path: Path) -> None:
+    spec, file = kvplan.load("deepseek-v4-flash"), tmp_path / "spec.yaml"
+    file.write_text(to_yaml(spec, {}), encoding="utf-8")
+    assert kvplan.load(file) == spec
 
 
 def test_every_spec_names_its_source(spec: ModelSpec) -> None:
@@ -100,12 +136,64 @@ def test_native_context_is_the_models_own(name: str, native: int) -> None:
         ("gpt-oss-120b", 65_248_815_744),
         ("minimax-m2", 230_121_630_720),
         ("llama3.1-405b", 811_706_777_600),
-        # file sizes 688,586,727,753 = this + 15,424,229,600 of the MTP layer + file headers
+        # file sizes 688,586,727,753 = this + 15,424,227,552 of the MTP layer + file headers
         ("deepseek-v3", 673_150_611_808),
     ],
 )
 def test_weights_are_the_published_bytes(name: str, weights_bytes: int) -> None:
     assert kvplan.load(name).weights_bytes == weights_bytes
+
+
+def stored_elements(rows: Iterable[StoredWeights], *, scales: bool) -> int:
+    return sum(row.elements for row in rows if scales or row.what != "scales")
+
+
+def test_every_model_with_weights_of_draft_layers_has_figures_for_them() -> None:
+    assert {spec.name for spec in kvplan.catalogue() if spec.draft_weights} == set(DRAFTS)
+
+
+@pytest.mark.parametrize("name", DRAFTS)
+def test_draft_weights_are_as_worked_out_by_hand(name: str) -> None:
+    rows, expected = kvplan.load(name).draft_weights, DRAFTS[name]
+    assert sum(row.elements for row in rows if not row.what) == int(expected["draft_elements"])
+    assert sum(row.size_bytes for row in rows) == int(expected["draft_bytes"])
+    assert not {"embedding", "lm_head"} & {row.part for row in rows}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, row in DRAFTS.items() if row["published_elements"]]
+)
+def test_model_and_draft_layers_are_the_whole_published_checkpoint(name: str) -> None:
+    spec, row = kvplan.load(name), DRAFTS[name]
+    scales = row["with_scales"] == "1"
+    (embedding,) = [line.elements for line in spec.weights if line.part == "embedding"]
+    assert int(row["published_elements"]) == (
+        stored_elements((*spec.weights, *spec.draft_weights), scales=scales)
+        + int(row["copies_of_ends"]) * embedding
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "published_bytes", "copies"),
+    [
+        # the MTP layer's own tensors with its two copies of 129,280 × 7,168 in bf16
+        ("deepseek-v3", 15_424_227_552, 2 * 2 * 926_679_040),
+        # tensors under mtp.* in the published files
+        ("qwen3.5-397b-a17b", 13_191_136_256, 0),
+    ],
+)
+def test_draft_weights_are_the_published_bytes(
+    name: str, published_bytes: int, copies: int
+) -> None:
+    rows = kvplan.load(name).draft_weights
+    assert sum(row.size_bytes for row in rows) + copies == published_bytes
+
+
+def test_draft_weights_are_on_the_last_stage_as_the_draft_layers_are() -> None:
+    spec = kvplan.load("glm-4.5")
+    first, last = spec.stages(2)
+    assert (first.draft, first.draft_weights) == ((), ())
+    assert (last.draft, last.draft_weights) == (spec.draft, spec.draft_weights)
 
 
 def test_auto_is_the_scheme_that_the_checkpoint_names() -> None:

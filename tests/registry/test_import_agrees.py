@@ -76,7 +76,7 @@ OTHERS = {
 DIFFERENCES = BOUNDED | UNCOUNTED | OTHERS
 
 FACTS = ("native_context_tokens", "dtype", "kv_cache_dtype", "draft")
-OF_WEIGHTS = ("parameters", "routed_experts")
+OF_WEIGHTS = ("parameters", "routed_experts", "expert_intermediate_size")
 
 
 def catalogued(name: str) -> ModelSpec | None:

@@ -143,6 +143,21 @@ groups:
             ),
             "every draft group needs its number of layers",
         ),
+        (
+            (
+                "dtype: bf16",
+                "dtype: bf16\ndraft_weights: [{part: norm, dtype: bf16, elements: 8}]",
+            ),
+            "draft_weights need draft",
+        ),
+        (
+            ("dtype: bf16", "dtype: bf16\ndraft_weights: [{part: norm, dtype: bf16, element: 8}]"),
+            "unknown key 'element'; did you mean elements?",
+        ),
+        (
+            ("dtype: bf16", "dtype: bf16\nexpert_intermediate_size: 0"),
+            "expert_intermediate_size: has to be more than 0, not 0",
+        ),
         (("head_dim: 64", "head_dim: 64\n---\nname: b"), "a second document"),
     ],
 )
