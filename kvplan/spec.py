@@ -88,10 +88,7 @@ Part = Literal[
 """Where in a model weights stand, for what becomes of them on one of several GPUs."""
 
 MAX_LAYERS = 10_000
-_BLOCK_OF_128 = (
-    10_000  # elements a scale: 16,384 where blocks are whole, a row's width at most else
-)
-_LARGEST_GROUP = 256
+_ROW_OF_SCALES = 10_000  # elements: no row of an expert is as long
 
 LayerCount = Annotated[int, Limit(gt=0, le=MAX_LAYERS)]
 
@@ -386,11 +383,12 @@ class ModelSpec(Input):
     @cached_property
     def loaded_bytes(self) -> dict[str, int]:
         """Bytes that engines load, by part; ``all`` where the rows name none."""
-        sizes: Counter[str] = Counter()
-        for row in self.weights:
-            if row.is_loaded:
-                sizes[row.part or "all"] += row.size_bytes
-        return dict(sizes)
+        return _bytes_by_part(self.weights)
+
+    @cached_property
+    def loaded_draft_bytes(self) -> dict[str, int]:
+        """The same of the draft (MTP) layers."""
+        return _bytes_by_part(self.draft_weights)
 
     @property
     def attention(self) -> tuple[str, ...]:
@@ -412,17 +410,15 @@ class ModelSpec(Input):
 
     @property
     def expert_block(self) -> int:
-        """Elements of a row that routed experts' scales go by: slices have to be whole ones.
+        """Rows and columns of an expert under one scale, which slices must not cut: 128 or 1.
 
-        128 for fp8 in blocks of 128 × 128, the group for 4-bit formats, else 1.
+        fp8 in blocks of 128 × 128 (DeepSeek-V3) has a scale for up to 16,384 elements, scales a
+        row or column have fewer, and of 4-bit groups engines pad the last.
         """
         rows = [row for row in self.weights if row.part == "routed_experts"]
         scales = sum(row.elements for row in rows if row.what == "scales")
-        weights = sum(row.elements for row in rows if row.what is None)
-        per_scale = weights // scales if scales else 0
-        if per_scale > _BLOCK_OF_128:
-            return 128
-        return per_scale if 1 < per_scale <= _LARGEST_GROUP else 1
+        elements = sum(row.elements for row in rows if row.what is None and row.dtype == "fp8")
+        return 128 if scales and elements // scales > _ROW_OF_SCALES else 1
 
     @property
     def has_routed_experts(self) -> bool:
@@ -433,3 +429,11 @@ class ModelSpec(Input):
     def weights_bytes(self) -> int | None:
         """Bytes of the published checkpoint without draft layers; None where not known."""
         return sum(row.size_bytes for row in self.weights) or None
+
+
+def _bytes_by_part(rows: tuple[StoredWeights, ...]) -> dict[str, int]:
+    sizes: Counter[str] = Counter()
+    for row in rows:
+        if row.is_loaded:
+            sizes[row.part or "all"] += row.size_bytes
+    return dict(sizes)

@@ -93,7 +93,7 @@ def stage_budgets(
     in_group = ceil_div(sequences, layout.sequence_groups)
     room_is_given = question.kv_cache_memory_bytes is not None
     budgets = []
-    for stage, weights in _stages(spec, layout):
+    for stage, weights in _stages(spec, layout, draft=caches.draft):
         cache = caches.footprint(context_tokens, in_group, layout.tensor, layout.context, stage)
         taken_bytes = extra_bytes + sum(line.size_bytes for line in weights)
         allowed, room = _room(question, gpu.memory_bytes, taken_bytes)
@@ -105,12 +105,19 @@ def stage_budgets(
     return tuple(budgets)
 
 
-def _stages(spec: ModelSpec, layout: Layout) -> list[tuple[ModelSpec, tuple[WeightsLine, ...]]]:
+def _stages(
+    spec: ModelSpec, layout: Layout, *, draft: bool
+) -> list[tuple[ModelSpec, tuple[WeightsLine, ...]]]:
     """Each pipeline stage and the weights of one of its GPUs."""
     stages = (spec,) if layout.pipeline == 1 else spec.stages(layout.pipeline)
-    last = len(stages) - 1
+    final = len(stages) - 1
     return [
-        (stage, weights_on_rank(spec, layout, stage.total_layers, first=i == 0, last=i == last))
+        (
+            stage,
+            weights_on_rank(
+                spec, layout, stage.total_layers, first=i == 0, last=i == final, draft=draft
+            ),
+        )
         for i, stage in enumerate(stages)
     ]
 

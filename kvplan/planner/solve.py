@@ -199,11 +199,21 @@ class Search:
         if self.question.layout is not None:
             return self.question.layout.of(self.spec)
         if self.question.gpus is not None:
-            return rank_layouts(self.spec, self._with_load())[0].layout
+            plans = map(self.at_load, layouts(self.spec, self.question.gpus))
+            return min(plans, key=self.rank).layout
         options = self.options(pipeline=False) or self.options(pipeline=True)
         if not options:
             return self._nearest()
+        if self.question.sequences is None:
+            return min(map(self.at_load, options), key=self.rank).layout
         return min(options, key=self._preference) if len(options) > 1 else options[0]
+
+    def at_load(self, layout: Layout) -> Plan:
+        """The layout with the sequences asked for, or with as many as it holds."""
+        plan = self.plan(layout)
+        if self.question.sequences is None and plan.max_sequences:
+            return self.plan(layout, plan.context_tokens, plan.max_sequences)
+        return plan
 
     def _preference(self, layout: Layout) -> tuple[int, float, float, bool]:
         """As ``rank``, of an eligible layout that fits, without its limits."""
@@ -211,9 +221,6 @@ class Search:
         step = estimate(self.spec, self.question.gpu, layout, budgets, self.sequences)
         held = _concurrency(budgets) * layout.sequence_groups
         return layout.pipeline, step.seconds if step else 0.0, -held, _is_unusual(layout)
-
-    def _with_load(self) -> Question:
-        return replace(self.question, context_tokens=self.context_tokens, sequences=self.sequences)
 
     def options(self, *, pipeline: bool) -> list[Layout]:
         """Every eligible layout with the fewest GPUs that hold the load; empty where none does."""

@@ -26,13 +26,20 @@ class WeightsLine:
 
 
 def weights_on_rank(
-    spec: ModelSpec, layout: Layout, layers: int, *, first: bool = True, last: bool = True
+    spec: ModelSpec,
+    layout: Layout,
+    layers: int,
+    *,
+    first: bool = True,
+    last: bool = True,
+    draft: bool = False,
 ) -> tuple[WeightsLine, ...]:
     """Weights of a GPU whose stage has ``layers`` of the model's layers.
 
     Routed experts are spread over all GPUs that share them, whole experts or slices of each;
     everything else is split over the tensor-parallel group, the projections of fewer KV heads than
     GPUs as far as one head each. A stage's share of the layers' weights is its share of the layers.
+    Draft (MTP) layers are on the last stage, in a line of their own.
     """
     lines = []
     for part, loaded_bytes in spec.loaded_bytes.items():
@@ -42,10 +49,19 @@ def weights_on_rank(
         size_bytes = loaded_bytes
         if in_layers and layers != spec.total_layers:
             size_bytes = ceil_div(loaded_bytes * layers, spec.total_layers)
-        shared_by = _shared_by(part, layout)
-        held, even = _fullest_share(spec, part, layout)
-        lines.append(WeightsLine(part, shared_by, ceil_div(size_bytes * held, even * shared_by)))
+        share = _share_bytes(spec, part, layout, size_bytes)
+        lines.append(WeightsLine(part, _shared_by(part, layout), share))
+    if draft and last and spec.draft_weights:
+        parts = spec.loaded_draft_bytes.items()
+        size_bytes = sum(_share_bytes(spec, part, layout, whole) for part, whole in parts)
+        lines.append(WeightsLine("draft", layout.tensor, size_bytes))
     return tuple(lines)
+
+
+def _share_bytes(spec: ModelSpec, part: str, layout: Layout, size_bytes: int) -> int:
+    """What the fullest GPU holds of a part of so many bytes."""
+    held, even = _fullest_share(spec, part, layout)
+    return ceil_div(size_bytes * held, even * _shared_by(part, layout))
 
 
 def _on_stage(part: str, *, first: bool, last: bool) -> tuple[bool, bool]:

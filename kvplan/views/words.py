@@ -158,7 +158,7 @@ def cache_caveats(spec: ModelSpec, cache: Footprint, *, draft: bool) -> tuple[st
             f"({gib(cache.cross_attention_bytes_per_sequence)})"
         )
     texts += format_caveats(cache)
-    if draft and spec.draft:
+    if draft and spec.draft and not spec.draft_weights:
         texts.append("draft layers are in the cache, their weights are not in the weights")
     if draft and not spec.draft:
         texts.append("the spec names no draft layers, so none are counted")
