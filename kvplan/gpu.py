@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kvplan.limits import Count, Text
-from kvplan.spec import Input
+from kvplan.limits import Count, Input, Text
 
 _ASSUMED_LINK_DOMAIN = 8
 _COMPUTE_CAPABILITY = re.compile(r"[1-9][0-9]?\.[0-9]")

@@ -7,7 +7,7 @@ importing pydantic: the catalogue is validated by the tests, and read without it
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from kvplan.errors import UsageError
 from kvplan.units import parse_bytes, parse_tokens
@@ -54,3 +54,23 @@ Flag = Annotated[bool, Limit()]
 WrittenTokens = Annotated[int, Limit(gt=0, le=1 << 60), Reading(parse_tokens)]
 WrittenBytes = Annotated[int, Limit(gt=0, le=10**18), Reading(parse_bytes)]
 Percent = Annotated[float, Limit(ge=0, le=100, allow_inf_nan=False)]
+
+
+class Input:
+    """Base of everything read from a file: no unknown keys, no conversions, no changes.
+
+    A user's file is validated by pydantic against these classes; the catalogue, which the tests
+    validate in the same way, is built from its data without that (``from_data``).
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    @classmethod
+    def prepared(cls, data: Any) -> Any:
+        """The data of a file as the class takes it."""
+        return data
+
+    @classmethod
+    def parts(cls) -> dict[str, type[Any]]:
+        """Classes of the parts that a file names, for what is to be said of their keys."""
+        return {}

@@ -20,7 +20,8 @@ from kvplan.kinds.recurrent import (
     ShortConv,
 )
 from kvplan.kinds.sliding_window import ChunkedLocal, SlidingWindow
-from kvplan.spec import Group, ModelSpec, Parameters, StoredWeights
+from kvplan.spec import Group, ModelSpec
+from kvplan.stored import Parameters, StoredWeights
 
 small = st.integers(1, 8)
 widths = st.sampled_from([32, 64, 96, 128, 256])

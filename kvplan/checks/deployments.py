@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kvplan.errors import SpecError, nearest
-from kvplan.limits import Count, Flag, Percent, Size, Text, WrittenBytes, WrittenTokens
+from kvplan.limits import Count, Flag, Input, Percent, Size, Text, WrittenBytes, WrittenTokens
 from kvplan.parallel import DEGREES
 from kvplan.question import DEFAULT_UTILIZATION, Model, Question, ask
 from kvplan.registry.validation import validate
 from kvplan.registry.yaml import Document, quoted, read_yaml
-from kvplan.spec import Input
 
 Figure = Literal[
     "bytes_per_token",

@@ -23,7 +23,7 @@ from kvplan.hf.tensor_parts import (
     omission,
     part,
 )
-from kvplan.spec import Parameters, Part, StoredWeights, WeightDtype
+from kvplan.stored import Parameters, Part, StoredWeights, WeightDtype
 
 Facts = dict[str, Any]
 """A spec's keys about weights: weights, parameters, not_counted and those about experts."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from kvplan.errors import SpecError
 from kvplan.hf.config import parse_json, printable, shown
-from kvplan.spec import WEIGHT_BITS, WeightDtype
+from kvplan.stored import WEIGHT_BITS, WeightDtype
 
 DTYPES: dict[str, WeightDtype] = {
     "F64": "fp64",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvplan.hf.headers import StoredTensor
-from kvplan.spec import WEIGHT_BITS, WeightDtype
+from kvplan.stored import WEIGHT_BITS, WeightDtype
 
 _SUFFIX = re.compile(
     r"(\.(weight|qweight|w_q|trellis|codes|bias|biases|scales?|qzeros|zeros|zero_points?|g_idx|perm|"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kvplan.hf.blocks.base import TOWERS, UNSURE, Tensor
-from kvplan.spec import WEIGHT_BITS, StoredWeights
+from kvplan.stored import WEIGHT_BITS, StoredWeights
 from kvplan.units import ceil_div
 
 Dtypes = tuple[str, ...]

@@ -14,7 +14,7 @@ from typing import Literal
 
 from kvplan.hf.headers import StoredTensor
 from kvplan.hf.packing import module_name
-from kvplan.spec import Part
+from kvplan.stored import Part
 
 Omission = Literal[
     "draft (MTP) layers",

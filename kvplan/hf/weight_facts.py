@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from kvplan.hf.weights import Part, Weights
-from kvplan.spec import Parameters, StoredWeights
-from kvplan.spec import Part as PartName
+from kvplan.stored import Parameters, StoredWeights
+from kvplan.stored import Part as PartName
 
 # Bounds of the bytes that lie this near to one another are as good as a figure.
 _NEAR = 1.01

@@ -16,7 +16,7 @@ from kvplan.hf.config import Config, UncountedError, printable, shown
 from kvplan.hf.families.base import Wrapper
 from kvplan.hf.quantization import scheme
 from kvplan.hf.quantized_rows import Scheme
-from kvplan.spec import StoredWeights
+from kvplan.stored import StoredWeights
 
 ORDER = (
     "embedding",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kvplan.errors import UsageError, nearest
-from kvplan.spec import Part, StoredWeights, WeightDtype
+from kvplan.stored import Part, StoredWeights, WeightDtype
 from kvplan.units import ceil_div
 
 # llm-compressor quantises every torch.nn.Linear, and its recipes ignore lm_head, routers and

@@ -10,7 +10,8 @@ from typing import Literal
 
 from kvplan.errors import RefusedError, UsageError, nearest
 from kvplan.planner.quantizers import Quantizer, quantizer
-from kvplan.spec import ModelSpec, StoredWeights
+from kvplan.spec import ModelSpec
+from kvplan.stored import StoredWeights
 
 Dtype = Literal["bf16", "fp16", "fp32"]
 

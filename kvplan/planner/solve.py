@@ -144,7 +144,7 @@ def rank_layouts(spec: ModelSpec, question: Question) -> tuple[Plan, ...]:
     """
     search = Search(spec, question)
     plans = [search.plan(layout) for layout in layouts(spec, question.gpus or 1)]
-    return tuple(sorted(plans, key=lambda plan: search.rank(plan)))
+    return tuple(sorted(plans, key=search.rank))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kvplan.parallel import Layout, heads_on_rank
-from kvplan.spec import ModelSpec, Part
+from kvplan.spec import ModelSpec
+from kvplan.stored import Part
 from kvplan.units import ceil_div
 
 # Kept whole on every GPU of a stage: routers and norms are small, MLA's projections into the

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from kvplan.errors import SpecError, nearest
 from kvplan.kinds import KINDS, CacheKind
+from kvplan.limits import Input
 from kvplan.registry.yaml import Document, Location, quoted, shown
-from kvplan.spec import Input
 
 T = TypeVar("T", bound=Input)
 

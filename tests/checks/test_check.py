@@ -410,3 +410,41 @@ def test_the_action_and_the_hook_run_commands_that_exist(run: Run) -> None:
     command, *arguments = hook["entry"].split()
     assert command == "kvplan"
     assert run(*arguments, str(EXAMPLE)).returncode == 0
+
+
+def test_growth_over_more_gpus_does_not_pass_unnoticed(run: Run, tmp_path: Path) -> None:
+    file = write(tmp_path, "deployments: [{name: a, model: gpt2, gpu: h100, context: 1k}]\n")
+    assert "it passes on any number of GPUs; today on 1" in run("check", file).stderr
+    for bound in ("gpus: 1", "tensor_parallel_size: 1", "expect: {max_gpus: 1}"):
+        deployment = f"{{name: a, model: gpt2, gpu: h100, context: 1k, {bound}}}"
+        file = write(tmp_path, f"deployments: [{deployment}]\n")
+        assert "any number of GPUs" not in run("check", file).stderr
+
+
+def test_a_drift_in_gpus_comes_first_in_its_own_words(run: Run, tmp_path: Path) -> None:
+    one = "deployments: [{name: a, model: llama3.1-8b, gpu: h100, context: 32k, sequences: %d}]\n"
+    lock = ("--baseline", "plan.lock.json")
+    run("check", write(tmp_path, one % 10), *lock, "--update-baseline")
+    _, found = findings(run, write(tmp_path, one % 39), *lock)
+    drifted = [each["message"] for each in found if each["check"].startswith("baseline")]
+    assert drifted[0] == "2 GPUs more than before: 1 became 3 (deployment changed)"
+
+
+def test_weights_that_are_not_counted_whole_are_no_pass(run: Run, tmp_path: Path) -> None:
+    spec = (ROOT / "configs" / "models" / "gpt2.yaml").read_text()
+    write(tmp_path, spec + 'not_counted: ["a tower of mirrors"]\n', "towered.yaml")
+    text = "deployments: [{name: a, model: towered.yaml, gpu: h100, gpus: 1, context: 1k%s}]\n"
+    code, found = findings(run, write(tmp_path, text % ""))
+    (weights,) = [each for each in found if each["check"] == "weights"]
+    assert (code, weights["status"]) == (1, "failed")
+    assert "a tower of mirrors; give overhead, or allow_uncounted: true" in weights["message"]
+    for allowance in (", allow_uncounted: true", ", overhead: 3GiB"):
+        assert findings(run, write(tmp_path, text % allowance))[0] == 0
+    plan = run("plan", "towered.yaml", "--gpu", "h100", "--ctx", "1k")
+    assert "fits, without what could not be counted" in " ".join(plan.stdout.split())
+
+
+def test_a_deployment_that_used_the_old_meaning_of_dp_is_warned(run: Run, tmp_path: Path) -> None:
+    text = "deployments: [{name: a, model: %s, gpu: h200, data_parallel_size: 8, context: 1k}]\n"
+    assert "vLLM's meaning" in run("check", write(tmp_path, text % "deepseek-v3")).stderr
+    assert "vLLM's meaning" not in run("check", write(tmp_path, text % "gpt2")).stderr

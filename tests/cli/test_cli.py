@@ -33,7 +33,7 @@ def test_the_first_command_of_the_readme(run: Run) -> None:
         deepseek-v3  MLA        bf16          61   70,272          –   8.58 GiB
         Model        of MHA    vs first     Weights  GPUs  Layout        Max ctx
         llama3-70b    12.5%          1×  131.42 GiB     4  TP4           493,588
-        deepseek-v3   1.41%  4.66× less  626.92 GiB    16  TP16+DCP16  7,416,704
+        deepseek-v3   1.41%  4.66× less  626.92 GiB    16  PP2×TP8       908,642
     """)
     assert "beyond its native context of 8,192" in result.stderr
 

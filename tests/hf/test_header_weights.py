@@ -11,7 +11,7 @@ from kvplan import hf
 from kvplan.errors import RefusedError, SpecError
 from kvplan.parallel import Layout
 from kvplan.planner.weights import weights_on_rank
-from kvplan.spec import Parameters
+from kvplan.stored import Parameters
 from tests.hf.small_llama import CONFIG, PARAMETERS, UNKNOWN, layer, llama, read, rows
 
 

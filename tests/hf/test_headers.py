@@ -11,7 +11,7 @@ import pytest
 
 from kvplan.errors import SpecError
 from kvplan.hf.headers import DTYPES, MAX_HEADER_BYTES, StoredTensor, read_header
-from kvplan.spec import WEIGHT_BITS
+from kvplan.stored import WEIGHT_BITS
 from tests.hf.safetensors_files import BITS, entries, size_bytes, write, write_raw
 
 ONE = {"w": ("F32", (2, 3))}

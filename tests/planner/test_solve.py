@@ -222,7 +222,7 @@ def test_where_nothing_fits_the_plan_lacks_least() -> None:
     """Two H100 lack a fifth of their memory in TP2, and all of the weights in two replicas."""
     plan = kvplan.plan(LLAMA, gpu="h100", gpus=2, context_tokens="128k", sequences=1)
     assert not plan.fits
-    assert plan.step is plan.tokens_per_second_bound is None
+    assert (plan.step, plan.tokens_per_second_bound) == (None, None)
     assert plan.layout.name in ("TP2", "PP2×TP1")
     assert plan.missing_bytes == min(
         other.missing_bytes
@@ -322,13 +322,13 @@ def test_a_model_without_weights_is_refused_unless_the_room_is_given() -> None:
 
 def test_heads_that_do_not_divide_are_the_same_mistake_everywhere() -> None:
     messages = set()
-    for ask in (
+    for answer in (
         lambda: kvplan.plan(LLAMA, tensor_parallel_size=3),
         lambda: kvplan.compare([LLAMA], tensor_parallel_size=3),
         lambda: kvplan.footprint(LLAMA, 1, tensor_parallel=3),
     ):
         with pytest.raises(UsageError) as caught:
-            ask()
+            answer()
         messages.add((caught.value.message, caught.value.hint))
     assert len(messages) == 1
 
@@ -425,7 +425,7 @@ def _brute_force(spec: ModelSpec, gpus: int, options: dict[str, Any]) -> bool:
             and layout.data <= options["sequences"]
             and (layout.server_gpus <= gpu.link_domain or layout.server_gpus % gpu.link_domain == 0)
         )
-        degrees = {
+        degrees: dict[str, Any] = {
             "tensor_parallel_size": layout.tensor,
             "data_parallel_size": layout.data,
             "replicas": layout.replicas,

@@ -13,7 +13,8 @@ import pytest
 import kvplan
 from kvplan.hf.spec_yaml import to_yaml
 from kvplan.registry.names import model_files, read_model
-from kvplan.spec import ModelSpec, StoredWeights
+from kvplan.spec import ModelSpec
+from kvplan.stored import StoredWeights
 
 # Figures in bf16 from hand-written formulas over the published config.json files, index keys at
 # 132 B (DSA) as engines store them; a new model is one YAML file and one row here.
