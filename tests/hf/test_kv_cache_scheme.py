@@ -1,0 +1,46 @@
+"""The KV dtype that a checkpoint names itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvplan.errors import RefusedError
+from tests.hf.configs import LLAMA, spec_of
+
+
+@pytest.mark.parametrize(
+    ("quantization", "scheme"),
+    [
+        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, None),
+        ({"quant_method": "mxfp4"}, None),
+        ({"quant_method": "compressed-tensors", "kv_cache_scheme": FP8_GROUP}, "fp8"),
+        ({"quant_method": "compressed-tensors", "kv_cache_scheme": None}, None),
+        ({"quant_method": "modelopt", "kv_cache_quant_algo": "FP8"}, "fp8"),
+        ({"quant_method": "modelopt", "quantization": {"kv_cache_quant_algo": "NVFP4"}}, "nvfp4"),
+        (
+            {
+                "quant_method": "quark",
+                "export": {"kv_cache_group": ["*k_proj"]},
+                "layer_quant_config": {"*k_proj": {"output_tensors": {"dtype": "fp8_e4m3"}}},
+            },
+            "fp8",
+        ),
+    ],
+)
+def test_kv_cache_scheme(tmp_path: Path, quantization: dict[str, Any], scheme: str | None) -> None:
+    """Only a KV scheme makes the cache small; how weights are stored never does."""
+    spec = spec_of(tmp_path, {**LLAMA, "quantization_config": quantization})
+    assert spec.kv_cache_dtype == scheme
+
+
+def test_modelopt_file_beside_the_config(tmp_path: Path) -> None:
+    """hf_quant_config.json is read as well, and may not contradict the config."""
+    beside = {"quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8"}}
+    (tmp_path / "hf_quant_config.json").write_text(json.dumps(beside), encoding="utf-8")
+    assert spec_of(tmp_path, LLAMA).kv_cache_dtype == "fp8"
+    with pytest.raises(RefusedError, match="nvfp4"):
+        spec_of(tmp_path, {**LLAMA, "quantization_config": {"kv_cache_quant_algo": "NVFP4"}})
