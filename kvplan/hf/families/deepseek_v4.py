@@ -17,7 +17,13 @@ from kvplan.hf.quantization import Published
 from kvplan.hf.quantized_rows import MXFP4, Layout, Scheme, fp8_blocks
 
 _STYLE = Style(root="layers", final="norm", ends=("embed", "head"))
-_EXPERTS = replace(DEEPSEEK, root="ffn", names=("w1", "w3", "w2"), shared_root="ffn.shared_experts")
+_EXPERTS = replace(
+    DEEPSEEK,
+    no_shared="zero",
+    root="ffn",
+    names=("w1", "w3", "w2"),
+    shared_root="ffn.shared_experts",
+)
 _RATIOS = {"compressed_sparse_attention": 4, "heavily_compressed_attention": 128}
 
 
@@ -90,7 +96,6 @@ def _groups(config: Config, inner: int) -> int:
 
 def _others(config: Config, layers: int) -> Sequence[Layer]:
     """The first ``num_hash_layers`` route by a table of the vocabulary instead of a bias."""
-    config.size("n_shared_experts", least=0)  # Null is not none of them.
     block = experts(config, _EXPERTS, layers)
     rows = config.size("vocab_size")
     table = buffer("router", "ffn.gate.tid2eid", rows, config.size(*USED), dtype="int64")

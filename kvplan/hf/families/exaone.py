@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import POST_NORM, Style, decoder
-from kvplan.hf.families.experts import QWEN, dense_first
+from kvplan.hf.families.experts import NUM_SHARED, dense_first
 from kvplan.hf.families.windows import mixed
 
 _EXAONE = Style(
@@ -20,7 +18,6 @@ _EXAONE = Style(
     ends=("transformer.wte", "lm_head"),
     tie=None,
 )
-_EXPERTS = replace(QWEN, shared="num_shared_experts", correction="buffer")
 _PATTERN = ("sliding_window_pattern",)
 
 FAMILIES: dict[str, Family] = {
@@ -29,6 +26,6 @@ FAMILIES: dict[str, Family] = {
         read=decoder(Style(norms=POST_NORM, qk_norm="head"), mixed(pattern=_PATTERN))
     ),
     "exaone_moe": Family(
-        read=decoder(Style(qk_norm="head"), mixed(pattern=_PATTERN), _EXPERTS, dense_first)
+        read=decoder(Style(qk_norm="head"), mixed(pattern=_PATTERN), NUM_SHARED, dense_first)
     ),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kvplan.hf.blocks.attention import Attention
-from kvplan.hf.blocks.base import Extra, Layer, buffer, vector
+from kvplan.hf.blocks.base import Layer, buffer, extra, vector
 from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.decoder import (
@@ -59,27 +59,22 @@ _ARIA = Mixture(
     count=("moe_num_experts",),
     used=("moe_topk",),
     width=("intermediate_size",),
-    shared="moe_num_shared_experts",
+    shared=("moe_num_shared_experts",),
 )
 
 
 def _xielu(_: Config, __: Attention) -> Layer:
     """XIELU has two parameters, and two buffers, a layer (ApertusConfig)."""
-    root = "mlp.act_fn"
-    curve = (t for name in ("alpha_p", "alpha_n") for t in vector("dense_mlp", f"{root}.{name}", 1))
-    kept = (
-        tensor
-        for name in ("beta", "eps")
-        for tensor in buffer("dense_mlp", f"{root}.{name}", 1, dtype=None)
-    )
-    return (Extra(tensors=(*curve, *kept)),)
+    part, root = "dense_mlp", "mlp.act_fn"
+    curve = (vector(part, f"{root}.{name}", 1) for name in ("alpha_p", "alpha_n"))
+    constants = (buffer(part, f"{root}.{name}", 1, dtype=None) for name in ("beta", "eps"))
+    return (extra(*curve, *constants),)
 
 
 def _lambdas(_: Config, heads: Attention) -> Layer:
     """Four vectors of a head's width weigh the two halves of attention (DiffLlamaConfig)."""
     names = ("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2")
-    vectors = (vector("attention", f"self_attn.{name}", heads.width) for name in names)
-    return (Extra(tensors=tuple(tensor for group in vectors for tensor in group)),)
+    return (extra(*(vector("attention", f"self_attn.{name}", heads.width) for name in names)),)
 
 
 FAMILIES: dict[str, Family] = {
