@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from kvplan.hf.blocks.base import Extra, Layer, Model, Norms, Tensor, buffer
+from kvplan.hf.blocks.base import Layer, Model, Norms, Tensor, buffer, extra
 from kvplan.hf.blocks.compressed import CSA, CompressedAttention, HyperConnections, HyperHead
 from kvplan.hf.config import MAX_TOKENS, Config, Figure, shown
 from kvplan.hf.families.base import Family
@@ -100,7 +100,7 @@ def _others(config: Config, layers: int) -> Sequence[Layer]:
     rows = config.size("vocab_size")
     table = buffer("router", "ffn.gate.tid2eid", rows, config.size(*USED), dtype="int64")
     bias = buffer("router", "ffn.gate.bias", block.count)
-    routing = (Extra(tensors=tuple(table)), Extra(tensors=tuple(bias)))
+    routing = (extra(table), extra(bias))
     streams = HyperConnections(streams=config.size("hc_mult"))
     hashed = config.size("num_hash_layers", least=0)
     norms = Norms(names=("attn_norm", "ffn_norm"))

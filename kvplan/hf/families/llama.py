@@ -1,4 +1,4 @@
-"""Llama and the models that are its layers with other constants."""
+"""Llama and the models that are its layers with other constants, InternLM and EXAONE among them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from kvplan.hf.families.decoder import (
     ATTENTION_BIAS,
     LLAMA,
     MLP_BIAS,
+    POST_NORM,
     Style,
     decoder,
 )
-from kvplan.hf.families.experts import Mixture
+from kvplan.hf.families.experts import NUM_SHARED, Mixture, dense_first
 from kvplan.hf.families.windows import mixed, unsettled
 from kvplan.hf.geometry import DENSE, MULTI_HEAD, OWN_HEAD_DIM
 
@@ -55,6 +56,29 @@ _STABLELM = Style(
     norm_bias=True,
     uncounted_if=("use_parallel_residual", "qk_layernorm"),
 )
+_INTERNLM2 = Style(
+    bias=("bias", False),
+    fused="wqkv",
+    out="wo",
+    attn_root="attention",
+    norms=("attention_norm", "ffn_norm"),
+    mlp_root="feed_forward",
+    mlp_names=("w1", "w3", "w2"),
+    ends=("model.tok_embeddings", "output"),
+)
+_INTERNLM3 = Style(bias=("qkv_bias", False), out_bias=("bias", False), mlp_bias=("bias", False))
+_EXAONE = Style(
+    layers=("num_layers", "num_hidden_layers"),
+    out="out_proj",
+    attn_root="attn.attention",
+    norms=("ln_1", "ln_2"),
+    root="transformer.h",
+    final="transformer.ln_f",
+    mlp_names=("c_fc_0", "c_fc_1", "c_proj"),
+    ends=("transformer.wte", "lm_head"),
+    tie=None,
+)
+_PATTERN = ("sliding_window_pattern",)
 _ARIA = Mixture(
     count=("moe_num_experts",),
     used=("moe_topk",),
@@ -118,6 +142,16 @@ FAMILIES: dict[str, Family] = {
     ),
     "aria_text": Family(
         read=decoder(replace(LLAMA, uncounted_if=("mlp_bias",)), mixture=_ARIA),
+    ),
+    "internlm": Family(read=decoder(Style(dialect=MULTI_HEAD, bias=("bias", True)))),
+    "internlm2": Family(read=decoder(_INTERNLM2)),
+    "internlm3": Family(read=decoder(_INTERNLM3)),
+    "exaone": Family(read=decoder(_EXAONE)),
+    "exaone4": Family(
+        read=decoder(Style(norms=POST_NORM, qk_norm="head"), mixed(pattern=_PATTERN))
+    ),
+    "exaone_moe": Family(
+        read=decoder(Style(qk_norm="head"), mixed(pattern=_PATTERN), NUM_SHARED, dense_first)
     ),
 }
 
