@@ -172,7 +172,7 @@ class Config:
         if key is None:
             self.uncounted(*keys)
         if not isinstance(self.raw[key], list):
-            return self.size(key, least=least)
+            return self.size(*keys, least=least)
         values = self.per_layer(key, self.numbers(key), layers) or ()
         if len(set(values)) != 1:
             raise UncountedError(f"{self.name(key)} differs from layer to layer")

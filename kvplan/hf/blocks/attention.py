@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from kvplan.hf.blocks.base import Block, Cache, Tensors, cache, linear, norm, vector
-from kvplan.hf.config import Figure
+from kvplan.hf.blocks.base import Block, Cache, Layer, Tensors, cache, linear, norm, vector
+from kvplan.hf.config import Config, Figure
 
 QkNorm = Literal["", "head", "all", "each"]
 """Of queries and keys: none, one head's width, all heads at once, or every head its own."""
@@ -107,3 +107,8 @@ class Gate(Block):
 
     def weights(self, hidden: int) -> Tensors:
         yield from linear("attention", self.name, self.rows, hidden)
+
+
+def head_gate(_: Config, heads: Attention) -> Layer:
+    """A gate of one row a head."""
+    return (Gate(rows=heads.heads, name="self_attn.g_proj"),)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import prod
 from typing import Literal
 
@@ -134,6 +135,11 @@ class Extra(Block):
     def weights(self, hidden: int) -> Tensors:
         del hidden
         yield from self.tensors
+
+
+def extra(*groups: Iterable[Tensor]) -> Extra:
+    """What these give, as one block."""
+    return Extra(tensors=tuple(chain.from_iterable(groups)))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from kvplan.hf.blocks.base import Block, Kind, Tensor, Tensors, linear, vector
+from kvplan.hf.blocks.base import Block, Kind, Tensor, Tensors, linear, norm, vector
 
 GATED = ("gate_proj", "up_proj", "down_proj")
 
@@ -50,6 +50,8 @@ class Experts(Block):
     """Width of what the routed experts see, where it is not the hidden size."""
     root: str = "mlp"
     experts: str = "experts"
+    norm: str = ""
+    """Name of a norm after them (A.X-K1)."""
 
     def weights(self, hidden: int) -> Tensors:
         yield from self._router(hidden)
@@ -58,6 +60,8 @@ class Experts(Block):
             yield from replace(self.shared, part="shared_experts").weights(hidden)
             if self.shared_gate:
                 yield from vector("shared_experts", f"{self.root}.shared_expert_gate", 1, hidden)
+        if self.norm:
+            yield from norm(self.norm, hidden)
 
     def routed(self, hidden: int) -> Tensors:
         """The routed experts alone, on vectors of this width."""

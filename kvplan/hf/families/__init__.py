@@ -1,128 +1,30 @@
 """Every architecture that kvplan can read, by ``model_type``, in files named after lineages.
 
 Where a rule is not in the file but in the model's class, the class stands beside it: transformers
-5.23.0 unless another source is named. Next month's model is a row in its lineage's file.
+5.23.0 unless another source is named. Next month's model is a row in its lineage's file, or a new
+file here with ``FAMILIES`` and, where something stands around the text model, ``WRAPPERS``.
 """
 
 from __future__ import annotations
 
-from kvplan.hf.families import (
-    afmoe,
-    axk1,
-    bailing,
-    bamba,
-    bloom,
-    cohere,
-    deepseek,
-    dots,
-    ernie,
-    exaone,
-    falcon,
-    gemma,
-    glm,
-    gpt,
-    granite,
-    grok,
-    hunyuan,
-    internlm,
-    jamba,
-    kimi,
-    laguna,
-    lfm2,
-    llama,
-    llama4,
-    longcat,
-    mamba,
-    mimo,
-    minicpm,
-    minimax,
-    minimax_01,
-    mistral,
-    mllama,
-    mosaic,
-    muse_glimmer,
-    nemotron,
-    nemotron_h,
-    olmo,
-    opt,
-    phi,
-    qwen,
-    qwen_next,
-    step,
-    vision_language,
-    whisper,
-    zamba,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
 from kvplan.hf.families.base import Family, Wrapper
 
+_LINEAGES = [vars(import_module(f"{__name__}.{file.name}")) for file in iter_modules(__path__)]
+
 FAMILIES: dict[str, Family] = {
-    **afmoe.FAMILIES,
-    **axk1.FAMILIES,
-    **bailing.FAMILIES,
-    **bamba.FAMILIES,
-    **bloom.FAMILIES,
-    **cohere.FAMILIES,
-    **deepseek.FAMILIES,
-    **dots.FAMILIES,
-    **ernie.FAMILIES,
-    **exaone.FAMILIES,
-    **falcon.FAMILIES,
-    **gemma.FAMILIES,
-    **glm.FAMILIES,
-    **gpt.FAMILIES,
-    **granite.FAMILIES,
-    **grok.FAMILIES,
-    **hunyuan.FAMILIES,
-    **internlm.FAMILIES,
-    **jamba.FAMILIES,
-    **kimi.FAMILIES,
-    **laguna.FAMILIES,
-    **lfm2.FAMILIES,
-    **llama.FAMILIES,
-    **llama4.FAMILIES,
-    **longcat.FAMILIES,
-    **mamba.FAMILIES,
-    **mimo.FAMILIES,
-    **minicpm.FAMILIES,
-    **minimax.FAMILIES,
-    **minimax_01.FAMILIES,
-    **mistral.FAMILIES,
-    **mllama.FAMILIES,
-    **mosaic.FAMILIES,
-    **muse_glimmer.FAMILIES,
-    **nemotron.FAMILIES,
-    **nemotron_h.FAMILIES,
-    **olmo.FAMILIES,
-    **opt.FAMILIES,
-    **phi.FAMILIES,
-    **qwen.FAMILIES,
-    **qwen_next.FAMILIES,
-    **step.FAMILIES,
-    **whisper.FAMILIES,
-    **zamba.FAMILIES,
+    model_type: family
+    for lineage in _LINEAGES
+    for model_type, family in lineage.get("FAMILIES", {}).items()
 }
 """How each model type of a text model is read."""
 
 WRAPPERS: dict[str, Wrapper] = {
-    **cohere.WRAPPERS,
-    **deepseek.WRAPPERS,
-    **ernie.WRAPPERS,
-    **gemma.WRAPPERS,
-    **glm.WRAPPERS,
-    **granite.WRAPPERS,
-    **kimi.WRAPPERS,
-    **lfm2.WRAPPERS,
-    **llama.WRAPPERS,
-    **llama4.WRAPPERS,
-    **minimax.WRAPPERS,
-    **mistral.WRAPPERS,
-    **mllama.WRAPPERS,
-    **muse_glimmer.WRAPPERS,
-    **nemotron_h.WRAPPERS,
-    **qwen.WRAPPERS,
-    **qwen_next.WRAPPERS,
-    **step.WRAPPERS,
-    **vision_language.WRAPPERS,
+    model_type: wrapper
+    for lineage in _LINEAGES
+    for model_type, wrapper in lineage.get("WRAPPERS", {}).items()
 }
 """Model types around a text model."""
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from kvplan.hf.blocks.attention import Attention, Gate
 from kvplan.hf.blocks.base import Layer
 from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import PRE_NORM, Style, decoder
-from kvplan.hf.families.experts import Mixture
+from kvplan.hf.families.experts import Mixture, after_dense
 from kvplan.hf.families.windows import mixed
 from kvplan.hf.geometry import OWN_HEAD_DIM
 
@@ -21,14 +19,10 @@ _STYLE = Style(
 )
 _EXPERTS = Mixture(
     count=("num_experts", "num_local_experts"),
-    shared="num_shared_experts",
+    shared=("num_shared_experts",),
     correction="other",
     router="router.gate",
 )
-
-
-def _after_dense(config: Config, layers: int) -> Iterable[int]:
-    return range(config.size("num_dense_layers", least=0), layers)
 
 
 def _gate(_: Config, heads: Attention) -> Layer:
@@ -38,7 +32,7 @@ def _gate(_: Config, heads: Attention) -> Layer:
 FAMILIES: dict[str, Family] = {
     "afmoe": Family(
         read=decoder(
-            _STYLE, mixed(pattern=("global_attn_every_n_layers",)), _EXPERTS, _after_dense, _gate
+            _STYLE, mixed(pattern=("global_attn_every_n_layers",)), _EXPERTS, after_dense, _gate
         )
     ),
 }

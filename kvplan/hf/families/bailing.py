@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from kvplan.hf.blocks.attention import Gate
-from kvplan.hf.blocks.base import UNSURE, Layer, Model, Tensors, linear, vector
+from kvplan.hf.blocks.base import UNSURE, Block, Layer, Model, Tensors, linear, vector
+from kvplan.hf.blocks.latent import MLA
 from kvplan.hf.blocks.recurrent import KimiDelta
 from kvplan.hf.config import Config, UncountedError
 from kvplan.hf.families.base import Family
-from kvplan.hf.families.decoder import PLAIN, Style, decoder, model, others
-from kvplan.hf.families.experts import QWEN, dense_first
+from kvplan.hf.families.decoder import PLAIN, Style, decoder, stack, uncounted
+from kvplan.hf.families.experts import NUM_SHARED, dense_first
 from kvplan.hf.families.latent import mla
 from kvplan.hf.families.states import kernel
 from kvplan.hf.layers import (
@@ -26,12 +26,6 @@ from kvplan.hf.layers import (
     one_full_in,
 )
 
-_EXPERTS = replace(
-    QWEN,
-    count=("num_experts", "num_local_experts"),
-    shared="num_shared_experts",
-    correction="buffer",
-)
 # BailingHybridForCausalLM has a head of its own whatever this flag says.
 _HYBRID = Style(uncounted_if=("tie_word_embeddings",))
 _PART = "recurrent"
@@ -60,17 +54,14 @@ def _bailing_hybrid(config: Config) -> Model:
     types = layer_types(config, count, one_full_in(period, LINEAR) if period else None)
     delta = _delta(config)
     layers = by_type(config, types, {FULL: lambda: (latent,), LINEAR: lambda: (delta,)})
-    gate = Gate(rows=latent.heads, name="self_attn.g_proj")
     config.ignore("kda_safe_gate")
+    draft = [(latent,)] * drafts(config, MTP)
+    return stack(config, _HYBRID, layers, NUM_SHARED, dense_first, beside=_full_gate, draft=draft)
 
-    def rest() -> Sequence[Layer]:
-        plain = others(config, _HYBRID, count, _EXPERTS, dense_first)
-        return [
-            (*layer, gate) if kind == FULL else layer
-            for kind, layer in zip(types, plain, strict=True)
-        ]
 
-    return model(config, _HYBRID, layers, rest, draft=[(latent,)] * drafts(config, MTP))
+def _full_gate(_: Config, block: Block) -> Layer:
+    """One row a head, beside MLA alone."""
+    return (Gate(rows=block.heads, name="self_attn.g_proj"),) if isinstance(block, MLA) else ()
 
 
 def _delta(config: Config) -> _Delta:
@@ -88,15 +79,16 @@ def _no_rank(config: Config) -> None:
         raise UncountedError("q_lora_rank is set, and BailingHybridAttention has one matrix there")
 
 
+def _dense(model_type: str, *classes: str) -> Family:
+    """Caches alone: transformers 5.23.0 has no class for these."""
+    return Family(
+        read=uncounted(decoder(PLAIN), f"no count of {model_type!r} yet"), classes=classes
+    )
+
+
 FAMILIES: dict[str, Family] = {
-    "bailing_moe": Family(
-        read=decoder(PLAIN, uncounted="no count of 'bailing_moe' yet"),
-        classes=("bailingmoe", "bailingmoev2"),
-    ),
-    "bailing_moe_v2": Family(
-        read=decoder(PLAIN, uncounted="no count of 'bailing_moe_v2' yet"),
-        classes=("bailingmoev2",),
-    ),
+    "bailing_moe": _dense("bailing_moe", "bailingmoe", "bailingmoev2"),
+    "bailing_moe_v2": _dense("bailing_moe_v2", "bailingmoev2"),
     "bailing_hybrid": Family(
         read=_bailing_hybrid, classes=("bailinghybrid", "bailingmoev2_5", "bailingmoev25")
     ),

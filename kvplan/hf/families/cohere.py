@@ -25,8 +25,8 @@ _COHERE = replace(
 _EXPERTS = Mixture(
     count=("num_experts",),
     width=("intermediate_size",),
-    shared="num_shared_experts",
-    needs_shared=False,
+    shared=("num_shared_experts",),
+    no_shared="missing",
 )
 _PATTERN = ("sliding_window_pattern", "_sliding_window_pattern")
 

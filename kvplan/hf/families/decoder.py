@@ -7,16 +7,16 @@ class) puts into a layer, and the keys of its figures. Constants stand for what 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 from kvplan.hf import geometry as geo
 from kvplan.hf.blocks.attention import Attention, QkNorm
-from kvplan.hf.blocks.base import Block, Layer, Model, Norms, Reader
+from kvplan.hf.blocks.base import Block, Layer, Model, Norms, Reader, uncounted_layers
 from kvplan.hf.blocks.ends import Embedding, Head, tied
 from kvplan.hf.blocks.mlp import GATED, MLP
-from kvplan.hf.config import Config, Flag, UncountedError
+from kvplan.hf.config import Config, Flag
 from kvplan.hf.families.experts import Mixture, Sparse, every_layer, experts
 from kvplan.hf.families.windows import Windows, never
 from kvplan.hf.geometry import DENSE, MULTI_HEAD, OWN_HEAD_DIM, Dialect
@@ -26,6 +26,7 @@ INPUT, POST = "input_layernorm", "post_attention_layernorm"
 PRE_NORM = (INPUT, POST)
 SANDWICH = (*PRE_NORM, "pre_feedforward_layernorm", "post_feedforward_layernorm")
 POST_NORM = (POST, "post_feedforward_layernorm")
+B = TypeVar("B", bound=Block)
 ATTENTION_BIAS: Flag = ("attention_bias", False)
 MLP_BIAS: Flag = ("mlp_bias", False)
 
@@ -38,7 +39,11 @@ class Style:
     layers: tuple[str, ...] = ("num_hidden_layers",)
     hidden: tuple[str, ...] = ("hidden_size",)
     width: tuple[str, ...] = ("intermediate_size",)
+    widening: int | None = None
+    """The MLP's width over the hidden size where no key says it, and the class does."""
     vocab: tuple[str, ...] = ("vocab_size",)
+    positions: tuple[str, ...] = ()
+    """Keys of the rows of learned positions, ``transformer.wpe``."""
     bias: Flag = False
     out_bias: Flag | Literal["same"] = "same"
     qk_norm: QkNorm = ""
@@ -66,6 +71,10 @@ class Style:
     """Flags that add or take away tensors, and that no published file sets."""
 
 
+Forward = Callable[[Config, Style, int], Sequence[Block]]
+"""What stands after attention in each of so many layers. Raises UncountedError."""
+
+
 def attention(config: Config, style: Style) -> Attention:
     """The style's attention with the file's figures, full."""
     heads, bias = geo.heads(config, style.dialect), config.on(style.bias)
@@ -85,15 +94,21 @@ def attention(config: Config, style: Style) -> Attention:
     )
 
 
-def mlp(config: Config, style: Style, *keys: str, width: int | None = None) -> MLP:
+def mlp(config: Config, style: Style, *, width: int | None = None) -> MLP:
     """The style's dense MLP. Raises UncountedError where its width is not in the file."""
     return MLP(
-        width=config.size(*(keys or style.width)) if width is None else width,
+        width=_width(config, style) if width is None else width,
         gated=style.gated,
         bias=config.on(style.mlp_bias),
         names=style.mlp_names,
         root=style.mlp_root,
     )
+
+
+def _width(config: Config, style: Style) -> int:
+    if style.widening and not any(map(config.has, style.width)):
+        return style.widening * config.size(*style.hidden)
+    return config.size(*style.width)
 
 
 def norms(style: Style) -> Norms:
@@ -105,8 +120,12 @@ def ends(config: Config, style: Style) -> Layer:
     """Embedding, last norm (none where it has no name) and, untied, the head."""
     rows = config.size(*style.vocab)
     name, head = style.ends
+    positions = style.positions and (
+        Embedding(rows=config.size(*style.positions), name="transformer.wpe"),
+    )
     final = (style.final,) if style.final else ()
     return (
+        *positions,
         Embedding(rows=rows, name=name),
         Norms(names=final, bias=style.norm_bias),
         Head(
@@ -139,33 +158,65 @@ def model(
     )
 
 
+def stack(
+    config: Config,
+    style: Style,
+    layers: Sequence[tuple[B, ...]],
+    mixture: Mixture | None = None,
+    sparse: Sparse = every_layer,
+    *,
+    beside: Callable[[Config, B], Layer] = lambda *_: (),
+    forward: Forward | None = None,
+    draft: Sequence[Layer] = (),
+) -> Model:
+    """These layers with the style's norms, and an MLP or experts (or what ``forward`` gives).
+
+    ``beside`` says what stands beside the first block of a layer, such as a gate.
+    """
+
+    def others() -> Sequence[Layer]:
+        config.uncounted_if(*style.uncounted_if)
+        count, around = len(layers), norms(style)
+        blocks = (
+            forward(config, style, count)
+            if forward
+            else feed_forward(config, style, count, mixture, sparse)
+        )
+        return [
+            (block, around, *beside(config, layer[0]))
+            for block, layer in zip(blocks, layers, strict=True)
+        ]
+
+    return model(config, style, layers, others, draft=draft)
+
+
 def decoder(
     style: Style,
     windows: Windows = never,
     mixture: Mixture | None = None,
     sparse: Sparse = every_layer,
     extra: Callable[[Config, Attention], Layer] = lambda *_: (),
-    uncounted: str = "",
+    *,
+    heads: Callable[[Config, Style], Attention] = attention,
+    forward: Forward | None = None,
 ) -> Reader:
-    """The reader of a family that is nothing but its style; ``extra`` stands in every layer.
-
-    ``uncounted`` says why the weights are not known where only the caches are.
-    """
+    """The reader of a family that is nothing but its style, with attention on every layer."""
 
     def read(config: Config) -> Model:
-        full = attention(config, style)
-        count = layer_count(config, *style.layers)
-        plan = windows(config, count)
-        layers = tuple((full.sliding(span) if span else full,) for span in plan.windows)
-
-        def rest() -> Sequence[Layer]:
-            if uncounted:
-                raise UncountedError(uncounted)
-            return others(config, style, count, mixture, sparse, extra(config, full))
-
-        return model(config, style, layers, rest, draft=layers[:1] * plan.draft)
+        full = heads(config, style)
+        plan = windows(config, layer_count(config, *style.layers))
+        layers = [(full.sliding(span) if span else full,) for span in plan.windows]
+        draft = layers[:1] * plan.draft
+        return stack(
+            config, style, layers, mixture, sparse, beside=extra, forward=forward, draft=draft
+        )
 
     return read
+
+
+def uncounted(read: Reader, reason: str) -> Reader:
+    """The same caches, and no weights."""
+    return lambda config: replace(read(config), others=uncounted_layers(reason))
 
 
 def others(
@@ -174,12 +225,11 @@ def others(
     layers: int,
     mixture: Mixture | None = None,
     sparse: Sparse = every_layer,
-    extra: Layer = (),
 ) -> list[Layer]:
-    """What a layer of this style has beside its attention; ``extra`` stands in every one."""
+    """What a layer of this style has beside its attention."""
     config.uncounted_if(*style.uncounted_if)
-    more = (norms(style), *extra)
-    return [(block, *more) for block in feed_forward(config, style, layers, mixture, sparse)]
+    around = norms(style)
+    return [(block, around) for block in feed_forward(config, style, layers, mixture, sparse)]
 
 
 def feed_forward(

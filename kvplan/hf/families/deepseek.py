@@ -1,4 +1,7 @@
-"""DeepSeek: experts beside ordinary heads, latent attention (V2, V3), sparse attention (V3.2)."""
+"""DeepSeek: experts beside ordinary heads, latent attention (V2, V3), sparse attention (V3.2).
+
+SK Telecom's A.X-K1 is V3 with a norm after the experts (AXK1Config).
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.decoder import LLAMA, decoder
 from kvplan.hf.families.deepseek_v4 import DEEPSEEK_V4
-from kvplan.hf.families.experts import DEEPSEEK, by_topk_method, dense_first
-from kvplan.hf.families.latent import latent_decoder, sparse_decoder
+from kvplan.hf.families.experts import BALANCED, DEEPSEEK, by_topk_method, dense_first
+from kvplan.hf.families.latent import LATENT_KEYS, latent_decoder, sparse_decoder
 from kvplan.hf.families.windows import never
 from kvplan.hf.geometry import DENSE
 
@@ -26,8 +29,7 @@ def _deepseek_v2(config: Config) -> Model:
     """MLA, but DeepSeek-VL2's smallest has ``use_mla`` off and ordinary heads."""
     if config.flag("use_mla", default=True):
         return latent_decoder(replace(DEEPSEEK, correction=_v2_correction))(config)
-    config.ignore("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim")
-    config.ignore("v_head_dim")
+    config.ignore(*LATENT_KEYS)
     return decoder(_HEADS, never, DEEPSEEK, dense_first)(config)
 
 
@@ -49,6 +51,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "deepseek_v32": Family(read=sparse_decoder(V3_EXPERTS)),
     "deepseek_v4": DEEPSEEK_V4,
+    "axk1": Family(read=latent_decoder(replace(BALANCED, norm="mlp.post_mlp_layernorm"))),
 }
 
 WRAPPERS: dict[str, Wrapper] = {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from kvplan.hf.blocks.base import Extra, Layer, Model, Norms, Tensor, buffer
+from kvplan.hf.blocks.base import Layer, Model, Norms, Tensor, buffer, extra
 from kvplan.hf.blocks.compressed import CSA, CompressedAttention, HyperConnections, HyperHead
 from kvplan.hf.config import MAX_TOKENS, Config, Figure, shown
 from kvplan.hf.families.base import Family
@@ -17,7 +17,13 @@ from kvplan.hf.quantization import Published
 from kvplan.hf.quantized_rows import MXFP4, Layout, Scheme, fp8_blocks
 
 _STYLE = Style(root="layers", final="norm", ends=("embed", "head"))
-_EXPERTS = replace(DEEPSEEK, root="ffn", names=("w1", "w3", "w2"), shared_root="ffn.shared_experts")
+_EXPERTS = replace(
+    DEEPSEEK,
+    no_shared="zero",
+    root="ffn",
+    names=("w1", "w3", "w2"),
+    shared_root="ffn.shared_experts",
+)
 _RATIOS = {"compressed_sparse_attention": 4, "heavily_compressed_attention": 128}
 
 
@@ -90,12 +96,11 @@ def _groups(config: Config, inner: int) -> int:
 
 def _others(config: Config, layers: int) -> Sequence[Layer]:
     """The first ``num_hash_layers`` route by a table of the vocabulary instead of a bias."""
-    config.size("n_shared_experts", least=0)  # Null is not none of them.
     block = experts(config, _EXPERTS, layers)
     rows = config.size("vocab_size")
     table = buffer("router", "ffn.gate.tid2eid", rows, config.size(*USED), dtype="int64")
     bias = buffer("router", "ffn.gate.bias", block.count)
-    routing = (Extra(tensors=tuple(table)), Extra(tensors=tuple(bias)))
+    routing = (extra(table), extra(bias))
     streams = HyperConnections(streams=config.size("hc_mult"))
     hashed = config.size("num_hash_layers", least=0)
     norms = Norms(names=("attn_norm", "ffn_norm"))

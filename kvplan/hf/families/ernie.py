@@ -6,22 +6,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from kvplan.hf.blocks.base import Block, Layer, Model, Tensors
+from kvplan.hf.blocks.base import Block, Tensors
 from kvplan.hf.blocks.mlp import MLP, Experts
 from kvplan.hf.config import MAX_SIZE, Config, UncountedError
 from kvplan.hf.families.base import Family, Wrapper
-from kvplan.hf.families.decoder import Style, alternate, attention, decoder, mlp, model, norms
+from kvplan.hf.families.decoder import Style, alternate, decoder, mlp
 from kvplan.hf.families.experts import Mixture, dense_first, some_of
 from kvplan.hf.families.windows import never
 from kvplan.hf.geometry import OWN_HEAD_DIM
-from kvplan.hf.layers import layer_count
 
 _BIAS = ("use_bias", False)
 _MOE = Style(tie=True, uncounted_if=("use_bias",))
 _EXPERTS = Mixture(
     count=("moe_num_experts",),
     used=("moe_k",),
-    shared="moe_num_shared_experts",
+    shared=("moe_num_shared_experts",),
     correction="other",
 )
 _SIGHTS = ("text", "vision")
@@ -47,20 +46,11 @@ class _ExpertsBySight(Block):
             yield replace(tensor, used=0)
 
 
-def _ernie_vl(config: Config) -> Model:
+def _forward(config: Config, style: Style, layers: int) -> Sequence[Block]:
     """``moe_intermediate_size`` has a width for text and one for images (Ernie4_5_VLMoeConfig)."""
-    layer, count = (attention(config, _MOE),), layer_count(config)
-    draft = [layer] * never(config, count).draft
-
-    def others() -> Sequence[Layer]:
-        config.uncounted_if(*_MOE.uncounted_if)
-        named = config.has("mlp_layer_types")
-        where = dense_first(config, count) if named else range(1, count)
-        dense, around = partial(mlp, config, _MOE), norms(_MOE)
-        blocks = alternate(count, where, _experts_by_sight(config), dense)
-        return [(block, around) for block in blocks]
-
-    return model(config, _MOE, [layer] * count, others, draft=draft)
+    named = config.has("mlp_layer_types")
+    where = dense_first(config, layers) if named else range(1, layers)
+    return alternate(layers, where, _experts_by_sight(config), partial(mlp, config, style))
 
 
 def _experts_by_sight(config: Config) -> _ExpertsBySight:
@@ -92,7 +82,7 @@ FAMILIES: dict[str, Family] = {
         read=decoder(Style(dialect=OWN_HEAD_DIM, bias=_BIAS, mlp_bias=_BIAS, tie=True))
     ),
     "ernie4_5_moe": Family(read=decoder(_MOE, never, _EXPERTS, _in_range), classes=("ernie45moe",)),
-    "ernie4_5_vl_moe_text": Family(read=_ernie_vl),
+    "ernie4_5_vl_moe_text": Family(read=decoder(_MOE, forward=_forward)),
 }
 
 WRAPPERS: dict[str, Wrapper] = {"ernie4_5_vl_moe": Wrapper(ties=True)}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from kvplan.hf.blocks.base import Kind
 from kvplan.hf.blocks.mlp import GATED, MLP, Experts
-from kvplan.hf.config import Config, shown
+from kvplan.hf.config import Config, Flag, shown
 
 USED = ("num_experts_per_tok", "num_experts_per_token")
 
@@ -19,43 +20,45 @@ Sparse = Callable[[Config, int], Iterable[int]]
 class Mixture:
     """Keys of one family's experts, and what no key changes.
 
-    ``shared`` counts experts of the routed ones' width, ``shared_width`` is a width of its own;
-    a file without either key has none, unless the class says otherwise (``needs_shared``).
+    ``shared`` counts shared experts, ``shared_width`` is a width that is not the routed ones'.
+    ``no_shared`` is how a file says that it has none: 0, null there, or no key either.
     """
 
     count: tuple[str, ...]
     used: tuple[str, ...] = USED
     width: tuple[str, ...] = ("moe_intermediate_size",)
-    shared: str = ""
-    shared_width: str = ""
-    needs_shared: bool = True
+    shared: tuple[str, ...] = ()
+    shared_width: tuple[str, ...] = ()
+    no_shared: Literal["null", "missing", "zero"] = "null"
     shared_root: str = "mlp.shared_experts"
     shared_gate: bool = False
     correction: Kind | Callable[[Config], Kind | None] | None = None
     """As in ``Experts``, or the file's word on it."""
     root: str = "mlp"
+    experts: str = "experts"
     router: str = "gate"
     router_bias: bool = False
     router_dtype: str | None = None
-    bias: bool = False
+    bias: Flag = False
     gated: bool = True
     names: tuple[str, ...] = GATED
+    norm: str = ""
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Every key of it: without a layer that has experts, none of them changes anything."""
-        return (*self.count, *self.used, *self.width, self.shared, self.shared_width)
+        return (*self.count, *self.used, *self.width, *self.shared, *self.shared_width)
 
 
 def experts(config: Config, mixture: Mixture, layers: int) -> Experts:
     """The experts of one layer with the file's figures."""
-    correction = mixture.correction
+    correction, bias = mixture.correction, config.on(mixture.bias)
     width = config.same_size(layers, *mixture.width)
-    count, used = config.size(*mixture.count), config.same_size(layers, *mixture.used)
+    count, used = (config.same_size(layers, *keys) for keys in (mixture.count, mixture.used))
     beside = _shared_width(config, mixture, width, layers)
     shared = MLP(width=beside, gated=mixture.gated, root=mixture.shared_root)
     return Experts(
-        expert=MLP(width=width, gated=mixture.gated, bias=mixture.bias, names=mixture.names),
+        expert=MLP(width=width, gated=mixture.gated, bias=bias, names=mixture.names),
         count=count,
         used=some_of(config, count, used, mixture.used[0]),
         shared=shared if beside else None,
@@ -65,6 +68,8 @@ def experts(config: Config, mixture: Mixture, layers: int) -> Experts:
         router_dtype=mixture.router_dtype,
         correction=correction(config) if callable(correction) else correction,
         root=mixture.root,
+        experts=mixture.experts,
+        norm=mixture.norm,
     )
 
 
@@ -76,15 +81,23 @@ def some_of(config: Config, count: int, used: int, key: str) -> int:
 
 
 def _shared_width(config: Config, mixture: Mixture, width: int, layers: int) -> int:
-    key = mixture.shared_width or mixture.shared
-    if key and key not in config.raw and mixture.needs_shared:
-        config.uncounted(key)
-    if not key or not config.has(key):
-        config.ignore(key)
+    """Of all shared experts together."""
+    number = _shared(config, mixture, mixture.shared, layers)
+    own = _shared(config, mixture, mixture.shared_width, layers)
+    if number is None:
+        return own or 0
+    return number * (width if own is None else own)
+
+
+def _shared(config: Config, mixture: Mixture, keys: tuple[str, ...], layers: int) -> int | None:
+    """The figure of these keys, 0 where the file has no shared experts."""
+    if not keys:
+        return None
+    key, _ = config.value(*keys)
+    null = mixture.no_shared == "null" and not config.raw.keys().isdisjoint(keys)
+    if not key and (null or mixture.no_shared == "missing"):
         return 0
-    if mixture.shared_width:
-        return config.size(key, least=0)
-    return config.same_size(layers, key, least=0) * width
+    return config.same_size(layers, *keys, least=0)
 
 
 def by_topk_method(config: Config) -> Kind | None:
@@ -104,9 +117,9 @@ def every_layer(_: Config, layers: int) -> Iterable[int]:
 
 def dense_first(config: Config, layers: int) -> Iterable[int]:
     """Experts from ``first_k_dense_replace`` on, in every ``moe_layer_freq``-th layer."""
-    named = config.per_layer("mlp_layer_types", config.words("mlp_layer_types"), layers)
+    named = _by_name(config, layers)
     if named is not None:
-        return _by_name(config, named)
+        return named
     if isinstance(config.raw.get("moe_layer_freq"), list):
         flags = config.per_layer("moe_layer_freq", config.numbers("moe_layer_freq"), layers) or ()
         return [index for index, flag in enumerate(flags) if flag]
@@ -117,28 +130,43 @@ def dense_first(config: Config, layers: int) -> Iterable[int]:
 
 def every_step(config: Config, layers: int) -> Iterable[int]:
     """Every ``decoder_sparse_step``-th layer but ``mlp_only_layers`` (Qwen2MoeConfig)."""
-    named = config.per_layer("mlp_layer_types", config.words("mlp_layer_types"), layers)
+    named = _by_name(config, layers)
     if named is not None:
-        return _by_name(config, named)
+        return named
     only = set(config.numbers("mlp_only_layers") or ())
     step = config.maybe("decoder_sparse_step", least=0) or 1
     return [i for i in range(layers) if i not in only and (i + 1) % step == 0]
 
 
-def _by_name(config: Config, types: Sequence[str]) -> list[int]:
+def _by_name(config: Config, layers: int) -> list[int] | None:
+    types = config.per_layer("mlp_layer_types", config.words("mlp_layer_types"), layers)
+    if types is None:
+        return None
     unknown = sorted(set(types) - {"dense", "sparse"})
     if unknown:
         config.refuse(f"mlp_layer_types names {shown(unknown[0])}; known: dense, sparse")
     return [index for index, kind in enumerate(types) if kind == "sparse"]
 
 
-DEEPSEEK = Mixture(count=("n_routed_experts",), shared="n_shared_experts")
-BALANCED = Mixture(count=("n_routed_experts",), shared="n_shared_experts", correction="buffer")
+def after_dense(config: Config, layers: int) -> Iterable[int]:
+    """Experts from ``num_dense_layers`` on."""
+    return range(min(config.size("num_dense_layers", least=0), layers), layers)
+
+
+DEEPSEEK = Mixture(count=("n_routed_experts",), shared=("n_shared_experts",))
+BALANCED = replace(DEEPSEEK, correction="buffer")
 """DeepSeek-V3's, with a bias that balances the load."""
 QWEN = Mixture(count=("num_experts",))
-QWEN_SHARED = Mixture(
-    count=("num_experts",),
-    shared_width="shared_expert_intermediate_size",
+NUM_SHARED = replace(
+    QWEN,
+    count=("num_experts", "num_local_experts"),
+    shared=("num_shared_experts",),
+    correction="buffer",
+)
+"""Qwen's keys, with DeepSeek-V3's shared experts and bias."""
+QWEN_SHARED = replace(
+    QWEN,
+    shared_width=("shared_expert_intermediate_size",),
     shared_root="mlp.shared_expert",
     shared_gate=True,
 )

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import (
-    Extra,
     Layer,
     Model,
     Norms,
     buffer,
+    extra,
     linear,
-    norm,
     vector,
 )
 from kvplan.hf.blocks.ends import Embedding
@@ -84,32 +83,25 @@ def _altup(config: Config) -> Layer:
     """AltUp mixes streams, LAuReL adds a low rank."""
     hidden, part = config.size("hidden_size"), "other"
     streams, rank = config.size("altup_num_inputs"), config.size("laurel_rank")
-    return (
-        Extra(
-            tensors=(
-                *vector(part, "altup.correct_output_scale", hidden),
-                *linear(part, "altup.correction_coefs", streams, streams),
-                *linear(part, "altup.prediction_coefs", streams**2, streams),
-                *linear(part, "altup.modality_router", streams, hidden),
-                *norm("altup.router_norm", hidden),
-                *linear(part, "laurel.linear_left", rank, hidden),
-                *linear(part, "laurel.linear_right", hidden, rank),
-                *norm("laurel.post_laurel_norm", hidden),
-            )
-        ),
+    block = extra(
+        vector(part, "altup.correct_output_scale", hidden),
+        linear(part, "altup.correction_coefs", streams, streams),
+        linear(part, "altup.prediction_coefs", streams**2, streams),
+        linear(part, "altup.modality_router", streams, hidden),
+        linear(part, "laurel.linear_left", rank, hidden),
+        linear(part, "laurel.linear_right", hidden, rank),
     )
+    return (block, Norms(names=("altup.router_norm", "laurel.post_laurel_norm")))
 
 
 def _streams(config: Config) -> Layer:
     hidden, streams = config.size("hidden_size"), config.size("altup_num_inputs")
-    names = ("altup_projections", "altup_unembed_projections")
-    made = (
-        tensor
-        for name in names
+    names = (
+        f"model.{name}.{index}"
+        for name in ("altup_projections", "altup_unembed_projections")
         for index in range(streams - 1)
-        for tensor in linear("other", f"model.{name}.{index}", hidden, hidden)
     )
-    return (Extra(tensors=tuple(made)),)
+    return (extra(*(linear("other", name, hidden, hidden) for name in names)),)
 
 
 def _per_layer_input(config: Config) -> Layer:
@@ -117,15 +109,9 @@ def _per_layer_input(config: Config) -> Layer:
     hidden, width = config.size("hidden_size"), config.size(_PER_LAYER[0], least=0)
     if not width:
         return ()
-    return (
-        Extra(
-            tensors=(
-                *linear("other", "per_layer_input_gate", width, hidden),
-                *linear("other", "per_layer_projection", hidden, width),
-                *norm("post_per_layer_input_norm", hidden),
-            )
-        ),
-    )
+    gate = linear("other", "per_layer_input_gate", width, hidden)
+    projection = linear("other", "per_layer_projection", hidden, width)
+    return (extra(gate, projection), Norms(names=("post_per_layer_input_norm",)))
 
 
 def _per_layer_ends(config: Config, layers: int) -> Layer:
@@ -136,7 +122,7 @@ def _per_layer_ends(config: Config, layers: int) -> Layer:
     projection = "model.per_layer_model_projection"
     return (
         Embedding(rows=rows, width=layers * width, name="model.embed_tokens_per_layer"),
-        Extra(tensors=tuple(linear("other", projection, layers * width, hidden))),
+        extra(linear("other", projection, layers * width, hidden)),
         Norms(names=("model.per_layer_projection_norm",), width=width),
     )
 
@@ -174,7 +160,7 @@ def _gemma4_layers(config: Config, layers: int, own: int) -> list[Layer]:
     wide = 2 * width if config.flag("use_double_wide_mlp") else width
     every = (
         Norms(names=SANDWICH),
-        Extra(tensors=tuple(buffer("other", "layer_scalar", 1, dtype=None))),
+        extra(buffer("other", "layer_scalar", 1, dtype=None)),
         *_per_layer_input(config),
         *(_gemma4_experts(config) if config.flag("enable_moe_block") else ()),
     )
@@ -187,23 +173,13 @@ def _gemma4_experts(config: Config) -> Layer:
     used = config.size("top_k_experts", *USED)
     expert = MLP(width=config.size("moe_intermediate_size"))
     routed = Experts(expert=expert, count=count, used=used, root="moe").routed(hidden)
-    return (
-        Extra(
-            tensors=(
-                *routed,
-                *vector("router", "router.scale", hidden),
-                *vector("router", "router.per_expert_scale", count),
-                *vector("router", "router.proj", count, hidden),
-            )
-        ),
-        Norms(
-            names=(
-                "post_feedforward_layernorm_1",
-                "post_feedforward_layernorm_2",
-                "pre_feedforward_layernorm_2",
-            )
-        ),
+    router = extra(
+        vector("router", "router.scale", hidden),
+        vector("router", "router.per_expert_scale", count),
+        vector("router", "router.proj", count, hidden),
     )
+    names = ("post_feedforward_layernorm", "pre_feedforward_layernorm")
+    return (extra(routed), router, Norms(names=(f"{names[0]}_1", *(f"{n}_2" for n in names))))
 
 
 def _wide(config: Config, local: Attention, types: Sequence[str]) -> Attention:

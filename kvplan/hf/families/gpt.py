@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from kvplan.hf.blocks.attention import Attention
-from kvplan.hf.blocks.base import Layer, Model, Norms
-from kvplan.hf.blocks.ends import Embedding
 from kvplan.hf.blocks.mlp import GATED
 from kvplan.hf.config import Config, Figure
 from kvplan.hf.families.base import Family
-from kvplan.hf.families.decoder import Style, attention, decoder, mlp, model
+from kvplan.hf.families.decoder import Style, attention, decoder
 from kvplan.hf.families.experts import MIXTRAL
-from kvplan.hf.families.windows import always, mixed, never
+from kvplan.hf.families.windows import always, full, mixed
 from kvplan.hf.geometry import MULTI_HEAD, OWN_HEAD_DIM, Dialect
-from kvplan.hf.layers import layer_count
 from kvplan.hf.quantization import Published
 
 _HEADS = Dialect(("n_head", "num_attention_heads"), ("n_embd", "hidden_size"), (), (), "heads")
@@ -23,6 +19,9 @@ _GPT2 = Style(
     dialect=_HEADS,
     layers=("n_layer", "num_hidden_layers"),
     hidden=("n_embd", "hidden_size"),
+    width=("n_inner",),
+    widening=4,
+    positions=("n_positions", "max_position_embeddings"),
     bias=True,
     fused="c_attn",
     out="c_proj",
@@ -39,6 +38,7 @@ _GPT2 = Style(
 )
 _GPTJ = replace(
     _GPT2,
+    positions=(),
     bias=False,
     fused="",
     out="out_proj",
@@ -81,52 +81,18 @@ _GPT_OSS_EXPERTS = replace(
 )
 
 
-def _gpt2(config: Config) -> Model:
-    """Learned positions, biases everywhere."""
-    draft = never(config, layer_count(config, *_GPT2.layers)).draft
-    return _with_positions(config, attention(config, _GPT2), draft)
-
-
-def _gpt_bigcode(config: Config) -> Model:
+def _bigcode_heads(config: Config, style: Style) -> Attention:
     """``multi_query`` is one KV head (GPTBigCodeConfig)."""
-    heads = attention(config, _GPT2)
+    heads = attention(config, style)
     if config.flag("multi_query", default=None):
-        heads = replace(heads, kv=Figure(1, config.name("multi_query")))
-    return _with_positions(config, heads)
-
-
-def _gptj(config: Config) -> Model:
-    """One norm, no attention biases, a head with a bias."""
-    draft = never(config, layer_count(config, *_GPTJ.layers)).draft
-    return _same_layers(config, _GPTJ, attention(config, _GPTJ), draft)
-
-
-def _with_positions(config: Config, heads: Attention, draft: int = 0) -> Model:
-    plain = _same_layers(config, _GPT2, heads, draft)
-
-    def with_positions() -> Layer:
-        rows = config.size("n_positions", "max_position_embeddings")
-        return (Embedding(rows=rows, name="transformer.wpe"), *plain.ends())
-
-    return replace(plain, ends=with_positions)
-
-
-def _same_layers(config: Config, style: Style, heads: Attention, draft: int) -> Model:
-    """The same layer throughout; the MLP is ``n_inner`` wide, or four times the hidden size."""
-    count = layer_count(config, *style.layers)
-
-    def others() -> Sequence[Layer]:
-        width = config.maybe("n_inner") or 4 * config.size(*style.hidden)
-        norms = Norms(names=style.norms, bias=style.norm_bias)
-        return [(mlp(config, style, width=width), norms)] * count
-
-    return model(config, style, [(heads,)] * count, others, draft=[(heads,)] * draft)
+        return replace(heads, kv=Figure(1, config.name("multi_query")))
+    return heads
 
 
 FAMILIES: dict[str, Family] = {
-    "gpt2": Family(read=_gpt2),
-    "gpt_bigcode": Family(read=_gpt_bigcode),
-    "gptj": Family(read=_gptj),
+    "gpt2": Family(read=decoder(_GPT2)),
+    "gpt_bigcode": Family(read=decoder(_GPT2, full, heads=_bigcode_heads)),
+    "gptj": Family(read=decoder(_GPTJ)),
     "gpt_neox": Family(read=decoder(_GPT_NEOX)),
     "starcoder2": Family(read=decoder(_STARCODER2, always())),
     "gpt_oss": Family(

@@ -17,7 +17,7 @@ from kvplan.hf.geometry import DENSE, MULTI_HEAD
 
 _NO_MLP_BIAS = replace(LLAMA, mlp_bias=False)
 _EXPERTS = replace(MIXTRAL, router="router.layer", names=GATED, shared_root="shared_mlp")
-_SHARED = replace(_EXPERTS, shared_width="shared_intermediate_size")
+_SHARED = replace(_EXPERTS, shared_width=("shared_intermediate_size",))
 _HYBRID = Style(dialect=MULTI_HEAD, bias=ATTENTION_BIAS)
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 
-from kvplan.hf.blocks.base import Layer, Model
-from kvplan.hf.blocks.mlp import MLP, Experts
+from kvplan.hf.blocks.attention import Attention
+from kvplan.hf.blocks.base import Block, Layer
 from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family
-from kvplan.hf.families.decoder import Style, attention, mlp, model, norms
-from kvplan.hf.families.experts import USED, some_of
-from kvplan.hf.families.windows import never
+from kvplan.hf.families.decoder import Style, attention, decoder, mlp
+from kvplan.hf.families.experts import MIXTRAL, experts
 from kvplan.hf.geometry import OWN_HEAD_DIM
-from kvplan.hf.layers import layer_count
 
 _STYLE = Style(
     dialect=OWN_HEAD_DIM,
@@ -21,39 +19,35 @@ _STYLE = Style(
 )
 
 
-def _grok(config: Config) -> Model:
+def _heads(config: Config, style: Style) -> Attention:
     """Full attention; ``sliding_window_size`` -1 is none."""
     config.require("sliding_window_size", -1)
     config.require("global_attn_every_n", 1)
-    layer, count = (attention(config, _STYLE),), layer_count(config)
-    draft = never(config, count).draft
-    others = partial(_others, config, count)
-    return model(config, _STYLE, [layer] * count, others, draft=[layer] * draft)
+    return attention(config, style)
 
 
-def _others(config: Config, layers: int) -> Sequence[Layer]:
-    """Grok-2: a dense MLP beside the experts (``residual_moe``).
-
-    Grok-1 has neither key: its experts are ``intermediate_size`` wide (xai-org/grok-1 model.py).
-    """
+def _experts(config: Config, _: Style, layers: int) -> Sequence[Block]:
+    """Grok-1's are ``intermediate_size`` wide and say nothing of it (xai-org/grok-1 model.py)."""
     second = config.has("residual_moe")
     first = config.has("tie_word_embeddings") and not config.has("moe_intermediate_size")
     if not second and not first:
         config.uncounted("residual_moe", "tie_word_embeddings")
-    count = config.size("num_local_experts", "num_experts")
-    experts = Experts(
-        expert=MLP(
-            width=config.size("moe_intermediate_size" if second else "intermediate_size"),
-            names=("w1", "w3", "w2"),
-        ),
-        count=count,
-        used=some_of(config, count, config.size(*USED), USED[0]),
-        root="block_sparse_moe",
+    mixture = replace(
+        MIXTRAL,
+        count=("num_local_experts", "num_experts"),
+        width=("moe_intermediate_size" if second else "intermediate_size",),
     )
-    beside = (mlp(config, _STYLE),) if config.flag("residual_moe") else ()
-    return [(experts, *beside, norms(_STYLE))] * layers
+    return [experts(config, mixture, layers)] * layers
+
+
+def _residual(config: Config, _: Attention) -> Layer:
+    """Grok-2's dense MLP beside the experts."""
+    return (mlp(config, _STYLE),) if config.flag("residual_moe") else ()
 
 
 FAMILIES: dict[str, Family] = {
-    "grok": Family(read=_grok, architectures=("Grok1ForCausalLM", "Grok1ModelForCausalLM")),
+    "grok": Family(
+        read=decoder(_STYLE, heads=_heads, forward=_experts, extra=_residual),
+        architectures=("Grok1ForCausalLM", "Grok1ModelForCausalLM"),
+    ),
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kvplan.hf.blocks.base import Block, Layer, Model
-from kvplan.hf.blocks.mlp import MLP, Experts
+from kvplan.hf.blocks.base import Block, Model
+from kvplan.hf.blocks.mlp import MLP
 from kvplan.hf.config import Config, UncountedError
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import (
@@ -16,14 +16,15 @@ from kvplan.hf.families.decoder import (
     attention,
     decoder,
     mlp,
-    model,
-    norms,
+    stack,
 )
-from kvplan.hf.families.experts import QWEN, dense_first, some_of
+from kvplan.hf.families.experts import NUM_SHARED, Mixture, dense_first, experts
+from kvplan.hf.families.latent import LATENT_KEYS
 from kvplan.hf.families.windows import never
 from kvplan.hf.geometry import MULTI_HEAD
 from kvplan.hf.layers import layer_count
 
+_DENSE = "hunyuan_v1_dense"
 _HUNYUAN = Style(
     dialect=replace(MULTI_HEAD, head_dim=("head_dim", "attention_head_dim")),
     bias=ATTENTION_BIAS,
@@ -32,63 +33,52 @@ _HUNYUAN = Style(
     qk_norm_key=("use_qk_norm", True),
     qk_norm_names=("query_layernorm", "key_layernorm"),
 )
+# Files of model_type "hunyuan" have code of their own (modeling_hunyuan.py): what no key turns on
+# is off there; in the classes of transformers 5.23.0 it is on.
 _OWN_CODE = replace(_HUNYUAN, qk_norm_key=("use_qk_norm", False))
 _HY_V3 = Style(bias=ATTENTION_BIAS, qk_norm="head", uncounted_if=("mlp_bias",))
-_HY_V3_EXPERTS = replace(
-    QWEN,
-    count=("num_experts", "num_local_experts"),
-    shared="num_shared_experts",
-    correction="buffer",
-)
 
 
 def _style(config: Config) -> Style:
-    """model_type "hunyuan" is that of files with code of their own (modeling_hunyuan.py).
-
-    What no key turns on is off there; in the classes of transformers 5.23.0 it is on.
-    """
-    if config.raw.get("model_type") == "hunyuan":
-        return _OWN_CODE
-    return replace(_HUNYUAN, tie=config.raw.get("model_type") == "hunyuan_v1_dense")
+    """The class of the file's model_type, which may be another than the one in architectures."""
+    model_type = config.raw.get("model_type")
+    return _OWN_CODE if model_type == "hunyuan" else replace(_HUNYUAN, tie=model_type == _DENSE)
 
 
 def _hunyuan(config: Config) -> Model:
     """``use_cla``: only every ``cla_share_factor``-th layer owns keys and values."""
     config.require("use_mla", False)
-    config.ignore("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim")
-    config.ignore("v_head_dim", "q_lora_rank")
-    style, own_code = _style(config), config.raw.get("model_type") == "hunyuan"
-    heads, count = attention(config, style), layer_count(config)
-    shares = config.flag("use_cla")
-    factor = config.count("cla_share_factor", most=64) if shares else 1
-    config.ignore("cla_share_factor")
+    config.ignore(*LATENT_KEYS, "cla_share_factor")
+    style, count = _style(config), layer_count(config)
+    heads = attention(config, style)
+    factor = config.count("cla_share_factor", most=64) if config.flag("use_cla") else 1
     shared = replace(heads, kind="kv_shared")
     layers = [(shared if index % factor else heads,) for index in range(count)]
-
-    def others() -> Sequence[Layer]:
-        if shares:
-            raise UncountedError(
-                "use_cla is on: no published file says which norms those layers have"
-            )
-        return [(_forward(config, style, count, mixed=not own_code), norms(style))] * count
-
-    return model(config, style, layers, others)
+    return stack(config, style, layers, forward=_forward)
 
 
-def _forward(config: Config, style: Style, layers: int, *, mixed: bool) -> Block:
+def _forward(config: Config, style: Style, layers: int) -> Sequence[Block]:
     """An MLP, or experts and, ``use_mixed_mlp_moe``, shared ones as wide as the MLP."""
+    if config.flag("use_cla"):
+        raise UncountedError("use_cla is on: no published file says which norms those layers have")
     count = config.same_size(layers, "num_experts", least=0) if config.has("num_experts") else 1
     if count <= 1:
-        return mlp(config, style)
+        return [mlp(config, style)] * layers
     if config.maybe("moe_layer_num_skipped", least=0):
         raise UncountedError("moe_layer_num_skipped is set")
+    moe = experts(config, _experts(config), layers)
+    if config.flag("use_mixed_mlp_moe", default=style is not _OWN_CODE):
+        moe = replace(moe, shared=_shared(config, layers))
+    return [moe] * layers
+
+
+def _experts(config: Config) -> Mixture:
     wide = config.has("moe_intermediate_size")
-    width = config.same_size(layers, "moe_intermediate_size" if wide else "intermediate_size")
-    return Experts(
-        expert=MLP(width=width, bias=config.on(MLP_BIAS)),
-        count=count,
-        used=some_of(config, count, config.same_size(layers, "moe_topk"), "moe_topk"),
-        shared=_shared(config, layers) if config.flag("use_mixed_mlp_moe", default=mixed) else None,
+    return Mixture(
+        count=("num_experts",),
+        used=("moe_topk",),
+        width=("moe_intermediate_size" if wide else "intermediate_size",),
+        bias=MLP_BIAS,
         router="gate.wg",
     )
 
@@ -105,7 +95,7 @@ FAMILIES: dict[str, Family] = {
         architectures=("HunYuanForCausalLM",),
         classes=("hunyuandensev1", "hunyuanmoev1", "hunyuan"),
     ),
-    "hunyuan_v1_dense": Family(read=_hunyuan, classes=("hunyuandensev1",)),
+    _DENSE: Family(read=_hunyuan, classes=("hunyuandensev1",)),
     "hunyuan_v1_moe": Family(read=_hunyuan, architectures=("HunYuanMoEV1ForCausalLM",)),
-    "hy_v3": Family(read=decoder(_HY_V3, never, _HY_V3_EXPERTS, dense_first)),
+    "hy_v3": Family(read=decoder(_HY_V3, never, NUM_SHARED, dense_first)),
 }

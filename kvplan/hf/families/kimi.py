@@ -12,7 +12,7 @@ from kvplan.hf.blocks.latent import MLA
 from kvplan.hf.blocks.mlp import Experts
 from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family, Wrapper
-from kvplan.hf.families.decoder import Style, alternate, ends, mlp, model, norms
+from kvplan.hf.families.decoder import Style, alternate, ends, mlp, stack
 from kvplan.hf.families.deepseek import V3_EXPERTS
 from kvplan.hf.families.experts import QWEN, dense_first, experts
 from kvplan.hf.families.kimi_vision import kimi_k3, kimi_k25
@@ -29,11 +29,11 @@ from kvplan.hf.layers import (
     layer_types,
 )
 
-_LINEAR = Style()
+_LINEAR = Style(uncounted_if=("tie_word_embeddings",))
 _MOE = "block_sparse_moe"
 _EXPERTS = replace(
     QWEN,
-    shared="num_shared_experts",
+    shared=("num_shared_experts",),
     shared_root=f"{_MOE}.shared_experts",
     correction="buffer",
     root=_MOE,
@@ -82,9 +82,9 @@ def _kimi_linear(config: Config) -> Model:
         _types(config, count),
         {FULL: lambda: (latent,), LINEAR: lambda: (kimi_delta(config),)},
     )
-    rest = partial(_others, config, layers, latent)
     draft = [(latent,)] * drafts(config, MTP)
-    return replace(model(config, _LINEAR, layers, rest, draft=draft), ends=partial(_ends, config))
+    plain = stack(config, _LINEAR, layers, beside=_beside, forward=_forward, draft=draft)
+    return replace(plain, ends=partial(_ends, config))
 
 
 def _types(config: Config, layers: int) -> Sequence[str]:
@@ -103,34 +103,29 @@ def _types(config: Config, layers: int) -> Sequence[str]:
     return types
 
 
-def _others(config: Config, layers: Sequence[Layer], latent: MLA) -> Sequence[Layer]:
+def _beside(config: Config, block: Block) -> Layer:
     """Kimi-K3: an output gate beside MLA, and residual attention over blocks of layers.
 
     Its 1,560,860,324,864 B of tensors are met exactly so.
     """
-    config.uncounted_if("tie_word_embeddings")
-    count, every = len(layers), (norms(_LINEAR), *_residuals(config))
-    gate = Gate(rows=latent.heads * latent.v_width, name="self_attn.g_proj")
-    gates: Layer = (gate,) if config.flag("mla_use_output_gate") else ()
-    moe, dense = _experts(config, count), partial(mlp, config, _LINEAR)
-    blocks = alternate(count, dense_first(config, count), moe, dense)
-    return [
-        (block, *every, *(gates if kept == (latent,) else ()))
-        for kept, block in zip(layers, blocks, strict=True)
-    ]
+    residuals = _residuals(config)
+    if not config.flag("mla_use_output_gate") or not isinstance(block, MLA):
+        return residuals
+    return (*residuals, Gate(rows=block.heads * block.v_width, name="self_attn.g_proj"))
+
+
+def _forward(config: Config, style: Style, layers: int) -> Sequence[Block]:
+    moe, narrow = experts(config, _EXPERTS, layers), config.maybe("routed_expert_hidden_size")
+    block: Block = moe
+    if narrow is not None:
+        block = _NarrowExperts(moe=moe, narrow=narrow, normed=config.flag("latent_moe_use_norm"))
+    return alternate(layers, dense_first(config, layers), block, partial(mlp, config, style))
 
 
 def _residuals(config: Config, *places: tuple[str, str]) -> Layer:
     if config.maybe("attn_res_block_size") is None:
         return ()
     return (_Residuals(places=places) if places else _Residuals(),)
-
-
-def _experts(config: Config, layers: int) -> Block:
-    moe, narrow = experts(config, _EXPERTS, layers), config.maybe("routed_expert_hidden_size")
-    if narrow is None:
-        return moe
-    return _NarrowExperts(moe=moe, narrow=narrow, normed=config.flag("latent_moe_use_norm"))
 
 
 def _ends(config: Config) -> Layer:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kvplan.hf.blocks.attention import Attention, Gate
-from kvplan.hf.blocks.base import Layer, Model
+from kvplan.hf.blocks.attention import Attention, head_gate
+from kvplan.hf.blocks.base import Model
 from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family
-from kvplan.hf.families.decoder import OWN_WIDTH, attention, model, others
+from kvplan.hf.families.decoder import OWN_WIDTH, attention, stack
 from kvplan.hf.families.experts import QWEN_SHARED, every_step
 from kvplan.hf.families.windows import by_name
 from kvplan.hf.geometry import WINDOW_KEYS
@@ -26,16 +26,8 @@ def _laguna(config: Config) -> Model:
     count, base = layer_count(config), attention(config, _STYLE)
     windows = by_name(config, layer_types(config, count, None))
     config.ignore(*WINDOW_KEYS)
-    blocks = _blocks(config, base, windows)
-    gates = {
-        heads: Gate(rows=heads, name="self_attn.g_proj") for heads in {b.heads for b in blocks}
-    }
-
-    def rest() -> Sequence[Layer]:
-        forward = others(config, _STYLE, count, _EXPERTS, every_step)
-        return [(gates[b.heads], *layer) for b, layer in zip(blocks, forward, strict=True)]
-
-    return model(config, _STYLE, [(block,) for block in blocks], rest)
+    layers = [(block,) for block in _blocks(config, base, windows)]
+    return stack(config, _STYLE, layers, _EXPERTS, every_step, beside=head_gate)
 
 
 def _blocks(config: Config, base: Attention, windows: Sequence[int | None]) -> list[Attention]:

@@ -8,10 +8,18 @@ from functools import partial
 from kvplan.hf.blocks.base import Layer, Model, Reader
 from kvplan.hf.blocks.latent import MLA, Indexer
 from kvplan.hf.config import Config, shown
-from kvplan.hf.families.decoder import Style, model, others
+from kvplan.hf.families.decoder import Style, stack
 from kvplan.hf.families.experts import Mixture, dense_first
 from kvplan.hf.layers import FULL, MTP, drafts, layer_count
 
+LATENT_KEYS = (
+    "kv_lora_rank",
+    "q_lora_rank",
+    "qk_nope_head_dim",
+    "qk_rope_head_dim",
+    "v_head_dim",
+)
+"""What a file of the same class without latent attention may have all the same."""
 LATENT = Style(uncounted_if=("mlp_bias",))
 
 
@@ -31,7 +39,7 @@ def mla(config: Config, root: str = "self_attn") -> MLA:
 
 
 def _q_rank(config: Config) -> int | None:
-    """``q_lora_rank``: null is no low rank; a file without the key has lost it."""
+    """``q_lora_rank``: null is not a low rank; a file without the key has lost it."""
     if "q_lora_rank" not in config.raw:
         config.uncounted("q_lora_rank")
     return config.maybe("q_lora_rank")
@@ -42,22 +50,10 @@ def latent_decoder(mixture: Mixture | None, style: Style = LATENT) -> Reader:
 
     def read(config: Config) -> Model:
         layer, count = (mla(config),), layer_count(config)
-        draft = drafts(config, MTP)
-        return latent_model(config, [layer] * count, mixture, [layer] * draft, style)
+        draft = [layer] * drafts(config, MTP)
+        return stack(config, style, [layer] * count, mixture, dense_first, draft=draft)
 
     return read
-
-
-def latent_model(
-    config: Config,
-    layers: Sequence[Layer],
-    mixture: Mixture | None,
-    draft: Sequence[Layer] = (),
-    style: Style = LATENT,
-) -> Model:
-    """These layers, the first ones with an MLP, the others with experts."""
-    rest = partial(others, config, style, len(layers), mixture, dense_first)
-    return model(config, style, layers, rest, draft=draft)
 
 
 def sparse_decoder(mixture: Mixture) -> Reader:
@@ -78,7 +74,8 @@ def sparse_decoder(mixture: Mixture) -> Reader:
             config.refuse(f"{name} names {shown(unknown[0])}; known: {', '.join(kinds)}")
         # The draft layer brings an indexer of its own (vLLM 0.33.0 models/deepseek_mtp.py).
         draft = [kinds["full"]] * drafts(config, MTP)
-        return latent_model(config, [kinds[kind] for kind in types], mixture, draft)
+        layers = [kinds[kind] for kind in types]
+        return stack(config, LATENT, layers, mixture, dense_first, draft=draft)
 
     return read
 

@@ -1,21 +1,22 @@
-"""Llama and the models that are its layers with other constants."""
+"""Llama and the models that are its layers with other constants, InternLM and EXAONE among them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from kvplan.hf.blocks.attention import Attention
-from kvplan.hf.blocks.base import Extra, Layer, buffer, vector
+from kvplan.hf.blocks.base import Layer, buffer, extra, vector
 from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.decoder import (
     ATTENTION_BIAS,
     LLAMA,
     MLP_BIAS,
+    POST_NORM,
     Style,
     decoder,
 )
-from kvplan.hf.families.experts import Mixture
+from kvplan.hf.families.experts import NUM_SHARED, Mixture, dense_first
 from kvplan.hf.families.windows import mixed, unsettled
 from kvplan.hf.geometry import DENSE, MULTI_HEAD, OWN_HEAD_DIM
 
@@ -55,31 +56,49 @@ _STABLELM = Style(
     norm_bias=True,
     uncounted_if=("use_parallel_residual", "qk_layernorm"),
 )
+_INTERNLM2 = Style(
+    bias=("bias", False),
+    fused="wqkv",
+    out="wo",
+    attn_root="attention",
+    norms=("attention_norm", "ffn_norm"),
+    mlp_root="feed_forward",
+    mlp_names=("w1", "w3", "w2"),
+    ends=("model.tok_embeddings", "output"),
+)
+_INTERNLM3 = Style(bias=("qkv_bias", False), out_bias=("bias", False), mlp_bias=("bias", False))
+_EXAONE = Style(
+    layers=("num_layers", "num_hidden_layers"),
+    out="out_proj",
+    attn_root="attn.attention",
+    norms=("ln_1", "ln_2"),
+    root="transformer.h",
+    final="transformer.ln_f",
+    mlp_names=("c_fc_0", "c_fc_1", "c_proj"),
+    ends=("transformer.wte", "lm_head"),
+    tie=None,
+)
+_PATTERN = ("sliding_window_pattern",)
 _ARIA = Mixture(
     count=("moe_num_experts",),
     used=("moe_topk",),
     width=("intermediate_size",),
-    shared="moe_num_shared_experts",
+    shared=("moe_num_shared_experts",),
 )
 
 
 def _xielu(_: Config, __: Attention) -> Layer:
     """XIELU has two parameters, and two buffers, a layer (ApertusConfig)."""
-    root = "mlp.act_fn"
-    curve = (t for name in ("alpha_p", "alpha_n") for t in vector("dense_mlp", f"{root}.{name}", 1))
-    kept = (
-        tensor
-        for name in ("beta", "eps")
-        for tensor in buffer("dense_mlp", f"{root}.{name}", 1, dtype=None)
-    )
-    return (Extra(tensors=(*curve, *kept)),)
+    part, root = "dense_mlp", "mlp.act_fn"
+    curve = (vector(part, f"{root}.{name}", 1) for name in ("alpha_p", "alpha_n"))
+    constants = (buffer(part, f"{root}.{name}", 1, dtype=None) for name in ("beta", "eps"))
+    return (extra(*curve, *constants),)
 
 
 def _lambdas(_: Config, heads: Attention) -> Layer:
     """Four vectors of a head's width weigh the two halves of attention (DiffLlamaConfig)."""
     names = ("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2")
-    vectors = (vector("attention", f"self_attn.{name}", heads.width) for name in names)
-    return (Extra(tensors=tuple(tensor for group in vectors for tensor in group)),)
+    return (extra(*(vector("attention", f"self_attn.{name}", heads.width) for name in names)),)
 
 
 FAMILIES: dict[str, Family] = {
@@ -123,6 +142,16 @@ FAMILIES: dict[str, Family] = {
     ),
     "aria_text": Family(
         read=decoder(replace(LLAMA, uncounted_if=("mlp_bias",)), mixture=_ARIA),
+    ),
+    "internlm": Family(read=decoder(Style(dialect=MULTI_HEAD, bias=("bias", True)))),
+    "internlm2": Family(read=decoder(_INTERNLM2)),
+    "internlm3": Family(read=decoder(_INTERNLM3)),
+    "exaone": Family(read=decoder(_EXAONE)),
+    "exaone4": Family(
+        read=decoder(Style(norms=POST_NORM, qk_norm="head"), mixed(pattern=_PATTERN))
+    ),
+    "exaone_moe": Family(
+        read=decoder(Style(qk_norm="head"), mixed(pattern=_PATTERN), NUM_SHARED, dense_first)
     ),
 }
 

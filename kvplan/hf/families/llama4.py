@@ -4,45 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 from kvplan.hf.blocks.attention import Attention
-from kvplan.hf.blocks.base import Layer, Model
-from kvplan.hf.blocks.mlp import MLP, Experts
+from kvplan.hf.blocks.base import Model
 from kvplan.hf.config import MAX_TOKENS, Config
 from kvplan.hf.families.base import Family, Wrapper
-from kvplan.hf.families.decoder import (
-    ATTENTION_BIAS,
-    Style,
-    alternate,
-    attention,
-    mlp,
-    model,
-    norms,
-)
-from kvplan.hf.families.experts import USED, some_of
+from kvplan.hf.families.decoder import ATTENTION_BIAS, Style, attention, stack
+from kvplan.hf.families.experts import Mixture
 from kvplan.hf.families.llama4_vision import llama4
 from kvplan.hf.layers import FULL, agree, by_type, layer_count, layer_types, one_full_in
 
 _CHUNKED = "chunked_attention"
 _STYLE = Style(bias=ATTENTION_BIAS, width=("intermediate_size_mlp",), mlp_root="feed_forward")
+_EXPERTS = Mixture(
+    count=("num_local_experts",),
+    width=("intermediate_size",),
+    shared_width=("intermediate_size",),
+    shared_root="feed_forward.shared_expert",
+    root="feed_forward",
+    router="router",
+)
 
 
 def _llama4(config: Config) -> Model:
     """Every ``no_rope_layer_interval``-th layer is full (Llama4TextConfig)."""
     config.ignore("use_qk_norm")  # It has no weights.
     full, count = attention(config, _STYLE), layer_count(config)
-    types = _types(config, count)
-    layers = by_type(
-        config, types, {FULL: lambda: (full,), _CHUNKED: lambda: (_chunked(config, full),)}
-    )
-
-    def others() -> Sequence[Layer]:
-        where, around = _expert_layers(config, count), norms(_STYLE)
-        moe, dense = _experts(config), partial(mlp, config, _STYLE)
-        return [(block, around) for block in alternate(count, where, moe, dense)]
-
-    return model(config, _STYLE, layers, others)
+    kinds = {FULL: lambda: (full,), _CHUNKED: lambda: (_chunked(config, full),)}
+    layers = by_type(config, _types(config, count), kinds)
+    return stack(config, _STYLE, layers, _EXPERTS, _expert_layers)
 
 
 def _types(config: Config, layers: int) -> Sequence[str]:
@@ -68,19 +58,6 @@ def _expert_layers(config: Config, layers: int) -> Sequence[int]:
     if any(not 0 <= index < layers for index in given):
         config.refuse("moe_layers names a layer that does not exist")
     return given
-
-
-def _experts(config: Config) -> Experts:
-    """One shared expert, as wide as a routed one."""
-    width, count = config.size("intermediate_size"), config.size("num_local_experts")
-    return Experts(
-        expert=MLP(width=width),
-        count=count,
-        used=some_of(config, count, config.size(*USED), USED[0]),
-        shared=MLP(width=width, root="feed_forward.shared_expert"),
-        root="feed_forward",
-        router="router",
-    )
 
 
 FAMILIES: dict[str, Family] = {

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Layer, Model
 from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family
-from kvplan.hf.families.decoder import ATTENTION_BIAS, PLAIN, Style, decoder, model, others
+from kvplan.hf.families.decoder import ATTENTION_BIAS, PLAIN, Style, decoder, stack
 from kvplan.hf.families.experts import DEEPSEEK, by_topk_method, dense_first
 from kvplan.hf.families.windows import after_full_layers
 from kvplan.hf.geometry import needed_window
@@ -25,7 +24,7 @@ from kvplan.hf.layers import (
 from kvplan.hf.quantization import Published
 
 _PATTERN = "hybrid_layer_pattern"
-_EXPERTS = replace(DEEPSEEK, needs_shared=False, correction=by_topk_method)
+_EXPERTS = replace(DEEPSEEK, no_shared="missing", correction=by_topk_method)
 
 
 def _mimo_v2(config: Config) -> Model:
@@ -45,8 +44,7 @@ def _mimo_v2(config: Config) -> Model:
         return (_heads(config, "swa_", "add_swa_attention_sink_bias").sliding(size),)
 
     layers = by_type(config, types, {FULL: lambda: (full,), SLIDING: local})
-    rest = partial(others, config, PLAIN, count, _EXPERTS, dense_first)
-    return model(config, PLAIN, layers, rest)
+    return stack(config, PLAIN, layers, _EXPERTS, dense_first)
 
 
 def _heads(config: Config, prefix: str, sinks: str) -> Attention:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from kvplan.hf.blocks.base import UNSURE, Layer, Model
+from kvplan.hf.blocks.base import UNSURE, Block, Layer, Model
 from kvplan.hf.blocks.latent import BlockIndexer
-from kvplan.hf.blocks.mlp import MLP, Experts
 from kvplan.hf.config import Config, UncountedError
 from kvplan.hf.families.base import Family, Wrapper
-from kvplan.hf.families.decoder import Style, alternate, attention, mlp, model, norms, others
-from kvplan.hf.families.experts import MIXTRAL, USED, by_routing_bias, dense_first, some_of
+from kvplan.hf.families.decoder import Style, attention, stack
+from kvplan.hf.families.experts import MIXTRAL, Mixture, by_routing_bias, dense_first
 from kvplan.hf.geometry import OWN_HEAD_DIM
 from kvplan.hf.layers import FULL, drafts, layer_count, layer_types, zero_or_one
 
@@ -20,6 +19,16 @@ _M2 = Style(dialect=OWN_HEAD_DIM, qk_norm="all", qk_norm_key=("use_qk_norm", Tru
 _M3 = replace(_M2, qk_norm="head", width=("dense_intermediate_size",))
 # The router is stored as fp32: 230,121,630,720 B of MiniMaxAI/MiniMax-M2 are met only so.
 _M2_EXPERTS = replace(MIXTRAL, correction=by_routing_bias, router_dtype="fp32")
+# Shared experts have a width of their own; no key tells the router's dtype.
+_M3_EXPERTS = Mixture(
+    count=("num_local_experts",),
+    width=("intermediate_size", "moe_intermediate_size"),
+    shared=("n_shared_experts",),
+    shared_width=("shared_intermediate_size",),
+    no_shared="zero",
+    router_dtype=UNSURE,
+    correction=by_routing_bias,
+)
 
 
 def _minimax_m2(config: Config) -> Model:
@@ -29,16 +38,18 @@ def _minimax_m2(config: Config) -> Model:
         config.refuse("attn_type_list names lightning layers, which MiniMax-M2 does not have")
     config.require("qk_norm_type", "per_layer")
     config.ignore("mlp_intermediate_size")
-    layer, count = (attention(config, _M2),), layer_count(config)
+    layer = (attention(config, _M2),)
     modules = drafts(config, "num_mtp_modules") if config.flag("use_mtp") else 0
     draft = modules * (config.maybe("mtp_transformer_layers") or 1)
 
-    def rest() -> Sequence[Layer]:
-        if config.maybe("shared_intermediate_size", least=0):
-            raise UncountedError("shared_intermediate_size is set, which no published M2 has")
-        return others(config, _M2, count, _M2_EXPERTS)
+    layers = [layer] * layer_count(config)
+    return stack(config, _M2, layers, _M2_EXPERTS, beside=_refuse_shared, draft=[layer] * draft)
 
-    return model(config, _M2, [layer] * count, rest, draft=[layer] * draft)
+
+def _refuse_shared(config: Config, _: Block) -> Layer:
+    if config.maybe("shared_intermediate_size", least=0):
+        raise UncountedError("shared_intermediate_size is set, which no published M2 has")
+    return ()
 
 
 def _minimax_m3(config: Config) -> Model:
@@ -56,13 +67,7 @@ def _minimax_m3(config: Config) -> Model:
     sparse = _sparse_layers(config, count)
     indexer = _indexer(config) if any(sparse) else None
     layers = [(heads, indexer) if indexer and flag else (heads,) for flag in sparse]
-
-    def rest() -> Sequence[Layer]:
-        where, dense = dense_first(config, count), partial(mlp, config, _M3)
-        blocks = alternate(count, where, _m3_experts(config), dense)
-        return [(block, norms(_M3)) for block in blocks]
-
-    return model(config, _M3, layers, rest)
+    return stack(config, _M3, layers, _M3_EXPERTS, dense_first)
 
 
 def _sparse_layers(config: Config, layers: int) -> Sequence[bool]:
@@ -87,22 +92,6 @@ def _indexer(config: Config) -> BlockIndexer:
     return BlockIndexer(
         width=source.count("sparse_index_dim", "index_head_dim"),
         heads=partial(source.size, "sparse_num_index_heads", "index_n_heads"),
-    )
-
-
-def _m3_experts(config: Config) -> Experts:
-    """Shared experts have a width of their own; no key tells the router's dtype."""
-    beside = config.size("n_shared_experts", least=0) * config.size(
-        "shared_intermediate_size", least=0
-    )
-    count = config.size("num_local_experts")
-    return Experts(
-        expert=MLP(width=config.size("intermediate_size", "moe_intermediate_size")),
-        count=count,
-        used=some_of(config, count, config.size(*USED), USED[0]),
-        shared=MLP(width=beside, root="mlp.shared_experts") if beside else None,
-        router_dtype=UNSURE,
-        correction=by_routing_bias(config),
     )
 
 

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kvplan.hf.blocks.attention import Attention
-from kvplan.hf.blocks.base import Layer, Model
-from kvplan.hf.blocks.mlp import MLP, Experts
+from kvplan.hf.blocks.base import Block
 from kvplan.hf.config import Config, Figure, UncountedError, shown
 from kvplan.hf.families.base import Family
-from kvplan.hf.families.decoder import Style, attention, mlp, model, norms
-from kvplan.hf.families.experts import some_of
+from kvplan.hf.families.decoder import Style, attention, decoder, mlp
+from kvplan.hf.families.experts import Mixture, experts
+from kvplan.hf.families.windows import full
 from kvplan.hf.geometry import Dialect
-from kvplan.hf.layers import layer_count
 
 _MPT = Style(
     dialect=Dialect(("n_heads",), ("d_model",), (), (), "heads"),
@@ -38,29 +37,24 @@ _DBRX = replace(
 )
 
 
-def _mpt(config: Config) -> Model:
+_DBRX_EXPERTS = Mixture(
+    count=("moe_num_experts",),
+    used=("moe_top_k",),
+    width=("ffn_hidden_size",),
+    names=("w1", "v1", "w2"),
+    root="ffn",
+    router="router.layer",
+    experts="experts.mlp",
+)
+
+
+def _mpt_heads(config: Config, style: Style) -> Attention:
     """``attn_config.attn_type`` says how many KV heads there are (MosaicML llm-foundry).
 
     The weights are counted without biases, which the norms do not have either (``no_bias``).
     """
     config.require("no_bias", True)
-    section = config.section("attn_config")
-    heads = _mpt_heads(config, section)
-    count = layer_count(config, *_MPT.layers)
-
-    def others() -> Sequence[Layer]:
-        if section is not None and (section.flag("qk_ln") or heads.kv != heads.heads):
-            raise UncountedError("attn_config asks for norms or fewer KV heads")
-        if section is None or not section.flag("alibi"):
-            raise UncountedError("attn_config.alibi is off: learned positions")
-        width = (config.maybe("expansion_ratio") or 4) * config.size(*_MPT.hidden)
-        return [(mlp(config, _MPT, width=width), norms(_MPT))] * count
-
-    return model(config, _MPT, [(heads,)] * count, others)
-
-
-def _mpt_heads(config: Config, section: Config | None) -> Attention:
-    heads = attention(config, _MPT)
+    section, heads = config.section("attn_config"), attention(config, style)
     if section is None:
         return heads
     section.require("sliding_window_size", -1)
@@ -74,36 +68,33 @@ def _mpt_heads(config: Config, section: Config | None) -> Attention:
     return heads
 
 
-def _dbrx(config: Config) -> Model:
-    """KV heads stand in ``attn_config``, experts in ``ffn_config`` (DbrxConfig)."""
+def _mpt_mlp(config: Config, style: Style, layers: int) -> Sequence[Block]:
+    section = config.section("attn_config")
+    heads = _mpt_heads(config, style)
+    if section is not None and (section.flag("qk_ln") or heads.kv != heads.heads):
+        raise UncountedError("attn_config asks for norms or fewer KV heads")
+    if section is None or not section.flag("alibi"):
+        raise UncountedError("attn_config.alibi is off: learned positions")
+    width = (config.maybe("expansion_ratio") or 4) * config.size(*style.hidden)
+    return [mlp(config, style, width=width)] * layers
+
+
+def _dbrx_heads(config: Config, style: Style) -> Attention:
+    """KV heads stand in ``attn_config`` (DbrxConfig)."""
     section = config.section("attn_config")
     if section is None:
         config.missing("attn_config")
-    heads = replace(attention(config, _DBRX), kv=section.count("kv_n_heads"))
-    count = layer_count(config, *_DBRX.layers)
-
-    def others() -> Sequence[Layer]:
-        return [(_dbrx_experts(config), norms(_DBRX))] * count
-
-    return model(config, _DBRX, [(heads,)] * count, others)
+    return replace(attention(config, style), kv=section.count("kv_n_heads"))
 
 
-def _dbrx_experts(config: Config) -> Experts:
+def _dbrx_experts(config: Config, _: Style, layers: int) -> Sequence[Block]:
     ffn = config.section("ffn_config")
     if ffn is None:
         config.uncounted("ffn_config")
-    count = ffn.size("moe_num_experts")
-    return Experts(
-        expert=MLP(width=ffn.size("ffn_hidden_size"), names=("w1", "v1", "w2")),
-        count=count,
-        used=some_of(ffn, count, ffn.size("moe_top_k"), "moe_top_k"),
-        root="ffn",
-        router="router.layer",
-        experts="experts.mlp",
-    )
+    return [experts(ffn, _DBRX_EXPERTS, layers)] * layers
 
 
 FAMILIES: dict[str, Family] = {
-    "dbrx": Family(read=_dbrx),
-    "mpt": Family(read=_mpt),
+    "dbrx": Family(read=decoder(_DBRX, full, heads=_dbrx_heads, forward=_dbrx_experts)),
+    "mpt": Family(read=decoder(_MPT, full, heads=_mpt_heads, forward=_mpt_mlp)),
 }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kvplan.hf.blocks.attention import Attention
-from kvplan.hf.blocks.base import Extra, Layer, Model, Norms, linear
+from kvplan.hf.blocks.base import Layer, Model, Norms, extra, linear
 from kvplan.hf.blocks.mlp import MLP
 from kvplan.hf.config import MAX_SIZE, Config, Figure
 from kvplan.hf.families.base import Family
@@ -79,8 +79,7 @@ def _linear_attention(config: Config, block: Config) -> Layer:
 
 def _matrix(config: Config, part: str, name: str, norm: str, bias: bool) -> Layer:
     hidden = config.size("hidden_size")
-    tensors = tuple(linear(part, name, hidden, hidden, bias=bias))
-    return (Extra(tensors=tensors), Norms(names=(norm,)))
+    return (extra(linear(part, name, hidden, hidden, bias=bias)), Norms(names=(norm,)))
 
 
 def _nas_mlp(config: Config, block: Config) -> Layer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kvplan.hf.families.base import Family
-from kvplan.hf.families.decoder import ATTENTION_BIAS, INPUT, Style, decoder
+from kvplan.hf.families.decoder import ATTENTION_BIAS, INPUT, Style, decoder, uncounted
 from kvplan.hf.families.experts import MIXTRAL
 from kvplan.hf.families.windows import always
 from kvplan.hf.geometry import MULTI_HEAD
@@ -39,7 +39,7 @@ _PHIMOE = Style(bias=ATTENTION_BIAS, norm_bias=True, head_bias=("lm_head_bias", 
 def _seeing(model_type: str) -> Family:
     """Models with code of their own, which transformers 5.23.0 has no class for."""
     reason = f"no count of {model_type!r} yet"
-    return Family(read=decoder(_PHI3, always(), uncounted=reason), sees=True)
+    return Family(read=uncounted(decoder(_PHI3, always()), reason), sees=True)
 
 
 FAMILIES: dict[str, Family] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kvplan.hf.blocks.base import Layer, Model, Norms
+from kvplan.hf.blocks.base import Block
 from kvplan.hf.config import Config, UncountedError
 from kvplan.hf.families.base import Beside, Family, Wrapper, each
 from kvplan.hf.families.decoder import ATTENTION_BIAS, Style, decoder, mlp
@@ -35,20 +35,14 @@ _MELLUM = replace(QWEN, count=("num_experts", "num_local_experts"))
 _QWEN2 = Family(read=decoder(QWEN2, after_full_layers))
 
 
-def _qwen1(config: Config) -> Model:
+def _half_as_wide(config: Config, style: Style, layers: int) -> Sequence[Block]:
     """``intermediate_size`` counts gate and up together (its own modeling_qwen.py)."""
-    plain = decoder(_QWEN1)(config)
-
-    def others() -> Sequence[Layer]:
-        total = config.size("intermediate_size")
-        if total % 2:
-            config.refuse(f"intermediate_size: {total} is not a multiple of 2")
-        if not config.flag("no_bias", default=True):
-            raise UncountedError("no_bias is off")
-        block = (mlp(config, _QWEN1, width=total // 2), Norms(names=_QWEN1.norms))
-        return [block] * len(plain.layers)
-
-    return replace(plain, others=others)
+    total = config.size("intermediate_size")
+    if total % 2:
+        config.refuse(f"intermediate_size: {total} is not a multiple of 2")
+    if not config.flag("no_bias", default=True):
+        raise UncountedError("no_bias is off")
+    return [mlp(config, style, width=total // 2)] * layers
 
 
 FAMILIES: dict[str, Family] = {
@@ -71,10 +65,10 @@ FAMILIES: dict[str, Family] = {
     "qwen3": Family(read=decoder(QWEN3, after_full_layers)),
     "qwen3_vl_text": Family(read=decoder(QWEN3)),
     "qwen3_moe": Family(read=decoder(QWEN3, unsettled, QWEN, every_step)),
-    "qwen3_vl_moe_text": Family(read=decoder(replace(QWEN3), never, QWEN, every_step)),
+    "qwen3_vl_moe_text": Family(read=decoder(QWEN3, never, QWEN, every_step)),
     "qwen3_omni_moe_text": Family(read=decoder(QWEN3, never, QWEN, every_step)),
     "mellum": Family(read=decoder(QWEN3, mixed(), _MELLUM, every_step)),
-    "qwen": Family(read=_qwen1, classes=("qwenlmhead",)),
+    "qwen": Family(read=decoder(_QWEN1, forward=_half_as_wide), classes=("qwenlmhead",)),
 }
 
 WRAPPERS: dict[str, Wrapper] = {

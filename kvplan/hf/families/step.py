@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from kvplan.hf import geometry as geo
-from kvplan.hf.blocks.attention import Attention, Gate
-from kvplan.hf.blocks.base import Block, Kind, Layer, Model, Tensors, linear, norm
-from kvplan.hf.blocks.mlp import MLP, Experts
+from kvplan.hf.blocks.attention import Attention, head_gate
+from kvplan.hf.blocks.base import Block, Layer, Model, Tensors, linear, norm
 from kvplan.hf.config import Config, Figure, UncountedError
 from kvplan.hf.families.base import Family, Wrapper
-from kvplan.hf.families.decoder import Style, alternate, attention, mlp, model, norms
-from kvplan.hf.families.experts import USED, some_of
+from kvplan.hf.families.decoder import Style, attention, decoder, stack
+from kvplan.hf.families.experts import USED, Mixture
 from kvplan.hf.families.windows import never
 from kvplan.hf.geometry import OWN_HEAD_DIM
 from kvplan.hf.layers import FULL, MTP, SLIDING, by_type, drafts, layer_count, layer_types
@@ -22,9 +21,16 @@ from kvplan.hf.quantization import Published
 _DIALECT = replace(OWN_HEAD_DIM, kv=("num_attention_groups", "num_key_value_heads"))
 _STEP3 = Style(dialect=_DIALECT)
 _STEP3P5 = replace(_STEP3, qk_norm="head")
+_EXPERTS = Mixture(
+    count=("moe_num_experts", "num_experts"),
+    used=("moe_top_k", *USED),
+    shared_width=("share_expert_dim", "share_expert_dims"),
+    no_shared="zero",
+    shared_root="share_expert",
+    root="moe",
+)
+_BALANCED = replace(_EXPERTS, correction="buffer")
 _STEP3_LAYERS = 61
-"""Of stepfun-ai/step3, whose class has experts in layers 4 to 59 (vLLM 0.33.0 step3_vl.py)."""
-
 _OTHER = "attention_other_setting"
 _UNKNOWN_HEADS = (
     f"num_attention_heads, of full layers: {_OTHER}, which has the sliding ones', is missing"
@@ -47,51 +53,28 @@ class _LowRankQueries(Attention):
         yield from linear(part, f"{root}.o_proj", hidden, self.heads * self.width)
 
 
-def _step3(config: Config) -> Model:
+def _step3_heads(config: Config, style: Style) -> Attention:
     """Step-3: ``num_attention_groups`` KV heads."""
-    heads, count = geo.heads(config, _DIALECT), layer_count(config)
-    rank = partial(config.size, "share_q_dim")
-    layer = (_LowRankQueries(heads=heads.count, kv=heads.kv, width=heads.width, rank=rank),)
-    draft = [layer] * never(config, count).draft
-
-    def others() -> Sequence[Layer]:
-        known = range(4, _STEP3_LAYERS - 1) if count == _STEP3_LAYERS else None
-        around = norms(_STEP3)
-        return [(block, around) for block in _feed_forward(config, count, None, known)]
-
-    return model(config, _STEP3, [layer] * count, others, draft=draft)
+    heads, rank = geo.heads(config, style.dialect), partial(config.size, "share_q_dim")
+    return _LowRankQueries(heads=heads.count, kv=heads.kv, width=heads.width, rank=rank)
 
 
-def _feed_forward(
-    config: Config, layers: int, correction: Kind | None, known: Sequence[int] | None = None
-) -> list[Block]:
-    where = _expert_layers(config, layers, known)
-    moe = _experts(config, correction)
-    return alternate(layers, where, moe, partial(mlp, config, _STEP3))
-
-
-def _experts(config: Config, correction: Kind | None) -> Experts:
-    shared = MLP(width=config.size("share_expert_dim", "share_expert_dims"), root="share_expert")
-    count = config.size("moe_num_experts", "num_experts")
-    return Experts(
-        expert=MLP(width=config.size("moe_intermediate_size")),
-        count=count,
-        used=some_of(config, count, config.size("moe_top_k", *USED), "moe_top_k"),
-        shared=shared,
-        correction=correction,
-        root="moe",
-    )
-
-
-def _expert_layers(config: Config, layers: int, known: Sequence[int] | None) -> Sequence[int]:
+def _expert_layers(config: Config, layers: int) -> Sequence[int]:
     """``moe_layers_enum`` "4,5,...,59", or every layer from ``first_k_dense_replace`` on."""
     named = config.word("moe_layers_enum")
     if named is None:
-        return known or range(config.size("first_k_dense_replace", least=0), layers)
+        return range(config.size("first_k_dense_replace", least=0), layers)
     numbers = [text.strip() for text in named.split(",") if text.strip()]
     if not all(text.isdecimal() and len(text) < 6 and int(text) < layers for text in numbers):  # noqa: PLR2004 - more digits than layers
         config.refuse("moe_layers_enum names a layer that does not exist")
     return [int(text) for text in numbers]
+
+
+def _step3_expert_layers(config: Config, layers: int) -> Sequence[int]:
+    """Layers 4 to 59 of stepfun-ai/step3's 61 (vLLM 0.33.0 step3_vl.py), unless the file says."""
+    if layers != _STEP3_LAYERS or config.has("moe_layers_enum"):
+        return _expert_layers(config, layers)
+    return range(4, _STEP3_LAYERS - 1)
 
 
 def _step3p5(config: Config) -> Model:
@@ -112,18 +95,14 @@ def _step3p5(config: Config) -> Model:
     }
     layers, more = by_type(config, types, kinds), by_type(config, extra, kinds)
 
-    rows = {FULL: full.heads, SLIDING: sliding_heads}
-    rest = partial(_step3p5_others, config, [rows[kind] for kind in types])
-    return model(config, _STEP3P5, layers, rest, draft=more)
+    def gate(_: Config, block: Block) -> Layer:
+        if sliding_heads is None and SLIDING in types:
+            raise UncountedError(
+                f"{_OTHER}, which has the heads of sliding layers, is not in the file"
+            )
+        return head_gate(config, block) if isinstance(block, Attention) else ()
 
-
-def _step3p5_others(config: Config, heads: Sequence[int | None]) -> Sequence[Layer]:
-    """A gate a head, an MLP or experts, and norms; ``heads`` are those of each layer."""
-    if None in heads:
-        raise UncountedError(f"{_OTHER}, which has the heads of sliding layers, is not in the file")
-    gates = {rows: Gate(rows=rows, name="self_attn.g_proj") for rows in heads if rows}
-    around, blocks = norms(_STEP3P5), _feed_forward(config, len(heads), "buffer")
-    return [(gates[rows], block, around) for rows, block in zip(heads, blocks, strict=True) if rows]
+    return stack(config, _STEP3P5, layers, _BALANCED, _expert_layers, beside=gate, draft=more)
 
 
 def _sliding_heads(config: Config, full: Attention) -> Figure | None:
@@ -141,7 +120,10 @@ def _sliding_heads(config: Config, full: Attention) -> Figure | None:
 
 
 FAMILIES: dict[str, Family] = {
-    "step3_text": Family(read=_step3, classes=("step3text", "step3")),
+    "step3_text": Family(
+        read=decoder(_STEP3, never, _EXPERTS, _step3_expert_layers, heads=_step3_heads),
+        classes=("step3text", "step3"),
+    ),
     "step3p5": Family(read=_step3p5, classes=("step3p7", "step3p7flash")),
     "step3p7": Family(
         read=_step3p5,

@@ -30,6 +30,11 @@ def never(config: Config, layers: Figure) -> WindowPlan:
     return WindowPlan([None] * layers, drafts(config, MTP))
 
 
+def full(_: Config, layers: Figure) -> WindowPlan:
+    """Full attention on every layer, in classes that know of nothing else."""
+    return WindowPlan([None] * layers)
+
+
 def always(absent: str | None = None) -> Windows:
     """``sliding_window`` on every layer where it is set.
 
