@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import kvplan
 from kvplan import hf
 from kvplan.errors import RefusedError, UsageError
+from tests.command_line import kvplan as kvplan_command
 
 LLAMA: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -39,12 +39,6 @@ def checkpoint(tmp_path: Path) -> Path:
     return folder
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "kvplan", *arguments], capture_output=True, text=True, check=False
-    )
-
-
 def test_a_folder_or_its_file_goes_wherever_a_name_goes(checkpoint: Path) -> None:
     for path in (checkpoint, checkpoint / "config.json"):
         spec = kvplan.load(str(path))
@@ -54,15 +48,15 @@ def test_a_folder_or_its_file_goes_wherever_a_name_goes(checkpoint: Path) -> Non
 
 def test_the_spec_that_is_written_is_read_back_equal(checkpoint: Path, tmp_path: Path) -> None:
     written = tmp_path / "spec.yaml"
-    result = run("import", str(checkpoint), "-o", str(written))
+    result = kvplan_command("import", str(checkpoint), "-o", str(written))
     assert (result.returncode, result.stdout) == (0, "")
     assert kvplan.load(written) == kvplan.load(checkpoint)
     assert "num_key_value_heads: 8  # key: num_key_value_heads" in written.read_text()
 
 
 def test_without_a_file_the_spec_goes_to_stdout(checkpoint: Path) -> None:
-    assert run("import", str(checkpoint)).stdout.startswith("name: my-llama\n")
-    document = json.loads(run("import", str(checkpoint), "--json").stdout)
+    assert kvplan_command("import", str(checkpoint)).stdout.startswith("name: my-llama\n")
+    document = json.loads(kvplan_command("import", str(checkpoint), "--json").stdout)
     assert document["provenance"]["groups.0.caches.0.num_key_value_heads"] == "num_key_value_heads"
     assert document["bytes_per_token"] == 131_072
 
@@ -70,7 +64,7 @@ def test_without_a_file_the_spec_goes_to_stdout(checkpoint: Path) -> None:
 def test_an_unknown_architecture_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(UNKNOWN))
-    result = run("show", str(path))
+    result = kvplan_command("show", str(path))
     assert (result.returncode, result.stdout) == (3, "")
     for part in ("ZorkForCausalLM", "not known", "YAML spec", "--assume kind="):
         assert part in result.stderr
@@ -79,12 +73,12 @@ def test_an_unknown_architecture_is_refused_with_what_to_do(tmp_path: Path) -> N
 def test_an_assumption_is_made_only_when_asked_for_and_always_said(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(UNKNOWN))
-    result = run("show", str(path), "--assume", "kind=full_attention", "--json")
+    result = kvplan_command("show", str(path), "--assume", "kind=full_attention", "--json")
     document = json.loads(result.stdout)
     assert document["bytes_per_token"] == 131_072
     assert "--assume: every layer of ZorkForCausalLM keeps full_attention" in document["warnings"]
     for wrong, code in (("kind=mla", 3), ("kind=magic", 2), ("mla", 2)):
-        assert run("show", str(path), "--assume", wrong).returncode == code
+        assert kvplan_command("show", str(path), "--assume", wrong).returncode == code
 
 
 def test_a_known_architecture_is_not_changed_by_an_assumption(checkpoint: Path) -> None:
@@ -97,7 +91,7 @@ def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:
-    result = run("import", str(checkpoint), "-o", str(tmp_path / "no" / "spec.yaml"))
+    result = kvplan_command("import", str(checkpoint), "-o", str(tmp_path / "no" / "spec.yaml"))
     assert result.returncode == 2
     assert "cannot be written" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my-llama"]
@@ -105,7 +99,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(checkpoint: Path, tmp_path
 
 @pytest.mark.parametrize("arguments", [(), ("x", "--from-hub", "a/b")])
 def test_either_a_path_or_a_repository(arguments: tuple[str, ...]) -> None:
-    assert run("import", *arguments).returncode == 2
+    assert kvplan_command("import", *arguments).returncode == 2
 
 
 class _EntryNotFoundError(Exception):
@@ -264,7 +258,7 @@ def test_a_part_that_cannot_be_counted_is_named_in_every_answer(tmp_path: Path) 
     spec = imported(tmp_path, {**llava, "model_type": "llava"})
     assert spec.parameters is None
     assert spec.weights_bytes == 16_060_522_496
-    result = run("compare", str(tmp_path / "config.json"))
+    result = kvplan_command("compare", str(tmp_path / "config.json"))
     assert "weights leave out what could not be counted: vision tower" in result.stderr
 
 

@@ -121,4 +121,5 @@ def test_what_has_no_known_name_is_copied_to_every_gpu(tmp_path: Path) -> None:
     spec = read(tmp_path, tensors, UNKNOWN, "full_attention")
     lines = {line.part: line for line in weights_on_rank(spec, Layout(tensor=2), 2)}
     assert (lines["other"].shared_by, lines["other"].size_bytes) == (1, 24)
-    assert (lines["attention"].shared_by, lines["attention"].size_bytes) == (2, 2 * 192)
+    # halves of q and o, 8 × 8 each, and the one KV head's k and v, 4 × 8 each, on both GPUs
+    assert (lines["attention"].shared_by, lines["attention"].size_bytes) == (2, 2 * 2 * 128)

@@ -32,7 +32,7 @@ def test_yaml_names_the_key_of_each_figure(tmp_path: Path) -> None:
 source: "config.json of gemma2, /models/gemma: a \\"b\\"/config.json"
 native_context_tokens: 8192  # key: max_position_embeddings
 dtype: fp16  # key: torch_dtype
-not_counted: ["everything: hidden_size is not in the file"]
+not_counted: ["everything: intermediate_size is not in the file"]
 layers: 4  # key: num_hidden_layers
 pattern: [sliding, full]
 groups:
@@ -119,6 +119,3 @@ def test_dtype(tmp_path: Path, keys: dict[str, Any], dtype: str) -> None:
     assert bool(spec.assumptions) == (
         keys.get("torch_dtype") == "float32" or not any(keys.values())
     )
-
-
-FP8_GROUP = {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False}

@@ -11,6 +11,8 @@ import pytest
 from kvplan.errors import RefusedError
 from tests.hf.configs import LLAMA, spec_of
 
+FP8_GROUP = {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False}
+
 
 @pytest.mark.parametrize(
     ("quantization", "scheme"),

@@ -25,7 +25,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("layers absurd", {**LLAMA, "num_hidden_layers": 10**18}, "1 to 10000"),
     ("heads zero", {**LLAMA, "num_attention_heads": 0}, "num_attention_heads"),
     ("heads do not divide", {**LLAMA, "num_key_value_heads": 5}, "evenly"),
-    ("no whole head", {**LLAMA, "hidden_size": 4097}, "no multiple"),
+    ("no whole head", {**LLAMA, "hidden_size": 4097}, "not a multiple"),
     ("window unasked", {**LLAMA, "sliding_window": 4096}, "sliding_window is 4096"),
     ("latent unasked", {**LLAMA, "kv_lora_rank": 512}, "kv_lora_rank"),
     ("sharing unasked", {**LLAMA, "num_kv_shared_layers": 4}, "num_kv_shared_layers"),
