@@ -60,7 +60,7 @@ def architecture_name(raw: dict[str, Any]) -> str:
 
 
 def architecture(top: Config) -> Architecture:
-    """The file's family. Raises UnknownArchitectureError where there is no reader for it."""
+    """The file's family. Raises UnknownArchitectureError where it has none."""
     classes = top.words("architectures") or []
     for name in classes[:1]:
         if name in ARCHITECTURES:

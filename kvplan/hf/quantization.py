@@ -171,7 +171,7 @@ def _static_inputs(group: Config) -> bool:
 
 
 def _symmetric(weights: Config, layout: Layout) -> Layout | None:
-    """Zero points would be stored too. A column count that is no multiple would be padded."""
+    """Zero points would be stored too. Columns that are not a multiple would be padded."""
     return replace(layout, even=True) if weights.flag("symmetric", default=True) else None
 
 

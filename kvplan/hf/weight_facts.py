@@ -56,7 +56,7 @@ def _stored(part: Part) -> tuple[StoredWeights, ...] | None:
 
 
 def _beside(part: Part, row: StoredWeights) -> str | None:
-    """What a row is, where it is no parameter of the model's own total."""
+    """What a row is, where it is not a parameter of the model's own total."""
     what = row.what or ""
     for word, name in (("scale", "scales"), ("buffer", "buffers"), ("shape", "shapes")):
         if word in what:
