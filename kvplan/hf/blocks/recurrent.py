@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from kvplan.hf.blocks.base import (
     UNSURE,
@@ -31,30 +31,33 @@ def _conv(name: str, channels: int, kernel: int, *, bias: bool) -> Tensors:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mamba1(Block):
+class _State(Block):
+    """What keeps a state; ``figures`` are its cache's, each with the field that holds it."""
+
+    kind: ClassVar[str]
+    figures: ClassVar[tuple[tuple[str, str], ...]]
+    state_dtype: str | None = None
+
+    def caches(self) -> tuple[Cache, ...]:
+        figures = {key: getattr(self, field) for key, field in self.figures}
+        return (cache(self.kind, **figures, state_dtype=self.state_dtype),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mamba1(_State):
     """MambaMixer, and Jamba's with norms of dt, B and C (``normed``)."""
 
+    kind = "mamba1"
+    figures = (("d_inner", "inner"), ("d_state", "state"), ("conv_kernel", "kernel"))
     inner: int
     state: int
     kernel: int
     rank: Callable[[], int]
     """Columns of dt_proj."""
-    state_dtype: str | None = None
     bias: bool = False
     conv_bias: bool = True
     normed: bool = False
     root: str = "mixer"
-
-    def caches(self) -> tuple[Cache, ...]:
-        return (
-            cache(
-                "mamba1",
-                d_inner=self.inner,
-                d_state=self.state,
-                conv_kernel=self.kernel,
-                state_dtype=self.state_dtype,
-            ),
-        )
 
     def weights(self, hidden: int) -> Tensors:
         root, inner, rank = self.root, self.inner, self.rank()
@@ -71,34 +74,28 @@ class Mamba1(Block):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mamba2(Block):
+class Mamba2(_State):
     """Mamba2Mixer; its inner width is heads times head width."""
 
+    kind = "mamba2"
+    figures = (
+        ("num_heads", "heads"),
+        ("head_dim", "width"),
+        ("n_groups", "groups"),
+        ("d_state", "state"),
+        ("conv_kernel", "kernel"),
+    )
     heads: int
     width: int
     groups: int
     state: int
     kernel: int
-    state_dtype: str | None = None
     bias: bool = False
     conv_bias: bool = True
     normed: bool = True
     decay_dtype: str | None = UNSURE
     """Of A_log, D and dt_bias; None where it is the model's."""
     root: str = "mamba"
-
-    def caches(self) -> tuple[Cache, ...]:
-        return (
-            cache(
-                "mamba2",
-                num_heads=self.heads,
-                head_dim=self.width,
-                n_groups=self.groups,
-                d_state=self.state,
-                conv_kernel=self.kernel,
-                state_dtype=self.state_dtype,
-            ),
-        )
 
     def weights(self, hidden: int) -> Tensors:
         root, inner = self.root, self.heads * self.width
@@ -114,34 +111,28 @@ class Mamba2(Block):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GatedDeltaNet(Block):
+class GatedDeltaNet(_State):
     """Gated DeltaNet; ``matrices`` says which of its input matrices are one.
 
     "joined": two of them (Qwen3NextGatedDeltaNet), "apart": four (Qwen3.5), "each": one a purpose
     (OlmoHybridGatedDeltaNet, which has names of its own).
     """
 
+    kind = "gated_delta_net"
+    figures = (
+        ("num_key_heads", "key_heads"),
+        ("num_value_heads", "value_heads"),
+        ("key_head_dim", "key_width"),
+        ("value_head_dim", "value_width"),
+        ("conv_kernel", "kernel"),
+    )
     key_heads: int
     value_heads: int
     key_width: int
     value_width: int
     kernel: int
-    state_dtype: str | None = None
     matrices: Literal["joined", "apart", "each"] = "apart"
     root: str = "linear_attn"
-
-    def caches(self) -> tuple[Cache, ...]:
-        return (
-            cache(
-                "gated_delta_net",
-                num_key_heads=self.key_heads,
-                num_value_heads=self.value_heads,
-                key_head_dim=self.key_width,
-                value_head_dim=self.value_width,
-                conv_kernel=self.kernel,
-                state_dtype=self.state_dtype,
-            ),
-        )
 
     def weights(self, hidden: int) -> Tensors:
         root, heads, values = self.root, self.value_heads, self.value_heads * self.value_width
@@ -171,29 +162,19 @@ class GatedDeltaNet(Block):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KimiDelta(Block):
+class KimiDelta(_State):
     """Kimi delta attention: a short convolution for each of q, k and v, a decay and an output gate.
 
     modeling_kimi_linear.py; ``full_rank_gate`` is Kimi-K3's, whose output gate is one matrix.
     """
 
+    kind = "kimi_delta_attention"
+    figures = (("num_heads", "heads"), ("head_dim", "width"), ("conv_kernel", "kernel"))
     heads: int
     width: int
     kernel: int
-    state_dtype: str | None = None
     full_rank_gate: bool = False
     root: str = "self_attn"
-
-    def caches(self) -> tuple[Cache, ...]:
-        return (
-            cache(
-                "kimi_delta_attention",
-                num_heads=self.heads,
-                head_dim=self.width,
-                conv_kernel=self.kernel,
-                state_dtype=self.state_dtype,
-            ),
-        )
 
     def weights(self, hidden: int) -> Tensors:
         root, inner = self.root, self.heads * self.width
@@ -222,23 +203,14 @@ class KimiDelta(Block):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lightning(Block):
+class Lightning(_State):
     """MiniMaxLightningAttention: a square state a head; one matrix makes q, k and v, one gates."""
 
+    kind = "lightning_attention"
+    figures = (("num_heads", "heads"), ("head_dim", "width"))
     heads: int
     width: int
-    state_dtype: str | None = None
     root: str = "self_attn"
-
-    def caches(self) -> tuple[Cache, ...]:
-        return (
-            cache(
-                "lightning_attention",
-                num_heads=self.heads,
-                head_dim=self.width,
-                state_dtype=self.state_dtype,
-            ),
-        )
 
     def weights(self, hidden: int) -> Tensors:
         root, inner = self.root, self.heads * self.width
@@ -249,16 +221,15 @@ class Lightning(Block):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShortConv(Block):
+class ShortConv(_State):
     """Lfm2ShortConv: a gated convolution over the hidden size."""
 
+    kind = "short_conv"
+    figures = (("channels", "channels"), ("conv_kernel", "kernel"))
     channels: int
     kernel: int
     bias: bool = False
     root: str = "conv"
-
-    def caches(self) -> tuple[Cache, ...]:
-        return (cache("short_conv", channels=self.channels, conv_kernel=self.kernel),)
 
     def weights(self, hidden: int) -> Tensors:
         root = self.root
