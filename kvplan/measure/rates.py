@@ -27,7 +27,7 @@ class Ceilings:
 class KernelTime:
     """A kernel's seconds for a layer and its relative error; or why it has none.
 
-    ``available`` is false where it is not to be had here at all, which is no failure.
+    ``available`` is false where it is not to be had here at all, and nothing has failed.
     """
 
     kernel: Kernel
