@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kvplan.measure.allocator import Allocator, Block, OutOfMemoryError
@@ -79,7 +79,6 @@ def test_the_best_fit_is_taken_and_what_is_left_is_used() -> None:
     assert books.reserved_bytes == 90 * MIB
 
 
-@settings(deadline=None)
 @given(
     st.booleans(),
     st.lists(st.tuples(st.integers(1, 30 * MIB), st.booleans()), min_size=1, max_size=60),

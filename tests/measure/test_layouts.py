@@ -19,7 +19,7 @@ from tests.strategies import specs
 @pytest.mark.parametrize(
     "layout", [CacheLayout.ARITHMETIC, CacheLayout.WHOLE, CacheLayout.SEQUENCES]
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(spec=specs, tokens=st.integers(1, 3_000), sequences=st.integers(1, 3))
 def test_tensors_hold_the_footprint(
     layout: CacheLayout, spec: ModelSpec, tokens: int, sequences: int
