@@ -34,6 +34,9 @@ MLA: dict[str, Any] = {
 HEADS: dict[str, Any] = {"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64}
 # One key and one value of 2 x 64 in bf16: 512 B a token and layer.
 
+Caches = list[tuple[str, dict[str, Any], float, int]]
+"""What a config is, the config, and its bytes a token and fixed bytes a sequence."""
+
 
 def write(folder: Path, config: object) -> Path:
     path = folder / "config.json"
