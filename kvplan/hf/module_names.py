@@ -17,6 +17,8 @@ OUTSIDE = re.compile(
 )
 _NUMBER = re.compile(r"\.(\d{1,6})(?=\.|$)")
 _GLOB_NUMBER = re.compile(r"\d[*?]|[*?]\d|[\[?]")
+# Letters, dots and ".*": a pattern of these alone means every layer or none.
+_EVERY_LAYER = re.compile(r"(\.\*|\\\.|[A-Za-z_|()^$])*")
 _BOUNDED, _STARS = 400, 8
 _NESTED_REPEAT = re.compile(r"[+*}]\)[+*{?]")
 
@@ -112,10 +114,10 @@ def _skipped_by_regular(
 ) -> set[int]:
     hits: set[int] = set()
     for pattern in regular:
-        numbered = re.search(r"\d|\\d|\[", pattern.pattern)
-        for layer in sorted(where - hits) if numbered else [0]:
+        every = _EVERY_LAYER.fullmatch(pattern.pattern)
+        for layer in [0] if every else sorted(where - hits):
             if any(pattern.match(name.replace("#", str(layer), 1)) for name in names):
-                hits |= {layer} if numbered else where
+                hits |= where if every else {layer}
     return hits
 
 

@@ -48,10 +48,20 @@ SLIDING: list[tuple[str, dict[str, Any], str]] = [
         "but num_sliding_attention_heads is 8",
     ),
     ("llama4 with a tower, small", {"text_config": {"moe_layers": [9]}}, "does not exist"),
+    (
+        "llama4 with a tower, small",
+        {"text_config": {"no_rope_layers": [0, 1, 1, 1]}},
+        "layer_types and text_config.no_rope_layers contradict each other",
+    ),
 ]
 LATENT: list[tuple[str, dict[str, Any], str]] = [
     ("zai-org/GLM-5", {"layer_types": [S] * 78}, "layer_types names other layers than indexed"),
-    ("glm_moe_dsa with a pattern of indexers", {"indexer_types": ["own"] * 4}, "indexer_types"),
+    ("zai-org/GLM-5", {"indexer_types": ["own"] * 78}, "names 'own'; known: full, shared"),
+    (
+        "deepseek-ai/DeepSeek-V4-Pro",
+        {"quantization_config": {"kv_cache_quant_algo": "NVFP4"}},
+        "asks for nvfp4, this family is kept as fp8_ds_mla",
+    ),
     ("deepseek-ai/DeepSeek-V4-Pro", {"compress_ratios": [2] * 61}, "a layer compresses by 2"),
     ("deepseek-ai/DeepSeek-V4-Pro", {"compress_ratios": [4]}, "1 entries for 61 layers"),
     ("deepseek-ai/DeepSeek-V4-Pro", {"compress_ratios": None}, "compress_ratios, compress_rates"),
@@ -80,6 +90,12 @@ STATES: list[tuple[str, dict[str, Any], str]] = [
     ("bamba, small", {"mamba_d_ssm": 1}, "mamba_d_ssm is 1, but mamba_n_heads × mamba_d_head is"),
     ("bamba, small", {"mamba_ssm_cache_dtype": "int8"}, "mamba_ssm_cache_dtype is 'int8'"),
     ("lfm2, small", {"full_attn_idxs": [0]}, "layer_types and full_attn_idxs contradict"),
+    (
+        "bamba, small",
+        {"attn_layer_indices": None, "layer_types": ["novel"] * 4},
+        "a layer is of type 'novel'; known for this family: attention,",
+    ),
+    ("mamba, small", {"hidden_size": 10**6, "expand": 64}, "would be 64,000,000, more than"),
     ("lfm2, small", {"conv_dim": 1}, "conv_dim is not hidden_size"),
     ("nemotron_h, small", {"num_hidden_layers": 99}, "num_hidden_layers is 99, but the pattern"),
     ("nemotron_h, small", {"hybrid_override_pattern": "MX"}, "a layer 'X'; known: M, *, -, E"),
@@ -124,7 +140,12 @@ OTHERS: list[tuple[str, dict[str, Any], str]] = [
     ("meta-llama/Llama-3.2-11B-Vision-Instruct", {"vision_config": None}, "vision_config"),
     ("stepfun-ai/Step-3.5-Flash", {"moe_layers_enum": "4,99"}, "a layer that does not exist"),
     ("axk1, small", {"mlp_layer_types": ["novel"] * 4}, "mlp_layer_types names 'novel'"),
-    ("olmoe, small", {"num_experts_per_tok": 99}, "99"),
+    ("olmoe, small", {"num_experts_per_tok": 99}, "num_experts_per_tok is 99"),
+    (
+        "olmoe, small",
+        {"num_experts": 10**6, "intermediate_size": 10**6, "hidden_size": 10**6},
+        "gate_proj would have 4,000,000,000,000,000,000 parameters",
+    ),
     ("gemma3_text, small", {"head_dim": None}, "head_dim is missing"),
 ]
 
