@@ -20,6 +20,8 @@ _GLOB_NUMBER = re.compile(r"\d[*?]|[*?]\d|[\[?]")
 # Letters, dots and ".*": a pattern of these alone means every layer or none.
 _EVERY_LAYER = re.compile(r"(\.\*|\\\.|[A-Za-z_|()^$])*")
 _BOUNDED, _STARS = 400, 8
+# Each repeat within a name multiplies the places to try by its length.
+_REPEAT, _REPEATS = re.compile(r"[+*{]"), 4
 _NESTED_REPEAT = re.compile(r"[+*}]\)[+*{?]")
 
 
@@ -76,7 +78,8 @@ def _add_glob(found: Patterns, name: str) -> None:
 
 
 def _add_regular(found: Patterns, text: str) -> None:
-    if len(text) > _BOUNDED or _NESTED_REPEAT.search(text):
+    repeats = len(_REPEAT.findall(text))
+    if len(text) > _BOUNDED or repeats > _REPEATS or _NESTED_REPEAT.search(text):
         found.problem = "a pattern that is too long, or could take forever"
         return
     try:
