@@ -43,6 +43,12 @@ def test_folder_without_a_config(tmp_path: Path) -> None:
         read_config(tmp_path)
 
 
+@pytest.mark.parametrize("path", ["no\0file", "long" * 2_000])
+def test_a_path_that_no_file_can_have(path: str) -> None:
+    with pytest.raises(SpecError, match="cannot be read"):
+        read_config(path)
+
+
 def test_infinity_counts_only_where_it_is_used(tmp_path: Path) -> None:
     """Nemotron files hold Infinity in keys that size nothing."""
     text = json.dumps({**LLAMA, "time_step_limit": [0.0, float("inf")]})

@@ -268,6 +268,9 @@ def test_a_tower_that_the_list_does_not_speak_of_has_unknown_bytes(tmp_path: Pat
     outer = spec_of(tmp_path, changed("google/gemma-3-27b-it", section))
     assert "does not speak of it" in " ".join(outer.assumptions)
     inner = spec_of(tmp_path, changed("google/gemma-3-27b-it", {"text_config": section}))
+    listed = {"text_config": {"quantization_config": {**MIXED, "quantized_layers": {}}}}
+    mixed = spec_of(tmp_path, changed("google/gemma-3-27b-it", listed))
+    assert {row.dtype for row in mixed.weights} == {"bf16"}
     assert {row.dtype for row in inner.weights if row.part == "vision"} == {"bf16"}
 
 

@@ -43,6 +43,11 @@ ROWS: list[tuple[str, dict[str, Any], str]] = [
     ("stepfun-ai/Step-3.5-Flash", {"attention_other_setting": None}, "heads of sliding layers"),
     ("stepfun-ai/step3-text", {"num_hidden_layers": 4}, "first_k_dense_replace is not in"),
     (
+        "LGAI-EXAONE/EXAONE-3.0-7.8B-Instruct",
+        {"tie_word_embeddings": None},
+        "tie_word_embeddings is not in the file",
+    ),
+    (
         "google/gemma-3-27b-it",
         {"tie_word_embeddings": True, "text_config": {"tie_word_embeddings": False}},
         "tie_word_embeddings differs between the levels of the file",
@@ -57,6 +62,7 @@ TOWERS: list[tuple[str, dict[str, Any], str]] = [
     ("moonshotai/Kimi-K3", {"norm_type": "layernorm"}, "not Kimi-K3's own"),
     ("google/gemma-3-27b-it", {"vision_use_head": True}, "vision_use_head is on"),
     ("google/gemma-4-26B-A4B", {"use_clipped_linears": True}, "use_clipped_linears is on"),
+    (VISION, {"supported_aspect_ratios": None}, "supported_aspect_ratios is not in the file"),
     ("llama4 with a tower, small", {"multi_modal_projector_bias": True}, "projector_bias is on"),
 ]
 

@@ -124,6 +124,7 @@ OTHERS: list[tuple[str, dict[str, Any], str]] = [
         {"attn_config": {"attn_type": "novel"}},
         "attn_config.attn_type is 'novel', which is not known",
     ),
+    ("bigcode/gpt_bigcode-santacoder", {"multi_query": None}, "multi_query is missing"),
     ("databricks/dbrx-instruct", {"attn_config": None}, "attn_config is missing"),
     ("Qwen/Qwen-7B", {"intermediate_size": 22_015}, "22015 is not a multiple of 2"),
     ("nemotron-nas, small", {"block_configs": None}, "block_configs is missing"),

@@ -68,6 +68,8 @@ TOTALS: list[tuple[str, dict[str, Any], int]] = [
     # Kimi-K2.5's projector without a name is the only one that there is
     ("moonshotai/Kimi-K2.5", {"vision_config": {"mm_projector_type": None}}, 1_026_879_353_328),
     ("dots1, small", {"sliding_window": None}, 186_688),
+    # an MLP 96 wide, not 256: two thirds of 96, rounded up
+    ("lfm2, small", {"block_auto_adjust_ff_dim": False}, 269_472 - 4 * 3 * 64 * (256 - 96)),
 ]
 
 
