@@ -480,7 +480,7 @@ def test_fewest_is_fewest(model: str, gpu: str, context_tokens: int, sequences: 
         # six would hold it, but 256 experts do not divide over six; recipes take the node of eight
         ("deepseek-v3", "b200", {"context_tokens": "32k", "sequences": 64}, "DP8+EP8"),
         # the same experts on six GPUs all the same: stages do not need an uneven split
-        ("deepseek-v3", "b200", {"context_tokens": "32k", "gpus": 6}, "PP3×TP2"),
+        ("deepseek-v3", "b200", {"sequences": 1, "gpus": 6}, "PP3×TP2"),
         # one sequence of a model that no node holds: stages, and as few as can be
         ("deepseek-v3", "h100", {"context_tokens": "128k", "sequences": 1}, "PP2×TP8"),
     ],
