@@ -185,6 +185,17 @@ def check_layout(spec: ModelSpec, layout: Layout) -> None:
         _check_context(spec, layout)
 
 
+def redundant_experts(spec: ModelSpec, layout: Layout) -> int:
+    """Copies that make each GPU hold as many whole routed experts; 0 where they divide evenly.
+
+    vLLM takes an uneven split for some models and kernels (not for DeepSeek-V4: issue 52435),
+    SGLang for none (layers/moe/fused_moe_triton/layer.py asserts it); both take redundant experts.
+    """
+    if not layout.expert_parallel or not spec.routed_experts:
+        return 0
+    return -spec.routed_experts % (layout.tensor * layout.data)
+
+
 def _check_experts(spec: ModelSpec, layout: Layout) -> None:
     """Slices of experts have to divide their width, and whole quantisation blocks with it."""
     if not spec.has_routed_experts:

@@ -8,7 +8,7 @@ from math import lcm
 
 from kvplan.errors import RefusedError, UsageError
 from kvplan.gpu import Gpu
-from kvplan.parallel import Layout, check_layout, tensor_parallel_sizes
+from kvplan.parallel import Layout, check_layout, redundant_experts, tensor_parallel_sizes
 from kvplan.spec import ModelSpec
 from kvplan.units import ceil_div, divisors
 
@@ -16,12 +16,15 @@ LARGEST_GPUS = 512
 """The most GPUs that a search tries; ``gpus`` takes any number."""
 
 
-def servers(spec: ModelSpec, gpu: Gpu, *, pipeline: bool) -> Iterator[Layout]:
+def servers(
+    spec: ModelSpec, gpu: Gpu, *, pipeline: bool, redundant: bool = False
+) -> Iterator[Layout]:
     """One copy of a server in each eligible layout, fewest GPUs first.
 
     Tensor parallelism stays within a link domain; data-parallel ranks share routed experts, in
-    slices and whole, and fill whole domains beyond one. Pipeline stages where asked for, and then
-    nothing else; decode context parallelism is for layouts that somebody asks for.
+    slices and whole, and fill whole domains beyond one. Whole experts divide evenly, unless
+    ``redundant``. Pipeline stages where asked for, and then nothing else; decode context
+    parallelism is for layouts that somebody asks for.
     """
     domain = gpu.link_domain
     sizes = [size for size in tensor_parallel_sizes(spec) if size <= domain]
@@ -34,7 +37,9 @@ def servers(spec: ModelSpec, gpu: Gpu, *, pipeline: bool) -> Iterator[Layout]:
             if pipeline and 1 < groups <= spec.total_layers:
                 yield Layout(tensor, pipeline=groups)
             if not pipeline and (groups == 1 or shares):
-                yield from _ranks(spec, tensor, groups)
+                for ranks in _ranks(spec, tensor, groups):
+                    if redundant or not redundant_experts(spec, ranks):
+                        yield ranks
 
 
 def _ranks(spec: ModelSpec, tensor: int, data: int) -> Iterator[Layout]:

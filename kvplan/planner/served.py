@@ -116,19 +116,19 @@ def _has_bf16(capability: str | None) -> bool:
 def _cast(spec: ModelSpec, served: Dtype) -> Iterator[str]:
     if _own_dtype(spec) not in _WIDE:
         return
-    yield f"{spec.name} is stored in fp32; its weights count in {served}, as vLLM 0.33.0 loads them"
+    yield f"its weights are stored in fp32 and count in {served}, as vLLM 0.33.0 loads them"
     if any(row.part == "recurrent" for row in spec.weights):
         yield (
             "engines keep the decays of recurrent layers (A_log) in fp32; they count in "
-            f"{served} like the rest of {spec.name}"
+            f"{served} like the rest"
         )
 
 
 def _without_bf16(spec: ModelSpec) -> Iterator[str]:
     if spec.dtype != "fp16":
         yield (
-            f"below compute capability 8.0 vLLM 0.33.0 serves {spec.name} in fp16; Gemma 2, "
-            "Gemma 3 and GLM-4 it serves in fp32 there, twice these weights"
+            "below compute capability 8.0 vLLM 0.33.0 serves it in fp16; Gemma 2, Gemma 3 and "
+            "GLM-4 it serves in fp32 there, twice these weights"
         )
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from kvplan.calc import PackedCaches, pack
 from kvplan.gpu import Gpu
-from kvplan.parallel import Layout, check_layout
+from kvplan.parallel import Layout, check_layout, redundant_experts
 from kvplan.planner.budget import Budget, stage_budgets
 from kvplan.planner.estimate import Step, estimate, least_read_bytes
 from kvplan.planner.layouts import LARGEST_GPUS, fewest_gpus, layouts, servers
@@ -139,8 +139,8 @@ def rank_layouts(spec: ModelSpec, question: Question) -> tuple[Plan, ...]:
     """A plan for every layout of the question's GPUs, the one that the search would choose first.
 
     Those that it would not choose (tensor parallelism across link domains, pipeline stages, decode
-    context parallelism) come after those that it would, by estimate; what does not fit comes last,
-    by what it lacks.
+    context parallelism, experts that do not divide evenly) come after those that it would, by
+    estimate; what does not fit comes last, by what it lacks.
     """
     search = Search(spec, question)
     plans = [search.plan(layout) for layout in layouts(spec, question.gpus or 1)]
@@ -152,13 +152,14 @@ class RunnerUp:
     """The next best plan, and why it lost."""
 
     plan: Plan
-    reason: Literal["slower", "holds less", "more GPUs", "pipeline stages"]
+    reason: Literal["slower", "holds less", "pipeline stages", "redundant experts"]
 
 
 def runner_up(plan: Plan) -> RunnerUp | None:
     """What would have been chosen next, where the search chose the plan's layout.
 
-    A smaller count of GPUs that only pipeline stages would do with goes before all others.
+    A smaller count of GPUs that only pipeline stages or redundant experts would do with goes before
+    all others.
     """
     question = plan.question
     if question.layout is not None or not plan.fits:
@@ -166,10 +167,9 @@ def runner_up(plan: Plan) -> RunnerUp | None:
     search = Search(plan.served.stored, question)
     search.context_tokens, search.sequences = plan.context_tokens, plan.sequences
     if question.gpus is None:
-        staged = [search.plan(layout) for layout in search.options(pipeline=True)]
-        fewer = [other for other in staged if other.layout.gpus < plan.layout.gpus]
-        if fewer:
-            return RunnerUp(min(fewer, key=search.rank), "pipeline stages")
+        fewer = search.fewer(plan.layout.gpus)
+        if fewer is not None:
+            return fewer
     others = [search.plan(layout) for layout in search.options(pipeline=plan.layout.pipeline > 1)]
     if question.gpus is not None:
         others = [search.plan(layout) for layout in layouts(search.spec, question.gpus)]
@@ -201,7 +201,7 @@ class Search:
         if self.question.gpus is not None:
             plans = map(self.at_load, layouts(self.spec, self.question.gpus))
             return min(plans, key=self.rank).layout
-        options = self.options(pipeline=False) or self.options(pipeline=True)
+        options = self.options() or self.options(pipeline=True)
         if not options:
             return self._nearest()
         if self.question.sequences is None:
@@ -215,6 +215,15 @@ class Search:
             return self.plan(layout, plan.context_tokens, plan.max_sequences)
         return plan
 
+    def fewer(self, gpus: int) -> RunnerUp | None:
+        """What holds the load on fewer GPUs, in a layout that is not chosen unasked."""
+        uneven, staged = self.options(redundant=True), self.options(pipeline=True)
+        options = min(uneven, staged, key=lambda each: each[0].gpus if each else LARGEST_GPUS + 1)
+        if not options or options[0].gpus >= gpus:
+            return None
+        best = min(map(self.plan, options), key=self.rank)
+        return RunnerUp(best, "pipeline stages" if options is staged else "redundant experts")
+
     def _preference(self, layout: Layout) -> tuple[int, float, float, bool]:
         """As ``rank``, of an eligible layout that fits, without its limits."""
         budgets = self.budgets(layout, self.context_tokens, self.sequences)
@@ -222,12 +231,13 @@ class Search:
         held = _concurrency(budgets) * layout.sequence_groups
         return layout.pipeline, step.seconds if step else 0.0, -held, _is_unusual(layout)
 
-    def options(self, *, pipeline: bool) -> list[Layout]:
+    def options(self, *, pipeline: bool = False, redundant: bool = False) -> list[Layout]:
         """Every eligible layout with the fewest GPUs that hold the load; empty where none does."""
         options: list[Layout] = []
         fewest = LARGEST_GPUS
         domain = self.question.gpu.link_domain
-        for server in servers(self.spec, self.question.gpu, pipeline=pipeline):
+        possible = servers(self.spec, self.question.gpu, pipeline=pipeline, redundant=redundant)
+        for server in possible:
             if server.server_gpus > fewest:
                 break
             if server.data > (self.question.sequences or server.data):
@@ -268,11 +278,12 @@ class Search:
             ),
         )
 
-    def rank(self, plan: Plan) -> tuple[bool, int, bool, int, bool, float, float, bool]:
+    def rank(self, plan: Plan) -> tuple[bool, int, bool, bool, int, bool, float, float, bool]:
         """How plans of one count of GPUs are sorted: the least is chosen.
 
         What does not fit comes last; what the search would not choose after what it would: tensor
-        parallelism across link domains, pipeline stages, context parallelism, idle ranks.
+        parallelism across link domains, experts that do not divide evenly, pipeline stages, context
+        parallelism, idle ranks.
         """
         layout = plan.layout
         idle = layout.data > (self.question.sequences or layout.data)
@@ -280,6 +291,7 @@ class Search:
             not plan.fits,
             plan.missing_bytes,
             layout.tensor > plan.gpu.link_domain,
+            redundant_experts(self.spec, layout) > 0,
             layout.pipeline,
             layout.context > 1 or idle,
             -(plan.tokens_per_second or 0.0),

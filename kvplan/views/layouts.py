@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvplan.errors import DOES_NOT_FIT
+from kvplan.parallel import redundant_experts
 from kvplan.planner.solve import Plan
 from kvplan.report import NOTHING, Field, Report, records, table
 from kvplan.units import gib, json_number, number
@@ -28,7 +29,8 @@ class _Ranked:
             return f"lacks {gib(self.plan.missing_bytes)}"
         crossing = self.plan.layout.crosses(self.plan.gpu.link_domain)
         crosses = f"{crossing} crosses nodes" if crossing else ""
-        return ", ".join(filter(None, ("best" if self.best else "", crosses)))
+        uneven = "uneven experts" if redundant_experts(self.plan.spec, self.plan.layout) else ""
+        return ", ".join(filter(None, ("best" if self.best else "", crosses, uneven)))
 
 
 def layouts_report(plans: Sequence[Plan]) -> Report:
@@ -47,9 +49,19 @@ def layouts_report(plans: Sequence[Plan]) -> Report:
         records=layouts,
         tables=(table(title, _FIELDS, rows),),
         warnings=plan_warnings(first),
-        notes=(*estimates([first]), *topology(first), *((decode_note(),) if first.step else ())),
+        notes=(*estimates([first]), *topology(first), *_notes(first)),
         exit_code=0 if first.fits else DOES_NOT_FIT,
     )
+
+
+def _notes(first: Plan) -> tuple[str, ...]:
+    if first.step is None:
+        return ()
+    unasked = (
+        "pipeline stages are best only where nothing else fits, decode context parallelism and "
+        "uneven experts only where asked for"
+    )
+    return unasked, decode_note()
 
 
 def _degree(key: str) -> Field[_Ranked]:

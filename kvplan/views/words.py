@@ -8,7 +8,7 @@ from typing import Any
 from kvplan.calc import Footprint
 from kvplan.formats import cache_format
 from kvplan.gpu import Gpu
-from kvplan.parallel import Layout
+from kvplan.parallel import Layout, redundant_experts
 from kvplan.planner.budget import ACTIVATION_SHARE, PROCESS_BYTES
 from kvplan.planner.estimate import LATENCY_SECONDS
 from kvplan.planner.layouts import LARGEST_GPUS
@@ -188,6 +188,14 @@ def topology(plan: Plan) -> tuple[str, ...]:
     crossing = plan.layout.crosses(domain)
     if crossing:
         texts.append(f"{crossing} crosses the links between nodes of {domain} GPUs")
+    spare = redundant_experts(plan.spec, plan.layout)
+    if spare:
+        gpus, experts = plan.layout.tensor * plan.layout.data, plan.spec.routed_experts or 0
+        texts.append(
+            f"{experts} experts do not divide over {gpus} GPUs: the fullest holds "
+            f"{(experts + spare) // gpus}, as all do with {spare} redundant experts (vLLM's "
+            "num_redundant_experts, SGLang's --ep-num-redundant-experts)"
+        )
     if plan.gpu.link_domain_is_assumed and plan.layout.gpus > 1:
         texts.append(f"nodes of {domain} {plan.gpu.name} are assumed: no source was found")
     asked = plan.question.gpus or plan.question.layout
@@ -212,6 +220,8 @@ def against(runner: RunnerUp, plan: Plan) -> str:
     """The runner-up and why it lost, in a sentence."""
     name, other = gpus_in_words(runner.plan), runner.plan
     match runner.reason:
+        case "redundant experts":
+            why = "its experts do not divide evenly"
         case "pipeline stages":
             why = "needs pipeline stages, which every token has to pass one after the other"
         case "slower" if other.step and plan.step:

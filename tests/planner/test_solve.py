@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 import kvplan
 from kvplan.errors import RefusedError, UsageError
 from kvplan.formats import CacheFormat, Packing
-from kvplan.parallel import tensor_parallel_sizes
+from kvplan.parallel import redundant_experts, tensor_parallel_sizes
 from kvplan.planner.estimate import experts_touched
 from kvplan.planner.layouts import layouts
-from kvplan.planner.solve import solve_native
+from kvplan.planner.solve import runner_up, solve_native
 from kvplan.question import ask
 from kvplan.spec import ModelSpec
+from kvplan.views.words import topology
 from tests.strategies import specs
 
 GIB = 2**30
@@ -424,6 +425,10 @@ def _brute_force(spec: ModelSpec, gpus: int, options: dict[str, Any]) -> bool:
             and layout.tensor <= gpu.link_domain
             and layout.data <= options["sequences"]
             and (layout.server_gpus <= gpu.link_domain or layout.server_gpus % gpu.link_domain == 0)
+            and not (
+                layout.expert_parallel
+                and (spec.routed_experts or 0) % (layout.tensor * layout.data)
+            )
         )
         degrees: dict[str, Any] = {
             "tensor_parallel_size": layout.tensor,
@@ -472,6 +477,10 @@ def test_fewest_is_fewest(model: str, gpu: str, context_tokens: int, sequences: 
         ("llama3.1-8b", "h100", {"context_tokens": "32k", "sequences": 39}, "3 × TP1"),
         ("deepseek-v3", "h200", {"context_tokens": "32k", "sequences": 64}, "DP8+EP8"),
         ("llama3.1-8b", "rtx-4090", {}, "TP1"),
+        # six would hold it, but 256 experts do not divide over six; recipes take the node of eight
+        ("deepseek-v3", "b200", {"context_tokens": "32k", "sequences": 64}, "DP8+EP8"),
+        # the same experts on six GPUs all the same: stages do not need an uneven split
+        ("deepseek-v3", "b200", {"sequences": 1, "gpus": 6}, "PP3×TP2"),
         # one sequence of a model that no node holds: stages, and as few as can be
         ("deepseek-v3", "h100", {"context_tokens": "128k", "sequences": 1}, "PP2×TP8"),
     ],
@@ -480,6 +489,20 @@ def test_layouts_are_chosen_as_people_deploy(
     model: str, gpu: str, options: dict[str, Any], name: str
 ) -> None:
     assert kvplan.plan(model, gpu=gpu, **options).layout.name == name
+
+
+def test_fewer_gpus_with_redundant_experts_are_named_and_not_chosen() -> None:
+    """256 experts over six GPUs: 43 on the fullest, 258 with two redundant ones."""
+    question: dict[str, Any] = {"gpu": "b200", "context_tokens": "32k", "sequences": 64}
+    runner = runner_up(kvplan.plan(DEEPSEEK, **question))
+    assert runner is not None
+    assert (runner.plan.layout.name, runner.reason) == ("DP6+EP6", "redundant experts")
+    assert redundant_experts(DEEPSEEK, runner.plan.layout) == 2
+    asked = kvplan.plan(
+        DEEPSEEK, data_parallel_size=6, enable_expert_parallel=True, gpus=6, **question
+    )
+    assert asked.fits
+    assert any("43" in note and "2 redundant" in note for note in topology(asked))
 
 
 def test_vllms_recipe_of_eight_ranks_fits() -> None:
