@@ -28,7 +28,7 @@ BAD_FILES: list[tuple[str, bytes, str]] = [
     ("content", "message"), [row[1:] for row in BAD_FILES], ids=[row[0] for row in BAD_FILES]
 )
 def test_bad_file_is_named_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
-    """A file that is no config.json at all is a bad file: exit code 2."""
+    """What is not a config.json at all is a bad file: exit code 2."""
     path = tmp_path / "config.json"
     path.write_bytes(content)
     with pytest.raises(SpecError) as caught:
