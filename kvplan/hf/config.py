@@ -210,7 +210,13 @@ class Config:
         entries = self.expect(key, value, list, f"a list of {wanted}")
         if len(entries) > most:
             self.refuse(f"{self.name(key)} has {len(entries):,} entries, more than {most:,}")
-        return [self.expect(f"{key}[{i}]", entry, kind, wanted) for i, entry in enumerate(entries)]
+        for index, entry in enumerate(entries):
+            if type(entry) is not kind:
+                self.refuse(
+                    f"{self.name(key)} has to be a list of {wanted}, but entry {index} is "
+                    f"{shown(entry)}"
+                )
+        return entries
 
     def numbers(self, key: str) -> list[int] | None:
         """A list of whole numbers, or None."""

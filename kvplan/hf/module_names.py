@@ -17,7 +17,11 @@ OUTSIDE = re.compile(
 )
 _NUMBER = re.compile(r"\.(\d{1,6})(?=\.|$)")
 _GLOB_NUMBER = re.compile(r"\d[*?]|[*?]\d|[\[?]")
+# Letters, dots and ".*": a pattern of these alone means every layer or none.
+_EVERY_LAYER = re.compile(r"(\.\*|\\\.|[A-Za-z_|()^$])*")
 _BOUNDED, _STARS = 400, 8
+# Each repeat within a name multiplies the places to try by its length.
+_REPEAT, _REPEATS = re.compile(r"[+*{]"), 4
 _NESTED_REPEAT = re.compile(r"[+*}]\)[+*{?]")
 
 
@@ -74,7 +78,8 @@ def _add_glob(found: Patterns, name: str) -> None:
 
 
 def _add_regular(found: Patterns, text: str) -> None:
-    if len(text) > _BOUNDED or _NESTED_REPEAT.search(text):
+    repeats = len(_REPEAT.findall(text))
+    if len(text) > _BOUNDED or repeats > _REPEATS or _NESTED_REPEAT.search(text):
         found.problem = "a pattern that is too long, or could take forever"
         return
     try:
@@ -112,10 +117,10 @@ def _skipped_by_regular(
 ) -> set[int]:
     hits: set[int] = set()
     for pattern in regular:
-        numbered = re.search(r"\d|\\d|\[", pattern.pattern)
-        for layer in sorted(where - hits) if numbered else [0]:
+        every = _EVERY_LAYER.fullmatch(pattern.pattern)
+        for layer in [0] if every else sorted(where - hits):
             if any(pattern.match(name.replace("#", str(layer), 1)) for name in names):
-                hits |= {layer} if numbered else where
+                hits |= where if every else {layer}
     return hits
 
 

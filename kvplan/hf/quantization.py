@@ -144,7 +144,7 @@ def _compressed(section: Config, plain: Scheme, _: Published, tensors: list[Tens
     return _all_but(section, plain, layout, _lists(section, "ignore"), tensors, head=True)
 
 
-def _compressed_layout(group: Config, name: str, dtype: str | None) -> Layout | None:
+def _compressed_layout(group: Config, name: str, dtype: str) -> Layout | None:
     """Formats of compressed-tensors 0.12; int4 and mxfp4 met Kimi-K2.5's and K3's bytes exactly."""
     weights = group.section("weights")
     if weights is None or weights.raw.get("actorder") not in (None, False, "weight", "static"):
@@ -152,7 +152,7 @@ def _compressed_layout(group: Config, name: str, dtype: str | None) -> Layout | 
     static = _static_inputs(group)
     bits, kind = weights.raw.get("num_bits"), weights.raw.get("type")
     strategy, size = weights.raw.get("strategy"), weights.maybe("group_size", most=1 << 16)
-    scale: Dtypes = (dtype or "bf16", "fp32") if dtype != "fp32" else ("fp32",)
+    scale: Dtypes = (dtype, "fp32") if dtype != "fp32" else ("fp32",)
     if name == "pack-quantized" and (bits, kind, strategy) == (4, "int", "group") and size:
         shape = ((("int32",), 2, "weight_shape"),)
         return _symmetric(weights, Layout("int4", (1, size), scale[:1], f"scale per {size}", shape))

@@ -93,7 +93,7 @@ class Scheme:
     followed, ``extra`` for scalars that may be stored beside attention.
     """
 
-    dtype: str | None
+    dtype: str
     layout: Callable[[Tensor], Layout | None] | None = None
     skips: Callable[[Tensor], frozenset[int]] | None = None
     by_layer: Callable[[Tensor, int], Layout | None] | None = None
@@ -177,11 +177,9 @@ def _by_layer(tensor: Tensor, scheme: Scheme, own: Dtypes) -> list[Row]:
     return made
 
 
-def _own_dtype(tensor: Tensor, dtype: str | None) -> Dtypes:
+def _own_dtype(tensor: Tensor, dtype: str) -> Dtypes:
     if tensor.dtype not in (None, UNSURE):
         return (str(tensor.dtype),)
-    if dtype is None:
-        raise _UnknownError("the file names no dtype")
     return (dtype, "fp32") if tensor.dtype == UNSURE and dtype != "fp32" else (dtype,)
 
 

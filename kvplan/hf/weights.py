@@ -88,25 +88,6 @@ class Weights:
             return self.total
         return sum(part.active for part in self.parts if part.name not in TOWERS)
 
-    @property
-    def stored(self) -> tuple[StoredWeights, ...] | None:
-        """Rows of the whole checkpoint; None where any part's bytes are not known."""
-        if not self.parts or self.not_counted or any(p.stored is None for p in self.parts):
-            return None
-        return tuple(row for part in self.parts for row in part.stored or ())
-
-    @property
-    def stored_bytes(self) -> int | None:
-        """Bytes of the checkpoint's tensors; None where any part's are not known."""
-        rows = self.stored
-        return None if rows is None else sum(row.size_bytes for row in rows)
-
-    @property
-    def unknown(self) -> tuple[str, ...]:
-        """Why the bytes are not known, part by part."""
-        reasons = [f"{part.name}: {part.unknown}" for part in self.parts if part.unknown]
-        return (*self.not_counted, *reasons)
-
 
 def weights(
     top: Config, found: Architecture, model: Model, dtype: str, beside: Config | None = None

@@ -1,31 +1,18 @@
-"""``kvplan check`` and ``kvplan diff``: expectations, baselines, outputs for CI."""
+"""``kvplan check``: deployments, their expectations, and files that cannot be understood."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET
 
 import pytest
-import yaml
 
-if TYPE_CHECKING:
-    from tests.command_line import Run
+from tests.checks.deployments import findings, write
+from tests.command_line import Run
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "configs" / "checks" / "example.yaml"
-
-
-def findings(run: Run, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
-    result = run("check", *arguments, "--json")
-    return result.returncode, result.document["findings"]
-
-
-def write(tmp_path: Path, text: str, name: str = "deploy.yaml") -> str:
-    (tmp_path / name).write_text(text, encoding="utf-8")
-    return name
 
 
 def test_the_example_passes(run: Run) -> None:
@@ -218,216 +205,6 @@ def test_the_worst_exit_code_wins_and_every_finding_is_told(run: Run, tmp_path: 
         code, found = findings(run, write(tmp_path, f"deployments:\n{text}"))
         assert [each["exit_code"] for each in found] == expected
         assert code == max(expected)
-
-
-def test_a_baseline_tells_old_new_and_cause(run: Run, tmp_path: Path) -> None:
-    file = write(tmp_path, EXAMPLE.read_text())
-    lock = ("--baseline", "plan.lock.json")
-    assert run("check", file, *lock).returncode == 2  # not there yet
-    assert run("check", file, *lock, "--update-baseline").returncode == 0
-    assert findings(run, file, *lock)[0] == 0
-
-    write(tmp_path, EXAMPLE.read_text().replace("sequences: 20", "sequences: 10"))
-    code, found = findings(run, file, *lock)
-    drifted = [each for each in found if each["check"].startswith("baseline")]
-    assert code == 1
-    assert [(each["deployment"], each["check"]) for each in drifted] == [
-        ("chat", "baseline kv_bytes"),
-        ("chat", "baseline max_context_tokens"),
-    ]
-    # 32,768 tokens × 81,920 B on each of two GPUs, for 20 and for 10 sequences
-    assert "53,687,091,200 became 26,843,545,600 (deployment changed)" in drifted[0]["message"]
-
-
-@pytest.mark.parametrize(
-    ("change", "cause"),
-    [
-        (("made_from", "spec", "0"), "spec changed"),
-        (("made_from", "GPU", "0"), "GPU changed"),
-        (("kvplan", None, "0.0.1"), "rule changed from kvplan 0.0.1 to "),
-    ],
-)
-def test_the_cause_of_a_drift(
-    run: Run, tmp_path: Path, change: tuple[str, str | None, str], cause: str
-) -> None:
-    file, lock = write(tmp_path, EXAMPLE.read_text()), tmp_path / "plan.lock.json"
-    run("check", file, "--baseline", lock.name, "--update-baseline")
-    document = json.loads(lock.read_text())
-    locked = document["deployments"]["deploy.yaml#chat"]
-    locked["figures"]["kv_bytes"] = 1
-    part, key, value = change
-    if key is None:
-        locked[part] = value
-    else:
-        locked[part][key] = value
-    lock.write_text(json.dumps(document))
-    code, found = findings(run, file, "--baseline", lock.name)
-    assert code == 1
-    (drift,) = [each for each in found if each["status"] == "failed"]
-    assert "1 became 53,687,091,200" in drift["message"]
-    assert cause in drift["message"]
-
-
-def test_deployments_that_come_and_go_are_drift(run: Run, tmp_path: Path) -> None:
-    one = "  - {name: %s, model: gpt2, gpu: h100}\n"
-    file = write(tmp_path, "deployments:\n" + one % "a" + one % "b")
-    run("check", file, "--baseline", "plan.lock.json", "--update-baseline")
-    write(tmp_path, "deployments:\n" + one % "b" + one % "c")
-    code, found = findings(run, file, "--baseline", "plan.lock.json")
-    told = {each["deployment"]: each["message"] for each in found if each["status"] == "failed"}
-    assert code == 1
-    assert told == {
-        "c": "not in the baseline; --update-baseline takes it in",
-        "a": "in the baseline, no longer in the file; --update-baseline drops it",
-    }
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "{",
-        "[]",
-        '{"deployments": {}}',
-        '{"schema_version": 1, "deployments": {"a": 1}}',
-        '{"schema_version": 1, "deployments": {"a": {"kvplan": "1", "made_from": {}}}}',
-        '{"schema_version": 1, "deployments": '
-        '{"a": {"kvplan": "1", "made_from": {}, "figures": {"gpus": "8"}}}}',
-        "[" * 100_000,
-    ],
-)
-def test_what_is_no_lock_file(run: Run, tmp_path: Path, content: str) -> None:
-    write(tmp_path, content, "plan.lock.json")
-    result = run("check", str(EXAMPLE), "--baseline", "plan.lock.json")
-    assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("error: plan.lock.json: ")
-
-
-def test_no_baseline_is_written_from_what_is_not_understood(run: Run, tmp_path: Path) -> None:
-    file = write(tmp_path, "deployments: [{name: a, model: nothing-like-it, gpu: h100}]\n")
-    result = run("check", file, "--baseline", "plan.lock.json", "--update-baseline")
-    assert result.returncode == 2
-    assert "plan.lock.json: not written" in result.stderr
-    assert not (tmp_path / "plan.lock.json").exists()
-
-
-HOSTILE = "we:ird, 100%\r\nname <&\"']]>\x1b[31m\u202e"
-
-
-def hostile(tmp_path: Path) -> str:
-    deployment = {"name": HOSTILE, "model": "llama3-70b", "gpu": "h100", "gpus": 1}
-    return write(tmp_path, yaml.safe_dump({"deployments": [deployment]}))
-
-
-def test_annotations_survive_newlines_percent_signs_and_colons(run: Run, tmp_path: Path) -> None:
-    result = run("check", hostile(tmp_path), "--format", "github")
-    (line,) = result.stdout.splitlines()
-    found = re.fullmatch(r"::error file=deploy\.yaml,line=(\d+),title=([^:,]*)::(.*)", line)
-    assert found is not None
-    title = found[2]
-    for code, char in (("%0D", "\r"), ("%0A", "\n"), ("%3A", ":"), ("%2C", ","), ("%25", "%")):
-        title = title.replace(code, char)
-    assert title == "kvplan we:ird, 100%\r\nname <&\"']]>\\x1b[31m\\u202e fits"
-    assert found[3].startswith("does not fit: ")
-
-
-def test_junit_is_whole_and_escaped(run: Run, tmp_path: Path) -> None:
-    """Attributes and order of elements that JUnit.xsd (windyroad/JUnit-Schema) requires."""
-    result = run("check", hostile(tmp_path), str(EXAMPLE), "--format", "junit")
-    assert result.returncode == 1
-    root = ET.fromstring(result.stdout)  # noqa: S314 - our own
-    assert (root.tag, root.attrib) == ("testsuites", {})
-    assert [suite.tag for suite in root] == ["testsuite", "testsuite"]
-    for number, suite in enumerate(root):
-        assert set(suite.attrib) == {
-            "name",
-            "package",
-            "id",
-            "hostname",
-            "timestamp",
-            "time",
-            "tests",
-            "failures",
-            "errors",
-        }
-        assert suite.attrib["id"] == str(number)
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", suite.attrib["timestamp"])
-        tags = [part.tag for part in suite]
-        cases = int(suite.attrib["tests"])
-        assert tags == ["properties", *["testcase"] * cases, "system-out", "system-err"]
-        assert all(set(case.attrib) == {"name", "classname", "time"} for case in suite[1:-2])
-    failure = root.find("testsuite/testcase/failure")
-    assert failure is not None
-    assert set(failure.attrib) == {"message", "type"}
-    assert (failure.text or "").startswith("deploy.yaml:")
-    assert [root[0].attrib[name] for name in ("tests", "failures", "errors")] == ["1", "1", "0"]
-
-
-def test_inside_github_actions_files_are_annotated_and_the_job_is_summed_up(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = hostile(tmp_path)
-    summary = tmp_path / "summary.md"
-    summary.write_text("before\n")
-    monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
-    result = run("check", file, "--json")
-    assert result.document["summary"] == {"passed": 0, "failed": 1, "error": 0}
-    assert "::error file=deploy.yaml,line=" in result.stderr
-    lines = summary.read_text().splitlines()
-    assert lines[:2] == ["before", "### kvplan check"]
-    assert any(line.startswith("| we:ird, 100%\\\\r\\\\nname") for line in lines)
-
-
-def test_diff_of_two_models(run: Run) -> None:
-    result = run("diff", "llama3-70b", "deepseek-v3", "--ctx", "128k", "--json")
-    told = {each["figure"]: each for each in result.document["differences"]}
-    assert result.returncode == 0
-    # 80 layers × 2 × 8 heads × 128 × 2 B, and 61 layers × (512 + 64) × 2 B
-    assert (told["bytes_per_token"]["before"], told["bytes_per_token"]["after"]) == (327680, 70272)
-    assert (told["attention"]["before"], told["attention"]["after"]) == ("GQA", "MLA")
-    assert run("diff", "gpt2", "gpt2", "--json").document["differences"] == []
-
-
-def test_diff_of_two_lock_files(run: Run, tmp_path: Path) -> None:
-    for name, context in (("a", "4k"), ("b", "8k")):
-        asked = f"gpu: h100, gpus: 1, sequences: 2, context: {context}"
-        file = write(tmp_path, f"deployments: [{{name: x, model: gpt2, {asked}}}]\n")
-        run("check", file, "--baseline", f"{name}.lock.json", "--update-baseline")
-    result = run("diff", "a.lock.json", "b.lock.json", "--json")
-    told = {each["figure"]: each for each in result.document["differences"]}
-    assert told["kv_bytes"]["before"] == 2 * 4096 * 36_864  # 12 layers × 2 × 12 heads × 64 × 2 B
-    assert told["kv_bytes"]["after"] == 2 * 8192 * 36_864
-    assert told["kv_bytes"]["cause"] == "deployment changed"
-    assert run("diff", "a.lock.json", "gpt2").returncode == 2
-
-
-def test_the_action_and_the_hook_run_commands_that_exist(run: Run) -> None:
-    action = yaml.safe_load((ROOT / "action.yml").read_text())
-    assert action["runs"]["using"] == "composite"
-    scripts = [step["run"] for step in action["runs"]["steps"] if "run" in step]
-    assert any(re.search(r"kvplan check\b", script) for script in scripts)
-    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
-    command, *arguments = hook["entry"].split()
-    assert command == "kvplan"
-    assert run(*arguments, str(EXAMPLE)).returncode == 0
-
-
-def test_growth_over_more_gpus_does_not_pass_unnoticed(run: Run, tmp_path: Path) -> None:
-    file = write(tmp_path, "deployments: [{name: a, model: gpt2, gpu: h100, context: 1k}]\n")
-    assert "it passes on any number of GPUs; today on 1" in run("check", file).stderr
-    for bound in ("gpus: 1", "tensor_parallel_size: 1", "expect: {max_gpus: 1}"):
-        deployment = f"{{name: a, model: gpt2, gpu: h100, context: 1k, {bound}}}"
-        file = write(tmp_path, f"deployments: [{deployment}]\n")
-        assert "any number of GPUs" not in run("check", file).stderr
-
-
-def test_a_drift_in_gpus_comes_first_in_its_own_words(run: Run, tmp_path: Path) -> None:
-    one = "deployments: [{name: a, model: llama3.1-8b, gpu: h100, context: 32k, sequences: %d}]\n"
-    lock = ("--baseline", "plan.lock.json")
-    run("check", write(tmp_path, one % 10), *lock, "--update-baseline")
-    _, found = findings(run, write(tmp_path, one % 39), *lock)
-    drifted = [each["message"] for each in found if each["check"].startswith("baseline")]
-    assert drifted[0] == "2 GPUs more than before: 1 became 3 (deployment changed)"
 
 
 def test_weights_that_are_not_counted_whole_are_no_pass(run: Run, tmp_path: Path) -> None:

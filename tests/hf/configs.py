@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kvplan.calc import footprint
+from kvplan.errors import RefusedError
 from kvplan.hf import read_config
 from kvplan.spec import ModelSpec
 
@@ -34,6 +37,9 @@ MLA: dict[str, Any] = {
 HEADS: dict[str, Any] = {"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64}
 # One key and one value of 2 x 64 in bf16: 512 B a token and layer.
 
+Caches = list[tuple[str, dict[str, Any], float, int]]
+"""What a config is, the config, and its bytes a token and fixed bytes a sequence."""
+
 
 def write(folder: Path, config: object) -> Path:
     path = folder / "config.json"
@@ -43,6 +49,16 @@ def write(folder: Path, config: object) -> Path:
 
 def spec_of(folder: Path, config: object) -> ModelSpec:
     return read_config(write(folder, config))[0]
+
+
+def refusal(folder: Path, config: object) -> str:
+    """Why this config is refused: with the file's name, a way out and exit code 3."""
+    with pytest.raises(RefusedError) as caught:
+        spec_of(folder, config)
+    assert "config.json" in caught.value.message
+    assert "YAML spec" in (caught.value.hint or "")
+    assert caught.value.exit_code == 3
+    return caught.value.message
 
 
 def sizes(spec: ModelSpec) -> tuple[float, int]:

@@ -33,6 +33,23 @@ def spec_of(name: str) -> kvplan.ModelSpec:
         return kvplan.load(folder)
 
 
+def changed(name: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """This model's config.json with keys set anew, in its sections too; None takes a key away."""
+    config: dict[str, Any] = _spelt_out(MODELS[name]["config"])
+    return _merged(config, changes)
+
+
+def _merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = {key: value for key, value in config.items() if changes.get(key, 0) is not None}
+    for key, value in changes.items():
+        inner = config.get(key)
+        if isinstance(value, dict) and isinstance(inner, dict):
+            merged[key] = _merged(inner, value)
+        elif value is not None:
+            merged[key] = value
+    return merged
+
+
 def _spelt_out(data: Any) -> Any:
     if isinstance(data, dict):
         return {name: _spelt_out(value) for key, value in data.items() for name in _names(key)}

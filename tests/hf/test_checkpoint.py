@@ -42,6 +42,11 @@ def test_no_weights_of_a_model(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path) is None
 
 
+def test_what_is_not_a_folder_is_said_to_be_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="cannot be read"):
+        read_checkpoint(write(tmp_path / "model.safetensors", A))
+
+
 def test_one_file(tmp_path: Path) -> None:
     write(tmp_path / "model.safetensors", A)
     assert (names(read(tmp_path)), read(tmp_path).notes) == (["a"], ())

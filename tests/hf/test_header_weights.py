@@ -12,6 +12,7 @@ from kvplan.errors import RefusedError, SpecError
 from kvplan.parallel import Layout
 from kvplan.planner.weights import weights_on_rank
 from kvplan.stored import Parameters
+from tests.hf.safetensors_files import Tensors
 from tests.hf.small_llama import CONFIG, PARAMETERS, UNKNOWN, layer, llama, read, rows
 
 
@@ -123,3 +124,64 @@ def test_what_has_no_known_name_is_copied_to_every_gpu(tmp_path: Path) -> None:
     assert (lines["other"].shared_by, lines["other"].size_bytes) == (1, 24)
     # halves of q and o, 8 × 8 each, and the one KV head's k and v, 4 × 8 each, on both GPUs
     assert (lines["attention"].shared_by, lines["attention"].size_bytes) == (2, 2 * 2 * 128)
+
+
+QWEN3_MOE = {
+    **CONFIG,
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "model_type": "qwen3_moe",
+    "num_experts": 4,
+    "num_experts_per_tok": 1,
+    "moe_intermediate_size": 5,
+    "decoder_sparse_step": 1,
+}
+EXPERT = 3 * 5 * 8
+
+
+def qwen3_moe(experts: int) -> Tensors:
+    """The small Llama with norms of its heads, and experts in the place of its MLPs."""
+    dense = {name: tensor for name, tensor in llama().items() if ".mlp." not in name}
+    shapes: dict[str, tuple[int, ...]] = {"self_attn.q_norm": (4,), "self_attn.k_norm": (4,)}
+    shapes["mlp.gate"] = (4, 8)
+    for expert in range(experts):
+        shapes |= {f"mlp.experts.{expert}.{name}_proj": (5, 8) for name in ("gate", "up")}
+        shapes[f"mlp.experts.{expert}.down_proj"] = (8, 5)
+    more = {
+        f"model.layers.{index}.{name}.weight": ("BF16", shape)
+        for index in range(2)
+        for name, shape in shapes.items()
+    }
+    return {**dense, **more}
+
+
+@pytest.mark.parametrize(("extra", "experts"), [(0, 4), (3, 4), (0, 3)])
+def test_active_parameters_where_files_and_config_have_the_same_experts(
+    tmp_path: Path, extra: int, experts: int
+) -> None:
+    """One of four is chosen; with other experts than config.json has, nobody knows how many."""
+    more = {"model.zork.weight": ("BF16", (extra,))} if extra else {}
+    spec = read(tmp_path, {**qwen3_moe(experts), **more}, QWEN3_MOE)
+    dense = PARAMETERS - 2 * 384 + 2 * (4 + 4 + 4 * 8) + extra
+    active = dense + 2 * EXPERT if experts == 4 else None
+    assert spec.parameters == Parameters(total=dense + 2 * experts * EXPERT, active=active)
+
+
+def test_a_tower_that_the_size_of_the_model_leaves_out(tmp_path: Path) -> None:
+    """Llama 4 is as large as its text model; the tower is stored beside it."""
+    text = {
+        **CONFIG,
+        "architectures": None,
+        "model_type": "llama4_text",
+        "num_hidden_layers": 1,
+        "intermediate_size_mlp": 16,
+        "interleave_moe_layer_step": 2,
+        "layer_types": ["full_attention"],
+    }
+    config = {"model_type": "llama4", "text_config": text, "torch_dtype": "bfloat16"}
+    tensors = {
+        f"language_model.{name.replace('.mlp.', '.feed_forward.')}": tensor
+        for name, tensor in llama(1).items()
+    }
+    spec = read(tmp_path, {**tensors, "vision_model.class_embedding": ("BF16", (6,))}, config)
+    assert rows(spec)["vision", "bf16", "not in parameters"] == 6
+    assert spec.parameters == Parameters(total=PARAMETERS - 592, active=PARAMETERS - 592)

@@ -2,71 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kvplan.calc import footprint
-from kvplan.hf import read_config, to_yaml
-from tests.hf.configs import HEADS, LLAMA, MLA, spec_of, write
-
-
-def test_yaml_names_the_key_of_each_figure(tmp_path: Path) -> None:
-    """Figures carry the config's own keys; interleaved layers become the smallest pattern."""
-    folder = tmp_path / 'gemma: a "b"'
-    folder.mkdir()
-    config = {
-        "model_type": "gemma2",
-        **HEADS,
-        "num_hidden_layers": 4,
-        "sliding_window": 100,
-        "max_position_embeddings": 8192,
-        "torch_dtype": "float16",
-    }
-    spec, provenance = read_config(write(folder, config))
-    text = to_yaml(spec, provenance).replace(str(tmp_path), "/models")
-    assert (
-        text
-        == """name: "gemma: a \\"b\\""
-source: "config.json of gemma2, /models/gemma: a \\"b\\"/config.json"
-native_context_tokens: 8192  # key: max_position_embeddings
-dtype: fp16  # key: torch_dtype
-not_counted: ["everything: intermediate_size is not in the file"]
-layers: 4  # key: num_hidden_layers
-pattern: [sliding, full]
-groups:
-  - name: sliding
-    kind: sliding_window
-    num_attention_heads: 8  # key: num_attention_heads
-    num_key_value_heads: 2  # key: num_key_value_heads
-    head_dim: 64  # key: head_dim
-    sliding_window: 100  # key: sliding_window
-  - name: full
-    kind: full_attention
-    num_attention_heads: 8  # key: num_attention_heads
-    num_key_value_heads: 2  # key: num_key_value_heads
-    head_dim: 64  # key: head_dim
-"""
-    )
-
-
-def test_cross_attention_stands_apart(tmp_path: Path) -> None:
-    """Mllama's crossed layer keeps 4 x (2² + 1) image tokens of 512 B and no text."""
-    config = {
-        "model_type": "mllama",
-        "vision_config": {"image_size": 28, "patch_size": 14, "max_num_tiles": 4},
-        "text_config": {
-            "model_type": "mllama_text_model",
-            **HEADS,
-            "hidden_size": 512,
-            "num_hidden_layers": 3,
-            "cross_attention_layers": [1],
-        },
-    }
-    whole = footprint(spec_of(tmp_path, config), 1_000, kv_cache_dtype="bf16")
-    assert int(whole.bytes_per_token) == 1_024
-    assert whole.cross_attention_bytes_per_sequence == 20 * 512
+from tests.hf.configs import LLAMA, MLA, spec_of
 
 
 @pytest.mark.parametrize(
@@ -119,3 +62,14 @@ def test_dtype(tmp_path: Path, keys: dict[str, Any], dtype: str) -> None:
     assert bool(spec.assumptions) == (
         keys.get("torch_dtype") == "float32" or not any(keys.values())
     )
+
+
+def test_importing_loads_no_model_library() -> None:
+    """Reading a config needs no transformers, no torch and no network."""
+    code = (
+        "import sys, kvplan.hf; "
+        "print([m for m in ('torch', 'transformers', 'yaml', 'huggingface_hub') "
+        "if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

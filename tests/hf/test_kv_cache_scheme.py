@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kvplan.errors import RefusedError
-from tests.hf.configs import LLAMA, spec_of
+from tests.hf.configs import LLAMA, refusal, spec_of
 
 FP8_GROUP = {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False}
 
@@ -46,3 +46,35 @@ def test_modelopt_file_beside_the_config(tmp_path: Path) -> None:
     assert spec_of(tmp_path, LLAMA).kv_cache_dtype == "fp8"
     with pytest.raises(RefusedError, match="nvfp4"):
         spec_of(tmp_path, {**LLAMA, "quantization_config": {"kv_cache_quant_algo": "NVFP4"}})
+
+
+QUARK = {"quant_method": "quark", "export": {"kv_cache_group": ["*k_proj"]}}
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"kv_cache_scheme": {"num_bits": 8, "type": "int"}}, "8 bits of 'int'"),
+        ({"kv_cache_scheme": {**FP8_GROUP, "strategy": "token"}}, "a scale for each 'token'"),
+        ({"kv_cache_quant_algo": "INT3"}, "INT3"),
+        ({"kv_cache_bits": 2}, "kv_cache_bits"),
+        ({**QUARK, "layer_quant_config": {}}, "not fp8_e4m3"),
+    ],
+)
+def test_a_cache_without_a_format_is_refused(
+    tmp_path: Path, section: dict[str, Any], message: str
+) -> None:
+    assert message in refusal(tmp_path, {**LLAMA, "quantization_config": section})
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"kv_cache_quant_algo": "none"},
+        {"kv_cache_bits": None},
+        {"quant_method": "quark", "export": {"kv_cache_group": []}},
+    ],
+)
+def test_a_cache_that_is_not_quantised(tmp_path: Path, section: dict[str, Any]) -> None:
+    spec = spec_of(tmp_path, {**LLAMA, "quantization_config": section})
+    assert spec.kv_cache_dtype is None

@@ -221,6 +221,20 @@ def test_parts_by_the_names_of_many_families(tmp_path: Path, part: str) -> None:
     assert weights.unknown == []
 
 
+def test_what_is_not_the_text_model(tmp_path: Path) -> None:
+    """Whisper's encoder is audio by its first convolution; what generates speech is left out."""
+    root = "model.encoder.layers.0.self_attn.q_proj.weight"
+    tensors: Tensors = {
+        root: ("BF16", (3,)),
+        "model.encoder.conv1.weight": ("BF16", (5,)),
+        "talker.model.layers.0.mlp.up_proj.weight": ("BF16", (7,)),
+        "token2wav.code2wav_bigvgan_model.conv_pre.weight": ("BF16", (9,)),
+    }
+    weights = header_weights(stored(tmp_path, tensors), 1)
+    assert {(row.part, row.elements) for row in weights.rows} == {("audio", 8)}
+    assert list(weights.omitted_bytes.values()) == [2 * (7 + 9)]
+
+
 names = st.one_of(
     st.sampled_from([name for part in PARTS.values() for name in part]),
     st.from_regex(r"(model\.)?(layers\.\d\.)?[a-z_]{1,9}\.(weight|scale|qweight)", fullmatch=True),

@@ -229,9 +229,3 @@ def uncounted_layers(reason: str) -> Callable[[], Sequence[Layer]]:
         raise UncountedError(reason)
 
     return others
-
-
-def renamed(tensors: Iterable[Tensor], old: str, new: str) -> Tensors:
-    """The tensors with one piece of their names replaced."""
-    for tensor in tensors:
-        yield replace(tensor, name=tensor.name.replace(old, new, 1))

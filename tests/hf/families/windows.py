@@ -1,94 +1,10 @@
-"""A config.json of each family is read to the byte; expected bytes are worked out by hand."""
+"""Windows and chunks, on all layers or some: expected bytes are worked out by hand."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from tests.hf.configs import HEADS, LLAMA, Caches, F, S, mixed
 
-import pytest
-
-from kvplan.hf import read_config, to_yaml
-from kvplan.registry.names import read_model
-from tests.hf.configs import HEADS, LLAMA, F, S, mixed, sizes, spec_of, write
-
-FAMILIES: list[tuple[str, dict[str, Any], float, int]] = [
-    # 32 layers x 2 x 8 heads x 128 x 2 B
-    ("llama", LLAMA, 131_072, 0),
-    ("llama without kv heads", {**LLAMA, "num_key_value_heads": None}, 524_288, 0),
-    ("head_dim of its own", {**LLAMA, "head_dim": 64}, 65_536, 0),
-    ("gpt2", {"model_type": "gpt2", "n_layer": 12, "n_head": 12, "n_embd": 768}, 36_864, 0),
-    # 2 layers x 2 x 1 head x 16 x 2 B
-    (
-        "gpt_bigcode",
-        {"model_type": "gpt_bigcode", "n_layer": 2, "n_head": 4, "n_embd": 64, "multi_query": True},
-        128,
-        0,
-    ),
-    (
-        "falcon-7b",
-        {
-            "model_type": "falcon",
-            "num_hidden_layers": 32,
-            "num_attention_heads": 71,
-            "hidden_size": 4544,
-            "multi_query": True,
-            "num_kv_heads": 71,
-        },
-        8_192,
-        0,
-    ),
-    (
-        "falcon-40b",
-        {
-            "model_type": "falcon",
-            "num_hidden_layers": 60,
-            "num_attention_heads": 128,
-            "hidden_size": 8192,
-            "multi_query": True,
-            "num_kv_heads": 8,
-            "new_decoder_architecture": True,
-        },
-        122_880,
-        0,
-    ),
-    (
-        "chatglm",
-        {
-            "model_type": "chatglm",
-            "num_layers": 28,
-            "num_attention_heads": 32,
-            "hidden_size": 4096,
-            "kv_channels": 128,
-            "multi_query_attention": True,
-            "multi_query_group_num": 2,
-        },
-        28_672,
-        0,
-    ),
-    (
-        "dbrx",
-        {
-            "model_type": "dbrx",
-            "n_layers": 40,
-            "n_heads": 48,
-            "d_model": 6144,
-            "attn_config": {"kv_n_heads": 8},
-        },
-        163_840,
-        0,
-    ),
-    (
-        "step-3",
-        {
-            "model_type": "step3_text",
-            "num_hidden_layers": 61,
-            "num_attention_heads": 64,
-            "num_attention_groups": 1,
-            "head_dim": 256,
-        },
-        62_464,
-        0,
-    ),
+WINDOWS: Caches = [
     # a window on every layer: 32 x 4,096 x 4,096 B
     (
         "mistral-7b",
@@ -218,25 +134,24 @@ FAMILIES: list[tuple[str, dict[str, Any], float, int]] = [
         1_024,
         6 * 100 * 512,
     ),
+    # full 1 x (24 + 16) x 2 B; sliding 2 x 40 x 2 B
+    (
+        "mimo v2",
+        {
+            "model_type": "mimo_v2_flash",
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 1,
+            "head_dim": 24,
+            "v_head_dim": 16,
+            "swa_num_attention_heads": 4,
+            "swa_num_key_value_heads": 2,
+            "swa_head_dim": 24,
+            "swa_v_head_dim": 16,
+            "sliding_window": 10,
+            "hybrid_layer_pattern": [0, 1],
+        },
+        80,
+        1_600,
+    ),
 ]
-
-
-@pytest.mark.parametrize(
-    ("config", "per_token", "fixed"),
-    [row[1:] for row in FAMILIES],
-    ids=[row[0] for row in FAMILIES],
-)
-def test_family_is_right_to_the_byte(
-    tmp_path: Path, config: dict[str, Any], per_token: float, fixed: int
-) -> None:
-    """Each family's small config gives the bytes that its figures multiply to."""
-    assert sizes(spec_of(tmp_path, config)) == (per_token, fixed)
-
-
-@pytest.mark.parametrize("config", [row[1] for row in FAMILIES], ids=[row[0] for row in FAMILIES])
-def test_yaml_reads_back_to_the_same_spec(tmp_path: Path, config: dict[str, Any]) -> None:
-    """What ``import`` writes is a spec file that means the same."""
-    spec, provenance = read_config(write(tmp_path, config))
-    path = tmp_path / "spec.yaml"
-    path.write_text(to_yaml(spec, provenance), encoding="utf-8")
-    assert read_model(path) == spec
