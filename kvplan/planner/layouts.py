@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from math import lcm
+from typing import Literal
 
 from kvplan.errors import RefusedError, UsageError
 from kvplan.gpu import Gpu
@@ -16,39 +17,45 @@ LARGEST_GPUS = 512
 """The most GPUs that a search tries; ``gpus`` takes any number."""
 
 
-def servers(
-    spec: ModelSpec, gpu: Gpu, *, pipeline: bool, redundant: bool = False
-) -> Iterator[Layout]:
+Unasked = Literal["pipeline stages", "redundant experts", "idle ranks"]
+"""What a layout may need that is not chosen where another layout does."""
+PIPELINE: Unasked = "pipeline stages"
+REDUNDANT: Unasked = "redundant experts"
+IDLE: Unasked = "idle ranks"
+UNASKED = (PIPELINE, REDUNDANT, IDLE)
+
+
+def servers(spec: ModelSpec, gpu: Gpu, unasked: Unasked | None = None) -> Iterator[Layout]:
     """One copy of a server in each eligible layout, fewest GPUs first.
 
     Tensor parallelism stays within a link domain; data-parallel ranks share routed experts, in
-    slices and whole, and fill whole domains beyond one. Whole experts divide evenly, unless
-    ``redundant``. Pipeline stages where asked for, and then nothing else; decode context
+    slices and whole, which divide evenly, and fill whole domains beyond one. ``unasked`` gives the
+    layouts with pipeline stages, or those with redundant experts, in their place. Decode context
     parallelism is for layouts that somebody asks for.
     """
     domain = gpu.link_domain
     sizes = [size for size in tensor_parallel_sizes(spec) if size <= domain]
-    shares = spec.has_routed_experts
     for gpus in (*range(1, domain + 1), *range(2 * domain, LARGEST_GPUS + 1, domain)):
         for tensor in sizes:
             groups, rest = divmod(gpus, tensor)
             if rest:
                 continue
-            if pipeline and 1 < groups <= spec.total_layers:
-                yield Layout(tensor, pipeline=groups)
-            if not pipeline and (groups == 1 or shares):
-                for ranks in _ranks(spec, tensor, groups):
-                    if redundant or not redundant_experts(spec, ranks):
-                        yield ranks
+            for stages in divisors(groups):
+                if (stages > 1) is (unasked == PIPELINE):
+                    yield from _ranks(spec, Layout(tensor, stages, groups // stages), unasked)
 
 
-def _ranks(spec: ModelSpec, tensor: int, data: int) -> Iterator[Layout]:
+def _ranks(spec: ModelSpec, sliced: Layout, unasked: Unasked | None) -> Iterator[Layout]:
     """Data-parallel ranks with slices of experts where these can be, and with whole ones."""
-    sliced = Layout(tensor, data=data)
-    if is_possible(spec, sliced):
+    if sliced.data > 1 and not spec.has_routed_experts:
+        return
+    whole = replace(sliced, expert_parallel=True)
+    if unasked != REDUNDANT and is_possible(spec, sliced):
         yield sliced
-    if spec.has_routed_experts and tensor * data > 1:
-        yield replace(sliced, expert_parallel=True)
+    shared = spec.has_routed_experts and sliced.tensor * sliced.data > 1
+    uneven = redundant_experts(spec, whole) > 0
+    if shared and uneven is (unasked == REDUNDANT) and is_possible(spec, whole):
+        yield whole
 
 
 def fewest_gpus(layout: Layout, replicas: int, domain: int) -> int:

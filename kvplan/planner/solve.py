@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import inf
 from typing import Literal
 
@@ -17,7 +18,16 @@ from kvplan.gpu import Gpu
 from kvplan.parallel import Layout, check_layout, redundant_experts
 from kvplan.planner.budget import Budget, stage_budgets
 from kvplan.planner.estimate import Step, estimate, least_read_bytes
-from kvplan.planner.layouts import LARGEST_GPUS, fewest_gpus, layouts, servers
+from kvplan.planner.layouts import (
+    IDLE,
+    LARGEST_GPUS,
+    PIPELINE,
+    UNASKED,
+    Unasked,
+    fewest_gpus,
+    layouts,
+    servers,
+)
 from kvplan.planner.served import Served, serve
 from kvplan.question import Question
 from kvplan.spec import ModelSpec
@@ -66,13 +76,13 @@ class Plan:
     @property
     def fits(self) -> bool:
         """Whether weights and caches fit, and all sequences run at once."""
-        return self.budget.fits and self.runs_at_once
+        return self.budget.fits and not self.waiting
 
     @property
-    def runs_at_once(self) -> bool:
-        """Whether no cap of concurrency keeps sequences waiting."""
+    def waiting(self) -> int:
+        """Sequences that a cap of concurrency keeps waiting."""
         most = self.question.max_num_seqs
-        return most is None or self.sequences <= most * self.layout.sequence_groups
+        return 0 if most is None else max(0, self.sequences - most * self.layout.sequence_groups)
 
     @property
     def missing_bytes(self) -> int:
@@ -92,18 +102,16 @@ class Plan:
         return self.sequences / self.step.seconds if self.step else None
 
     @property
-    def tokens_per_second_bound(self) -> float | None:
-        """Decoded tokens a second that no server of this layout can exceed at this batch."""
+    def decode_floor_seconds(self) -> float | None:
+        """The least time of a step, all sequences one token on: the busiest stage's reads."""
         bandwidth = self.gpu.bandwidth_bytes_per_s
-        if bandwidth is None or not self.decode_busiest_bytes or not self.fits:
-            return None
-        return self.sequences * bandwidth / self.decode_busiest_bytes
+        return None if bandwidth is None or not self.fits else self.decode_busiest_bytes / bandwidth
 
     @property
-    def decode_floor_seconds(self) -> float | None:
-        """The least time from one token of a sequence to its next."""
-        bandwidth = self.gpu.bandwidth_bytes_per_s
-        return None if bandwidth is None or not self.fits else self.decode_read_bytes / bandwidth
+    def tokens_per_second_bound(self) -> float | None:
+        """Decoded tokens a second that no server of this layout can exceed at this batch."""
+        floor = self.decode_floor_seconds
+        return self.sequences / floor if floor else None
 
 
 def solve(spec: ModelSpec, question: Question) -> Plan:
@@ -152,14 +160,13 @@ class RunnerUp:
     """The next best plan, and why it lost."""
 
     plan: Plan
-    reason: Literal["slower", "holds less", "pipeline stages", "redundant experts"]
+    reason: Literal["slower", "holds less"] | Unasked
 
 
 def runner_up(plan: Plan) -> RunnerUp | None:
     """What would have been chosen next, where the search chose the plan's layout.
 
-    A smaller count of GPUs that only pipeline stages or redundant experts would do with goes before
-    all others.
+    A smaller count of GPUs in a layout that is not chosen unasked goes before all others.
     """
     question = plan.question
     if question.layout is not None or not plan.fits:
@@ -170,9 +177,9 @@ def runner_up(plan: Plan) -> RunnerUp | None:
         fewer = search.fewer(plan.layout.gpus)
         if fewer is not None:
             return fewer
-    others = [search.plan(layout) for layout in search.options(pipeline=plan.layout.pipeline > 1)]
+    others = map(search.plan, search.options(PIPELINE if plan.layout.pipeline > 1 else None))
     if question.gpus is not None:
-        others = [search.plan(layout) for layout in layouts(search.spec, question.gpus)]
+        others = map(search.plan, layouts(search.spec, question.gpus))
     rivals = [other for other in others if other.fits and other.layout != plan.layout]
     if not rivals:
         return None
@@ -201,7 +208,7 @@ class Search:
         if self.question.gpus is not None:
             plans = map(self.at_load, layouts(self.spec, self.question.gpus))
             return min(plans, key=self.rank).layout
-        options = self.options() or self.options(pipeline=True)
+        options = next(filter(None, map(self.options, (None, *UNASKED))), [])
         if not options:
             return self._nearest()
         if self.question.sequences is None:
@@ -217,12 +224,11 @@ class Search:
 
     def fewer(self, gpus: int) -> RunnerUp | None:
         """What holds the load on fewer GPUs, in a layout that is not chosen unasked."""
-        uneven, staged = self.options(redundant=True), self.options(pipeline=True)
-        options = min(uneven, staged, key=lambda each: each[0].gpus if each else LARGEST_GPUS + 1)
-        if not options or options[0].gpus >= gpus:
+        found = {why: options for why in UNASKED if (options := self.options(why))}
+        why = min(found, key=lambda why: found[why][0].gpus, default=None)
+        if why is None or found[why][0].gpus >= gpus:
             return None
-        best = min(map(self.plan, options), key=self.rank)
-        return RunnerUp(best, "pipeline stages" if options is staged else "redundant experts")
+        return RunnerUp(min(map(self.plan, found[why]), key=self.rank), why)
 
     def _preference(self, layout: Layout) -> tuple[int, float, float, bool]:
         """As ``rank``, of an eligible layout that fits, without its limits."""
@@ -231,17 +237,19 @@ class Search:
         held = _concurrency(budgets) * layout.sequence_groups
         return layout.pipeline, step.seconds if step else 0.0, -held, _is_unusual(layout)
 
-    def options(self, *, pipeline: bool = False, redundant: bool = False) -> list[Layout]:
-        """Every eligible layout with the fewest GPUs that hold the load; empty where none does."""
+    def options(self, unasked: Unasked | None = None) -> list[Layout]:
+        """Every eligible layout with the fewest GPUs that hold the load; empty where none does.
+
+        ``unasked`` are the layouts that need this, which is not chosen where others do.
+        """
         options: list[Layout] = []
         fewest = LARGEST_GPUS
         domain = self.question.gpu.link_domain
-        possible = servers(self.spec, self.question.gpu, pipeline=pipeline, redundant=redundant)
-        for server in possible:
+        for server in servers(self.spec, self.question.gpu, unasked):
             if server.server_gpus > fewest:
                 break
-            if server.data > (self.question.sequences or server.data):
-                continue  # a rank without a sequence does nothing
+            if self._has_idle_ranks(server) is not (unasked == IDLE):
+                continue
             replicas = self._replicas(server)
             if replicas is None:
                 continue
@@ -264,36 +272,37 @@ class Search:
 
     def _nearest(self) -> Layout:
         """The eligible layout of one server that lacks least, where none holds a sequence."""
-        every = [
-            server
-            for pipeline in (False, True)
-            for server in servers(self.spec, self.question.gpu, pipeline=pipeline)
-            if server.server_gpus <= LARGEST_GPUS
-        ]
         return max(
-            every,
+            chain.from_iterable(
+                servers(self.spec, self.question.gpu, unasked) for unasked in (None, PIPELINE)
+            ),
             key=lambda server: (
                 min(budget.free_bytes for budget in self.budgets(server, self.context_tokens, 1)),
                 -server.server_gpus,
             ),
         )
 
-    def rank(self, plan: Plan) -> tuple[bool, int, bool, bool, int, bool, float, float, bool]:
+    def _has_idle_ranks(self, layout: Layout) -> bool:
+        """Whether there are more data-parallel ranks than sequences, as far as these are given."""
+        return layout.data > (self.question.sequences or layout.data)
+
+    def rank(self, plan: Plan) -> tuple[bool | int | float, ...]:
         """How plans of one count of GPUs are sorted: the least is chosen.
 
         What does not fit comes last; what the search would not choose after what it would: tensor
-        parallelism across link domains, experts that do not divide evenly, pipeline stages, context
-        parallelism, idle ranks.
+        parallelism across link domains, context parallelism, idle ranks, experts that do not divide
+        evenly, pipeline stages.
         """
         layout = plan.layout
-        idle = layout.data > (self.question.sequences or layout.data)
         return (
             not plan.fits,
             plan.missing_bytes,
+            plan.waiting,
             layout.tensor > plan.gpu.link_domain,
+            layout.context > 1,
+            self._has_idle_ranks(layout),
             redundant_experts(self.spec, layout) > 0,
             layout.pipeline,
-            layout.context > 1 or idle,
             -(plan.tokens_per_second or 0.0),
             -plan.max_concurrency,
             _is_unusual(layout),
@@ -313,6 +322,10 @@ class Search:
         read = [least_read_bytes(self.spec, budget) for budget in budgets]
         fits = all(budget.fits for budget in budgets)
         gpu = self.question.gpu
+        longest = _max_context(budgets, ceil_div(load, layout.sequence_groups))
+        most = self.question.max_num_seqs
+        if most is not None and load > most * layout.sequence_groups:
+            longest = 0  # of no context do so many run at once
         return Plan(
             served=self.served,
             question=self.question,
@@ -320,7 +333,7 @@ class Search:
             context_tokens=tokens,
             sequences=load,
             budget=min(budgets, key=lambda budget: budget.free_bytes),
-            max_context_tokens=_max_context(budgets, ceil_div(load, layout.sequence_groups)),
+            max_context_tokens=longest,
             max_sequences=self._max_sequences(budgets, layout),
             max_concurrency=_concurrency(budgets) * layout.sequence_groups,
             step=estimate(self.spec, gpu, layout, budgets, load) if fits else None,

@@ -200,8 +200,15 @@ def _step(answer: _Answer) -> str:
         return f"{UNKNOWN}: the bandwidth of {plan.gpu.name} is not known"
     return (
         f"about {1_000 * plan.step.seconds:,.1f} ms, {plan.tokens_per_second or 0:,.0f} tokens/s; "
-        f"never less than {1_000 * (plan.decode_floor_seconds or 0):,.2f} ms"
+        f"never less than {1_000 * (plan.decode_floor_seconds or 0):,.1f} ms"
     )
+
+
+def _held(answer: _Answer) -> str:
+    plan = answer.plan
+    if plan.tokens is None:
+        return NOTHING
+    return f"{plan.tokens:,} in sequences of {plan.context_tokens:,}"
 
 
 def _cost_in_words(answer: _Answer) -> str:
@@ -226,7 +233,7 @@ _FACTS: tuple[Field[_Answer], ...] = (
     ),
     Field(
         "",
-        lambda answer: NOTHING if answer.plan.tokens is None else f"{answer.plan.tokens:,} in all",
+        _held,
         "tokens held",
     ),
     Field("", _native, "native context"),

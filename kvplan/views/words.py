@@ -91,7 +91,8 @@ def shortfall(plan: Plan) -> str:
         ranks = plural(plan.layout.sequence_groups, "data-parallel rank")
         return (
             f"does not run at once: {plural(plan.sequences, 'sequence')} on {ranks} of {where}, "
-            f"each of which max_num_seqs stops at {plan.question.max_num_seqs:,}"
+            f"each of which max_num_seqs stops at {plan.question.max_num_seqs:,}; raise it, or "
+            "take more GPUs"
         )
     if budget.room_bytes <= 0:
         given_bytes = plan.question.kv_cache_memory_bytes
@@ -99,10 +100,12 @@ def shortfall(plan: Plan) -> str:
         if given_bytes is not None:
             parts = f"weights, overhead and the given {gib(given_bytes)}"
         taken_bytes = budget.allowed_bytes - budget.room_bytes
+        advice = "take more GPUs, or weights in a smaller dtype"
+        if budget.overhead_bytes + (given_bytes or 0) >= budget.allowed_bytes:
+            advice = "no GPU of this kind has so much: give less"
         return (
             f"does not fit: {parts} take {gib(taken_bytes)} on each of {where}, of which "
-            f"{gib(budget.allowed_bytes)} may be used; take more GPUs, or weights in a smaller "
-            "dtype"
+            f"{gib(budget.allowed_bytes)} may be used; {advice}"
         )
     problem = (
         f"does not fit: caches need {gib(budget.cache.total_bytes)} on each of {where} and have "
@@ -220,6 +223,8 @@ def against(runner: RunnerUp, plan: Plan) -> str:
     """The runner-up and why it lost, in a sentence."""
     name, other = gpus_in_words(runner.plan), runner.plan
     match runner.reason:
+        case "idle ranks":
+            why = "has more data-parallel ranks than sequences"
         case "redundant experts":
             why = "its experts do not divide evenly"
         case "pipeline stages":

@@ -22,7 +22,7 @@ def test_the_decode_floor_reads_active_weights_and_caches_once() -> None:
     assert plan.decode_floor_seconds == (weights + 10 * 8_192 * 81_920) / 3.35e12
 
 
-def test_stages_bound_a_step_together_and_the_throughput_one_by_one() -> None:
+def test_the_busiest_stage_bounds_a_step() -> None:
     """Two halves of 40 layers, an embedding looked up in the first and a head read in the last."""
     plan = kvplan.plan(
         LLAMA,
@@ -35,7 +35,23 @@ def test_stages_bound_a_step_together_and_the_throughput_one_by_one() -> None:
     layers = (141_107_412_992 - 2 * end - norms) // 2 // 2 + norms // 2 + 10 * 8_192 * 40 * 2_048
     assert plan.decode_busiest_bytes == pytest.approx(layers + end // 2, rel=1e-6)
     assert plan.decode_read_bytes == pytest.approx(2 * layers + end // 2, rel=1e-6)
-    assert plan.tokens_per_second_bound == 10 * 3.35e12 / plan.decode_busiest_bytes
+    assert plan.decode_floor_seconds == plan.decode_busiest_bytes / 3.35e12
+    assert plan.tokens_per_second_bound == 10 / plan.decode_floor_seconds
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "gpus"),
+    [("deepseek-v3", "h200", 16), ("llama3.1-70b", "l4", 10), ("gpt-oss-120b", "h100", 8)],
+)
+@pytest.mark.parametrize("sequences", [1, 8])
+def test_no_estimate_is_below_its_floor(model: str, gpu: str, gpus: int, sequences: int) -> None:
+    plans = kvplan.layouts(model, gpu=gpu, gpus=gpus, context_tokens="8k", sequences=sequences)
+    timed = [plan for plan in plans if plan.step and plan.decode_floor_seconds]
+    assert timed
+    for plan in timed:
+        assert plan.step is not None
+        assert plan.decode_floor_seconds is not None
+        assert plan.step.seconds >= plan.decode_floor_seconds * (1 - 1e-9), plan.layout.name
 
 
 def test_experts_of_one_token_are_the_fewest_that_are_read() -> None:

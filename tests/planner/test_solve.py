@@ -164,17 +164,19 @@ def test_a_model_without_weights_is_refused_unless_the_room_is_given() -> None:
     assert plan.max_sequences == 128
 
 
-def test_fewer_gpus_with_redundant_experts_are_named_and_not_chosen() -> None:
-    """256 experts over six GPUs: 43 on the fullest, 258 with two redundant ones."""
+def test_a_smaller_count_that_is_not_chosen_is_named() -> None:
+    """256 experts over six GPUs: 43 on the fullest, 258 with two redundant; or three stages."""
     question: dict[str, Any] = {"gpu": "b200", "context_tokens": "32k", "sequences": 64}
     runner = runner_up(kvplan.plan(DEEPSEEK, **question))
     assert runner is not None
-    assert (runner.plan.layout.name, runner.reason) == ("DP6+EP6", "redundant experts")
-    assert redundant_experts(DEEPSEEK, runner.plan.layout) == 2
+    assert runner.plan.fits
+    assert runner.plan.layout.gpus == 6
+    assert runner.reason in ("pipeline stages", "redundant experts")
     asked = kvplan.plan(
         DEEPSEEK, data_parallel_size=6, enable_expert_parallel=True, gpus=6, **question
     )
     assert asked.fits
+    assert redundant_experts(DEEPSEEK, asked.layout) == 2
     assert any("43" in note and "2 redundant" in note for note in topology(asked))
 
 
@@ -195,3 +197,60 @@ def test_the_native_context_is_answered_beside_a_question_without_one() -> None:
     assert native is not None
     assert (native.context_tokens, native.layout.gpus) == (131_072, 2)
     assert solve_native(question.models[0], replace(question, gpus=1)) is None
+
+
+@pytest.mark.parametrize("gpu", ["l4", "rtx-4090", "gh200"])
+@pytest.mark.parametrize("model", [spec.name for spec in kvplan.catalogue()])
+def test_a_question_without_a_layout_has_an_answer(model: str, gpu: str) -> None:
+    """No candidate of the search is a mistake of who asked; the same GPUs give the same layout."""
+    question: dict[str, Any] = {"gpu": gpu, "context_tokens": 100_000, "sequences": 3}
+    try:
+        plan = kvplan.plan(model, **question)
+    except RefusedError:
+        assert not kvplan.load(model).weights
+        return
+    if plan.fits and plan.layout.gpus <= 8:
+        assert kvplan.plan(model, gpus=plan.layout.gpus, **question).layout == plan.layout
+
+
+def test_stages_of_ranks_hold_what_no_node_does() -> None:
+    """384 experts over 24 ranks, eight stages of them: 192 cards of 24 GB."""
+    question: dict[str, Any] = {"gpu": "rtx-4090", "context_tokens": 100_000, "sequences": 250}
+    by_hand = kvplan.plan(
+        "kimi-k2",
+        pipeline_parallel_size=8,
+        data_parallel_size=24,
+        enable_expert_parallel=True,
+        **question,
+    )
+    assert by_hand.fits
+    plan = kvplan.plan("kimi-k2", **question)
+    assert plan.fits
+    assert plan.layout.gpus <= by_hand.layout.gpus == 192
+
+
+def test_context_parallelism_is_not_chosen_for_given_gpus_either() -> None:
+    plan = kvplan.plan("kimi-k2", gpu="rtx-4090", gpus=384, context_tokens=100_000, sequences=250)
+    assert plan.fits
+    assert plan.layout.context == 1
+
+
+def test_a_smaller_count_with_idle_ranks_is_named() -> None:
+    """One sequence on three ranks: two keep experts and nothing else."""
+    runner = runner_up(
+        kvplan.plan("qwen3-235b-a22b", gpu="mi300x", context_tokens="32k", sequences=1)
+    )
+    assert runner is not None
+    assert runner.plan.layout.gpus == 3
+    assert runner.reason in ("idle ranks", "pipeline stages")
+
+
+def test_a_cap_of_concurrency_leaves_as_few_waiting_as_can_be() -> None:
+    """Eight a rank: four copies on four GPUs run 32 of 64, and no context lets all run."""
+    plan = kvplan.plan(
+        "llama3.1-8b", gpu="h100", gpus=4, max_num_seqs=8, context_tokens="8k", sequences=64
+    )
+    assert not plan.fits
+    assert plan.layout.name == "4 × TP1"
+    assert plan.waiting == 64 - 4 * 8
+    assert plan.max_context_tokens == 0
