@@ -59,12 +59,18 @@ _BYTES = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,9}))?\s*([kmgt]?i?b?)", re.IGNO
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes meant by ``"3GiB"`` (2^30), ``"80GB"`` (10^9) or plain digits. Raises UsageError."""
+    """Bytes meant by ``"3GiB"`` (2^30), ``"80GB"`` (10^9) or plain digits.
+
+    Raises UsageError, for digits that mean less than a MiB as well: somebody left the unit out.
+    """
     match = _BYTES.fullmatch(text.strip()[:100])
     if match is None or match.group(3).lower() not in _BYTE_SUFFIXES:
         raise UsageError(f"{text[:100]!r} is not a number of bytes", "write 3GiB, 80GB or digits")
     whole, decimals, suffix = match.groups()
-    return int(Fraction(f"{whole}.{decimals or 0}") * _BYTE_SUFFIXES[suffix.lower()])
+    size_bytes = int(Fraction(f"{whole}.{decimals or 0}") * _BYTE_SUFFIXES[suffix.lower()])
+    if not suffix and 0 < size_bytes < MIB:
+        raise UsageError(f"{text!r} would be {size_bytes:,} bytes", f"write {text}GiB")
+    return size_bytes
 
 
 def positive(name: str, value: object) -> int:

@@ -137,13 +137,21 @@ def _is_16_bit(kv_cache_dtype: str) -> bool:
 def caveats(plan: Plan) -> tuple[str, ...]:
     """What has to be known of a plan's figures before they are believed."""
     texts = [*plan.served.notes]
-    texts += cache_caveats(plan.spec, plan.budget.cache, draft=plan.question.draft)
+    divided = plan.layout.tensor * plan.layout.pipeline > 1
+    texts += cache_caveats(
+        plan.spec,
+        plan.budget.cache,
+        draft=plan.question.draft,
+        where=" on each GPU" if divided else "",
+    )
     if any(row.part is None for row in plan.spec.weights):
         texts.append("the spec names no parts of the weights: all are split evenly")
     return tuple(texts)
 
 
-def cache_caveats(spec: ModelSpec, cache: Footprint, *, draft: bool) -> tuple[str, ...]:
+def cache_caveats(
+    spec: ModelSpec, cache: Footprint, *, draft: bool, where: str = ""
+) -> tuple[str, ...]:
     """What is to be said beside any answer that sizes this model at this context."""
     texts = list(spec.assumptions)
     if spec.not_counted and spec.weights_bytes is not None:
@@ -158,7 +166,7 @@ def cache_caveats(spec: ModelSpec, cache: Footprint, *, draft: bool) -> tuple[st
     if cache.cross_attention_bytes_per_sequence:
         texts.append(
             f"the cache includes cross-attention for one full encoder input a sequence "
-            f"({gib(cache.cross_attention_bytes_per_sequence)})"
+            f"({gib(cache.cross_attention_bytes_per_sequence)}{where})"
         )
     texts += format_caveats(cache)
     if draft and spec.draft and not spec.draft_weights:

@@ -1,0 +1,18 @@
+"""What is said beside a plan."""
+
+from __future__ import annotations
+
+import pytest
+
+import kvplan
+from kvplan.views.words import caveats
+
+
+@pytest.mark.parametrize(
+    ("tensor", "said"),
+    # 1,500 frames × 32 layers × 20 heads × 64 × key and value × 2 B = 245,760,000 B
+    [(1, "(234.38 MiB)"), (2, "(117.19 MiB on each GPU)")],
+)
+def test_cross_attention_says_of_which_gpu_it_speaks(tensor: int, said: str) -> None:
+    plan = kvplan.plan("whisper-large-v3", tensor_parallel_size=tensor, context_tokens=448)
+    assert any(said in text for text in caveats(plan))
