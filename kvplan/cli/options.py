@@ -16,6 +16,12 @@ from kvplan.question import DEFAULT_GPU, DEFAULT_UTILIZATION, ENGINES, Options
 
 _LOAD, _GPUS, _LAYOUT, _SERVER, _ANSWER = "Load", "GPUs", "Layout", "Server", "Answer"
 
+
+def _count(*flags: str, panel: str, help_: str) -> Any:
+    """An option that takes a whole number, one or more."""
+    return typer.Option(*flags, metavar="N", min=1, rich_help_panel=panel, help=help_)
+
+
 Models = Annotated[
     list[str], typer.Argument(metavar="MODEL...", help="Names, Hugging Face ids or files.")
 ]
@@ -71,22 +77,14 @@ Context = Annotated[
 ]
 Sequences = Annotated[
     int | None,
-    typer.Option(
-        "--sequences",
-        metavar="N",
-        min=1,
-        rich_help_panel=_LOAD,
-        help="Sequences of that length at once, over all GPUs.",
-    ),
+    _count("--sequences", panel=_LOAD, help_="Sequences of that length at once, over all GPUs."),
 ]
 MaxNumSeqs = Annotated[
     int | None,
-    typer.Option(
+    _count(
         "--max-num-seqs",
-        metavar="N",
-        min=1,
-        rich_help_panel=_SERVER,
-        help="vLLM's cap of sequences that run at once, a data-parallel rank.",
+        panel=_SERVER,
+        help_="vLLM's cap of sequences that run at once, a data-parallel rank.",
     ),
 ]
 Gpu = Annotated[
@@ -100,58 +98,34 @@ Gpu = Annotated[
 ]
 TensorParallel = Annotated[
     int | None,
-    typer.Option(
-        "--tensor-parallel-size",
-        "-tp",
-        metavar="N",
-        min=1,
-        rich_help_panel=_LAYOUT,
-        help="GPUs of a tensor-parallel group.",
+    _count(
+        "--tensor-parallel-size", "-tp", panel=_LAYOUT, help_="GPUs of a tensor-parallel group."
     ),
 ]
-
-
 PipelineParallel = Annotated[
     int | None,
-    typer.Option(
-        "--pipeline-parallel-size",
-        "-pp",
-        metavar="N",
-        min=1,
-        rich_help_panel=_LAYOUT,
-        help="Pipeline stages of layers.",
-    ),
+    _count("--pipeline-parallel-size", "-pp", panel=_LAYOUT, help_="Pipeline stages of layers."),
 ]
 DataParallel = Annotated[
     int | None,
-    typer.Option(
+    _count(
         "--data-parallel-size",
         "-dp",
-        metavar="N",
-        min=1,
-        rich_help_panel=_LAYOUT,
-        help="Data-parallel ranks; they share routed experts, a dense model's are replicas.",
+        panel=_LAYOUT,
+        help_="Data-parallel ranks; they share routed experts, a dense model's are replicas.",
     ),
 ]
 Replicas = Annotated[
     int | None,
-    typer.Option(
-        "--replicas",
-        metavar="N",
-        min=1,
-        rich_help_panel=_LAYOUT,
-        help="Independent copies of the server.",
-    ),
+    _count("--replicas", panel=_LAYOUT, help_="Independent copies of the server."),
 ]
 ContextParallel = Annotated[
     int | None,
-    typer.Option(
+    _count(
         "--decode-context-parallel-size",
         "-dcp",
-        metavar="N",
-        min=1,
-        rich_help_panel=_LAYOUT,
-        help="GPUs that share the entries of a cache.",
+        panel=_LAYOUT,
+        help_="GPUs that share the entries of a cache.",
     ),
 ]
 
@@ -179,7 +153,7 @@ class Hardware:
     gpu: Gpu = DEFAULT_GPU
     gpus: Annotated[
         int | None,
-        typer.Option("--gpus", metavar="N", min=1, rich_help_panel=_GPUS, help="GPUs there are."),
+        _count("--gpus", panel=_GPUS, help_="GPUs there are."),
     ] = None
 
 
