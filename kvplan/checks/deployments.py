@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from kvplan.errors import SpecError, nearest
 from kvplan.limits import Count, Flag, Input, Percent, Size, Text, WrittenBytes, WrittenTokens
 from kvplan.parallel import DEGREES
-from kvplan.question import DEFAULT_UTILIZATION, Model, Question, ask
+from kvplan.question import DEFAULT_UTILIZATION, Model, Options, Question, ask
 from kvplan.registry.validation import validate
 from kvplan.registry.yaml import Document, quoted, read_yaml
 
@@ -89,29 +89,13 @@ class Deployment(Input):
 
     def question(self, model: Model, folder: Path) -> Question:
         """What is asked of this model; files are seen from ``folder``. Raises KvplanError."""
-        return ask(
-            [model],
-            folder=folder,
-            gpu=self.gpu,
-            gpus=self.gpus,
-            context_tokens=self.context,
-            sequences=self.sequences,
-            dtype=self.dtype,
-            quantization=self.quantization,
-            kv_cache_dtype=self.kv_cache_dtype,
-            draft=self.draft,
-            tensor_parallel_size=self.tensor_parallel_size,
-            pipeline_parallel_size=self.pipeline_parallel_size,
-            data_parallel_size=self.data_parallel_size,
-            decode_context_parallel_size=self.decode_context_parallel_size,
-            replicas=self.replicas,
-            max_num_seqs=self.max_num_seqs,
-            enable_expert_parallel=self.enable_expert_parallel,
-            gpu_memory_utilization=self.gpu_memory_utilization,
-            overhead=self.overhead,
-            kv_cache_memory_bytes=self.kv_cache_memory_bytes,
-            engine=self.engine,
-        )
+        asked = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name in Options.__annotations__
+        }
+        others = {"context_tokens": self.context, "folder": folder}
+        return ask([model], **cast("Options", asked | others))
 
 
 @dataclass(frozen=True, kw_only=True)
