@@ -81,8 +81,7 @@ class Plan:
     @property
     def waiting(self) -> int:
         """Sequences that a cap of concurrency keeps waiting."""
-        most = self.question.max_num_seqs
-        return 0 if most is None else max(0, self.sequences - most * self.layout.sequence_groups)
+        return _waiting(self.question, self.layout, self.sequences)
 
     @property
     def missing_bytes(self) -> int:
@@ -173,14 +172,16 @@ def runner_up(plan: Plan) -> RunnerUp | None:
         return None
     search = Search(plan.served.stored, question)
     search.context_tokens, search.sequences = plan.context_tokens, plan.sequences
-    if question.gpus is None:
+    others: Iterable[Layout]
+    if question.gpus is not None:
+        others = layouts(search.spec, question.gpus)
+    else:
         fewer = search.fewer(plan.layout.gpus)
         if fewer is not None:
             return fewer
-    others = map(search.plan, search.options(PIPELINE if plan.layout.pipeline > 1 else None))
-    if question.gpus is not None:
-        others = map(search.plan, layouts(search.spec, question.gpus))
-    rivals = [other for other in others if other.fits and other.layout != plan.layout]
+        others = search.options(PIPELINE if plan.layout.pipeline > 1 else None)
+    plans = (search.plan(other) for other in others if other != plan.layout)
+    rivals = [other for other in plans if other.fits]
     if not rivals:
         return None
     best = min(rivals, key=search.rank)
@@ -323,8 +324,7 @@ class Search:
         fits = all(budget.fits for budget in budgets)
         gpu = self.question.gpu
         longest = _max_context(budgets, ceil_div(load, layout.sequence_groups))
-        most = self.question.max_num_seqs
-        if most is not None and load > most * layout.sequence_groups:
+        if _waiting(self.question, layout, load):
             longest = 0  # of no context do so many run at once
         return Plan(
             served=self.served,
@@ -345,6 +345,12 @@ class Search:
         in_group, most = _max_sequences(budgets), self.question.max_num_seqs
         limits = [limit for limit in (in_group, most) if limit is not None]
         return min(limits) * layout.sequence_groups if limits else None
+
+
+def _waiting(question: Question, layout: Layout, sequences: int) -> int:
+    """Sequences beyond what the cap of concurrency lets run on all ranks."""
+    most = question.max_num_seqs
+    return 0 if most is None else max(0, sequences - most * layout.sequence_groups)
 
 
 def _is_unusual(layout: Layout) -> bool:
