@@ -84,26 +84,45 @@ Part = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(Input):
-    """Parameters without draft (MTP) layers; ``active`` are those that one token uses.
+    """Parameters of everything in the checkpoint but draft (MTP) layers, a tied head once.
 
-    ``active`` is None where it varies by token (LongCat-Flash's zero experts).
+    ``total`` is None where a tower is not counted. ``language`` are those of the language model
+    where towers (``vision``, ``audio``) stand beside it, None where there are none. ``active`` are
+    those of the language model that one token uses, None where it varies by token
+    (LongCat-Flash's zero experts).
     """
 
-    total: Count
+    total: Count | None
     active: Count | None
+    language: Count | None = None
 
     def __post_init__(self) -> None:
-        if self.active and self.active > self.total:
-            raise ValueError("active parameters cannot be more than the total")
+        if self.total is None and self.language is None:
+            raise ValueError("parameters need a total, or the language model's")
+        if self.total is not None and self.of_language > self.total:
+            raise ValueError("the language model's parameters cannot be more than the total")
+        if self.active and self.active > self.of_language:
+            raise ValueError("active parameters cannot be more than the language model's")
+
+    @property
+    def of_language(self) -> int:
+        """Parameters of the language model."""
+        return self.language or self.total or 0
+
+    @property
+    def of_towers(self) -> int | None:
+        """Parameters of the towers beside it; None where one is not counted."""
+        return None if self.total is None else self.total - self.of_language
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredWeights(Input):
     """Elements of one dtype in one part of the published checkpoint.
 
-    ``what`` names what is stored beside the parameters themselves: ``scales``, ``buffers``,
-    or weights ``not in parameters`` (a vision tower where the total is the language model's).
-    ``packed`` are several parameters in one element, nobody knows how many.
+    ``what`` names what is stored beside the parameters themselves: ``scales``, ``buffers``, or
+    weights ``not in parameters`` (what the class whose parameters are counted does not build).
+    ``skipped`` are parameters that engines do not load, ``packed`` several in one element, nobody
+    knows how many.
     """
 
     part: Part | None = None
@@ -116,8 +135,9 @@ class StoredWeights(Input):
         """Whether engines load it: a second copy of a tied head is stored, and skipped by them.
 
         vLLM 0.33.0 model_executor/models/utils.py, AutoWeightsLoader(skip_prefixes=["lm_head."]).
+        Skipped as well are keys and values of layers that share others' (models/gemma3n.py:316).
         """
-        return not (self.part == "lm_head" and self.what == "buffers")
+        return self.what != "skipped" and not (self.part == "lm_head" and self.what == "buffers")
 
     @property
     def size_bytes(self) -> int:

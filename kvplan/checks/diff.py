@@ -74,5 +74,6 @@ def _facts(spec: ModelSpec, context_tokens: int, kv_cache_dtype: str) -> dict[st
         "cached_layers": spec.cached_layers,
         "weights_bytes": spec.weights_bytes,
         "total_parameters": parameters.total if parameters else None,
+        "language_parameters": parameters.of_language if parameters else None,
         "active_parameters": parameters.active if parameters else None,
     }

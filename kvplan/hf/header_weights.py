@@ -68,11 +68,6 @@ class HeaderWeights:
         """Bytes of all rows."""
         return sum(row.size_bytes for row in self.rows)
 
-    def set_beside(self, parts: Iterable[Part]) -> None:
-        """These parts are stored, and not in what the model's total means."""
-        for key in [key for key in self.elements if key[0] in parts and key[2] is None]:
-            self.elements[key[0], key[1], "not in parameters"] += self.elements.pop(key)
-
     @property
     def packed(self) -> bool:
         """Whether some elements hold several parameters, nobody knows how many."""
@@ -186,16 +181,16 @@ def _parameters(
     if weights.packed:
         unknown = "parameters are not known: the files pack several of them into one element"
         return known, () if known else (unknown,)
-    total, outside = weights.parameters(get_args(Part)), weights.parameters(_TOWERS)
+    total, towers = weights.parameters(get_args(Part)), weights.parameters(_TOWERS)
     if known is not None and known.total in _totals(weights, total):
         return known, ()
-    if known is not None and known.total in _totals(weights, total - outside):
-        weights.set_beside(_TOWERS)
-        return known, ()
+    if not total:
+        return None, ()
+    active = _active(weights, counted, total - towers)
     differ = f"the safetensors files hold {total:,} parameters, config.json means "
-    notes = (f"{differ}{known.total:,}: the files are taken",) if known else ()
-    active = _active(weights, counted, total)
-    return Parameters(total=total, active=active) if total else None, notes
+    notes = (f"{differ}{known.total:,}: the files are taken",) if known and known.total else ()
+    language = total - towers if towers else None
+    return Parameters(total=total, active=active, language=language), notes
 
 
 def _totals(weights: HeaderWeights, total: int) -> tuple[int, int]:
@@ -208,14 +203,14 @@ def _totals(weights: HeaderWeights, total: int) -> tuple[int, int]:
     return total, total + buffers
 
 
-def _active(weights: HeaderWeights, counted: Facts, total: int) -> int | None:
-    """Parameters that one token uses: all but the experts that it does not choose.
+def _active(weights: HeaderWeights, counted: Facts, language: int) -> int | None:
+    """Of the language model's parameters, all but the experts that a token does not choose.
 
     No header tells how many it chooses; config.json does, where it has the same experts.
     """
     known, routed = counted.get("parameters"), weights.parameters(("routed_experts",))
     if not routed:
-        return None if weights.unknown else total
+        return None if weights.unknown else language
     same = routed == sum(
         row.elements
         for row in counted.get("weights", ())
@@ -223,7 +218,7 @@ def _active(weights: HeaderWeights, counted: Facts, total: int) -> int | None:
     )
     if known is None or known.active is None or not same:
         return None
-    return max(0, total - (known.total - known.active)) or None
+    return max(0, language - (known.of_language - known.active)) or None
 
 
 def _disagreement(weights: HeaderWeights, counted: Iterable[StoredWeights] | None) -> Iterator[str]:

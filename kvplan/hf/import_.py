@@ -76,7 +76,7 @@ def model_spec(
         "native_context_tokens": _context(top, found),
         "dtype": dtype,
         "kv_cache_dtype": _kv_cache_dtype(levels, beside, model),
-        "assumptions": (*assumed, *unnamed, *open_bytes),
+        "assumptions": (*assumed, *unnamed, *model.notes, *open_bytes),
     }
     return _spec(top, name, facts, model, counted, checkpoint.origin if checkpoint else None)
 

@@ -19,8 +19,8 @@ def weight_facts(weights: Weights) -> tuple[dict[str, Any], tuple[str, ...]]:
     within a hundredth are taken at their most; where it leaves more open there are no weights.
     """
     facts: dict[str, Any] = {"not_counted": tuple(part[:2_000] for part in weights.not_counted)}
-    if weights.total is not None:
-        facts["parameters"] = Parameters(total=weights.total, active=weights.active)
+    if weights.parts:
+        facts["parameters"] = parameters(weights)
     rows = _rows(weights)
     if rows is None:
         why = "; ".join(dict.fromkeys(part.unknown for part in weights.parts if part.unknown))
@@ -31,11 +31,19 @@ def weight_facts(weights: Weights) -> tuple[dict[str, Any], tuple[str, ...]]:
     return facts, _open_bytes(weights)
 
 
+def parameters(weights: Weights) -> Parameters:
+    """Total, active and, where there are towers, the language model's parameters."""
+    towers = weights.total != weights.language
+    return Parameters(
+        total=weights.total, active=weights.active, language=weights.language if towers else None
+    )
+
+
 def _rows(weights: Weights) -> tuple[StoredWeights, ...] | None:
     found: dict[tuple[str, str, str | None], int] = {}
     for part in weights.parts:
         for row in _stored(part) or ():
-            key = (part.name, row.dtype, _beside(part, row))
+            key = (part.name, row.dtype, _beside(row))
             found[key] = found.get(key, 0) + row.elements
     least = [part.least_bytes for part in weights.parts]
     most = [part.most_bytes for part in weights.parts]
@@ -56,13 +64,13 @@ def _stored(part: Part) -> tuple[StoredWeights, ...] | None:
     return part.stored if part.stored is not None else part.at_most
 
 
-def _beside(part: Part, row: StoredWeights) -> str | None:
-    """What a row is, where it is not a parameter of the model's own total."""
+def _beside(row: StoredWeights) -> str | None:
+    """What a row is, where it is no parameter."""
     what = row.what or ""
     for word, name in (("scale", "scales"), ("buffer", "buffers"), ("shape", "shapes")):
         if word in what:
             return name
-    return None if part.in_total else "not in parameters"
+    return None
 
 
 def _open_bytes(weights: Weights) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ ORDER = (
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One part of the model. ``in_total`` is off for a tower that the model's size leaves out.
+    """One part of the model.
 
     ``stored`` is None where the file does not determine the bytes; ``unknown`` then says why, and
     ``least_bytes`` and ``most_bytes`` are the bounds where there are any.
@@ -47,7 +47,6 @@ class Part:
     name: str
     parameters: int
     active: int
-    in_total: bool
     stored: tuple[StoredWeights, ...] | None
     unknown: str | None
     least_bytes: int | None
@@ -62,7 +61,6 @@ class Weights:
     parts: tuple[Part, ...]
     not_counted: tuple[str, ...] = ()
     """Parts that exist and are not in ``parts``: "vision tower: vision_config is not there"."""
-    missing_in_total: bool = False
     active_varies: bool = False
     routed_experts: int | None = None
     """Routed experts of a layer."""
@@ -72,20 +70,20 @@ class Weights:
     @property
     def total(self) -> int | None:
         """Parameters, a tied head once; None where a part of them could not be counted."""
-        if not self.parts or self.missing_in_total:
+        if not self.parts or self.not_counted:
             return None
-        return sum(part.parameters for part in self.parts if part.in_total)
+        return sum(part.parameters for part in self.parts)
+
+    @property
+    def language(self) -> int:
+        """The same of the language model, without towers."""
+        return sum(part.parameters for part in self.parts if part.name not in TOWERS)
 
     @property
     def active(self) -> int | None:
-        """Parameters that one token of text uses, embeddings among them; None where it varies.
-
-        Equal to the total without experts; with experts a vision tower is not among them.
-        """
-        if self.total is None or self.active_varies:
+        """Parameters that one token of text uses, embeddings among them; None where it varies."""
+        if self.active_varies:
             return None
-        if not any(part.name == "routed_experts" for part in self.parts):
-            return self.total
         return sum(part.active for part in self.parts if part.name not in TOWERS)
 
 
@@ -105,13 +103,11 @@ def weights(
     more, missing = _towers(top, found)
     tensors += more
     _refuse_absurd(top, tensors)
-    text_total = found.family.text_total or (found.wrapper is not None and found.wrapper.text_total)
     routed = [tensor.copies for tensor in tensors if tensor.part == "routed_experts"]
     stored = scheme(top, found.text, dtype, beside, found.family.published, tensors)
     return Weights(
         parts=_parts(tensors, stored),
         not_counted=missing,
-        missing_in_total=bool(missing) and not text_total,
         active_varies=model.active_varies,
         routed_experts=max(routed, default=None),
         expert_intermediate_size=_expert_width(tensors),
@@ -187,7 +183,7 @@ def _vision(top: Config, text: Config, wrapper: Wrapper) -> list[Tensor]:
         tensors = wrapper.tower(vision, text).weights()
     except UncountedError as error:
         raise UncountedError(f"vision tower: {error.reason}") from None
-    return [replace(t, part="vision", outside=wrapper.text_total) for t in tensors]
+    return [replace(t, part="vision") for t in tensors]
 
 
 def _refuse_absurd(top: Config, tensors: Sequence[Tensor]) -> None:
@@ -199,25 +195,19 @@ def _refuse_absurd(top: Config, tensors: Sequence[Tensor]) -> None:
 
 
 def _parts(tensors: Sequence[Tensor], scheme: Scheme) -> tuple[Part, ...]:
-    groups: dict[tuple[str, bool], list[Tensor]] = {}
+    groups: dict[str, list[Tensor]] = {}
     for tensor in tensors:
-        groups.setdefault((tensor.part, tensor.outside), []).append(tensor)
-    return tuple(
-        _part(name, found, scheme, in_total=not outside)
-        for (name, outside), found in sorted(
-            groups.items(), key=lambda item: ORDER.index(item[0][0])
-        )
-    )
+        groups.setdefault(tensor.part, []).append(tensor)
+    return tuple(_part(name, groups[name], scheme) for name in sorted(groups, key=ORDER.index))
 
 
-def _part(name: str, tensors: list[Tensor], scheme: Scheme, *, in_total: bool) -> Part:
+def _part(name: str, tensors: list[Tensor], scheme: Scheme) -> Part:
     parameters = [tensor for tensor in tensors if tensor.kind != "buffer"]
     found = quantized_rows.rows(tensors, scheme)
     return Part(
         name=name,
         parameters=sum(tensor.elements for tensor in parameters),
         active=sum(tensor.active for tensor in parameters),
-        in_total=in_total,
         stored=found.sure,
         unknown=found.unknown,
         least_bytes=found.least_bytes,

@@ -132,7 +132,7 @@ def active_experts(spec: ModelSpec) -> float:
     if spec.parameters is None or spec.parameters.active is None or packed:
         return 0.0
     routed = sum(row.elements for row in rows if row.what is None)
-    idle = spec.parameters.total - spec.parameters.active
+    idle = spec.parameters.of_language - spec.parameters.active
     return max(0.0, 1 - idle / routed) if routed else 1.0
 
 

@@ -43,7 +43,9 @@ def _record(row: _Model) -> dict[str, Any]:
 
 def _billions(row: _Model) -> str:
     parameters = row[0].parameters
-    return UNKNOWN if parameters is None else f"{parameters.total / 1e9:,.1f}B"
+    if parameters is None:
+        return UNKNOWN
+    return f"{(parameters.total or parameters.of_language) / 1e9:,.1f}B"
 
 
 _MODEL_FIELDS: tuple[Field[_Model], ...] = (

@@ -97,6 +97,10 @@ def _parameters(model: _Model) -> str:
     active = "active ones vary by token or are not known"
     if parameters.active:
         active = f"{parameters.active:,} active"
+    if parameters.total is None:
+        return f"{parameters.of_language:,} in the language model ({active}); towers not counted"
+    if parameters.of_towers:
+        active = f"{parameters.of_language:,} language, {parameters.of_towers:,} towers; {active}"
     return f"{parameters.total:,} ({active})"
 
 
@@ -105,9 +109,7 @@ def _weights(model: _Model) -> str:
     if spec.weights_bytes is None:
         return ""
     dtypes = " + ".join(dict.fromkeys(row.dtype for row in spec.weights))
-    beside = [str(row.part) for row in spec.weights if row.what == "not in parameters"]
-    extra = f", {' and '.join(beside)} besides the parameters" if beside else ""
-    return f"{gib(spec.weights_bytes)} as published ({dtypes}){extra}"
+    return f"{gib(spec.weights_bytes)} as published ({dtypes})"
 
 
 _FACTS: tuple[Field[_Model], ...] = (

@@ -70,12 +70,21 @@ def model_record(spec: ModelSpec, cache: Footprint) -> dict[str, Any]:
         "bytes_per_token": json_number(cache.bytes_per_token),
         "fixed_bytes_per_sequence": cache.fixed_bytes_per_sequence,
         "cross_attention_bytes_per_sequence": cache.cross_attention_bytes_per_sequence,
-        "parameters": {
-            "total": spec.parameters.total if spec.parameters else None,
-            "active": spec.parameters.active if spec.parameters else None,
-        },
+        "parameters": _parameters(spec),
         "weights_bytes": spec.weights_bytes,
         "not_counted": list(spec.not_counted),
+    }
+
+
+def _parameters(spec: ModelSpec) -> dict[str, int | None]:
+    parameters = spec.parameters
+    if parameters is None:
+        return dict.fromkeys(("total", "active", "language", "towers"))
+    return {
+        "total": parameters.total,
+        "active": parameters.active,
+        "language": parameters.of_language,
+        "towers": parameters.of_towers,
     }
 
 

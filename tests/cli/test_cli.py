@@ -109,7 +109,12 @@ def test_show_json_keeps_the_contract(run: Run) -> None:
     assert document["layers"] == document["cached_layers"] == 61
     assert document["bytes_per_token"] == 5511.4375
     assert document["fixed_bytes_per_sequence"] == 128 * 584 * 61 + 18_710_528
-    assert document["parameters"] == {"total": 1_572_997_179_491, "active": 49_779_058_787}
+    assert document["parameters"] == {
+        "total": 1_572_997_179_491,
+        "active": 49_779_058_787,
+        "language": 1_572_997_179_491,
+        "towers": 0,
+    }
     assert {"kind", "layers", "formula", "bytes_per_token", "fixed_bytes_per_sequence"} <= set(
         document["groups"][0]
     )

@@ -104,7 +104,8 @@ def test_a_part_that_cannot_be_counted_is_named_in_every_answer(tmp_path: Path) 
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**llava, "model_type": "llava"}))
     spec = kvplan.load(path)
-    assert spec.parameters is None
+    assert spec.parameters is not None
+    assert (spec.parameters.total, spec.parameters.language) == (None, 8_030_261_248)
     assert spec.weights_bytes == 16_060_522_496
     result = kvplan_command("compare", str(path))
     assert "weights leave out what could not be counted: vision tower" in result.stderr

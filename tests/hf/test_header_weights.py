@@ -166,8 +166,8 @@ def test_active_parameters_where_files_and_config_have_the_same_experts(
     assert spec.parameters == Parameters(total=dense + 2 * experts * EXPERT, active=active)
 
 
-def test_a_tower_that_the_size_of_the_model_leaves_out(tmp_path: Path) -> None:
-    """Llama 4 is as large as its text model; the tower is stored beside it."""
+def test_a_tower_is_in_the_total_and_beside_the_language_model(tmp_path: Path) -> None:
+    """The total is everything in the files; config.json has no word of this tower."""
     text = {
         **CONFIG,
         "architectures": None,
@@ -183,5 +183,6 @@ def test_a_tower_that_the_size_of_the_model_leaves_out(tmp_path: Path) -> None:
         for name, tensor in llama(1).items()
     }
     spec = read(tmp_path, {**tensors, "vision_model.class_embedding": ("BF16", (6,))}, config)
-    assert rows(spec)["vision", "bf16", "not in parameters"] == 6
-    assert spec.parameters == Parameters(total=PARAMETERS - 592, active=PARAMETERS - 592)
+    assert rows(spec)["vision", "bf16", None] == 6
+    language = PARAMETERS - 592
+    assert spec.parameters == Parameters(total=language + 6, active=language, language=language)

@@ -64,8 +64,46 @@ def test_growth_and_fixed_bytes_are_as_worked_out_by_hand(spec: ModelSpec) -> No
 
 def test_parameters_add_up_to_what_the_checkpoint_stores(spec: ModelSpec) -> None:
     assert spec.parameters is not None
-    stored = sum(row.elements for row in spec.weights if row.what is None)
-    assert stored == spec.parameters.total
+    rows = [row for row in spec.weights if row.what in (None, "skipped")]
+    language = sum(row.elements for row in rows if row.part not in ("vision", "audio"))
+    assert language == spec.parameters.of_language
+    if spec.parameters.total is None:
+        assert spec.not_counted
+    else:
+        assert sum(row.elements for row in rows) == spec.parameters.total
+
+
+TOTALS = {
+    # With everything in the checkpoint but MTP layers: classes of transformers 5.24.0 on the meta
+    # device; Gemma 3n, as huggingface.co counts it, and Gemma 4 E2B, 963 buffers fewer than there.
+    "gemma3-4b": (4_300_079_472, 3_880_263_168),
+    "gemma3-27b": (27_432_406_640, 27_009_346_304),
+    "gemma3n-e2b": (5_439_438_272, 4_435_182_688 + 10 * (2 * 512 * 2048 + 256)),
+    "gemma3n-e4b": (7_849_978_192, 6_835_235_568 + 15 * (2 * 512 * 2048 + 256)),
+    "gemma4-e2b": (5_123_178_979 - 963, 4_628_569_344 + 18_880_512),
+    "llama3.2-11b-vision": (10_670_220_835, 9_775_192_080),
+    "llama3.2-90b-vision": (88_593_355_323, 87_666_865_192),
+    "qwen3.5-35b-a3b": (35_107_181_936, 34_660_610_688),
+    "qwen3.5-122b-a10b": (122_562_817_776, 122_111_526_912),
+    "qwen3.5-397b-a17b": (396_802_360_816, 396_346_350_336),
+    "qwen3-vl-235b-a22b-thinking": (235_670_022_896, 235_093_634_560),
+    "llama3-8b": (8_030_261_248, 8_030_261_248),
+}
+
+
+@pytest.mark.parametrize("name", TOTALS)
+def test_the_total_is_the_language_model_and_its_towers(name: str) -> None:
+    parameters = kvplan.load(name).parameters
+    assert parameters is not None
+    assert (parameters.total, parameters.of_language) == TOTALS[name]
+    assert parameters.of_towers == TOTALS[name][0] - TOTALS[name][1]
+
+
+def test_keys_and_values_that_sharing_layers_store_are_not_loaded() -> None:
+    """15 layers of k, v (512 x 2,048 each) and a norm of 256 in bf16 (vLLM gemma3n.py:316)."""
+    spec = kvplan.load("gemma3n-e4b")
+    loaded_bytes = sum(spec.loaded_bytes.values())
+    assert (spec.weights_bytes or 0) - loaded_bytes == 2 * 15 * (2 * 512 * 2048 + 256)
 
 
 def test_every_model_with_routed_experts_has_their_width() -> None:

@@ -59,10 +59,10 @@ OTHERS = {
     "meta-llama/Llama-2-70b-hf": {"other"},
     "moonshotai/Kimi-K2-Instruct": {"other"},
     # The file does not speak of the tower, or an import has no count of it.
-    "meta-llama/Llama-4-Maverick-17B-128E-Instruct": {"vision"},
-    "MiniMaxAI/MiniMax-M3": {"vision", "router"},
-    "mistralai/Ministral-3-8B-Base-2512": {"vision"},
-    "mistralai/Mistral-Large-3-675B-Base-2512": {"vision"},
+    "meta-llama/Llama-4-Maverick-17B-128E-Instruct": {"parameters", "vision"},
+    "MiniMaxAI/MiniMax-M3": {"parameters", "vision", "router"},
+    "mistralai/Ministral-3-8B-Base-2512": {"parameters", "vision"},
+    "mistralai/Mistral-Large-3-675B-Base-2512": {"parameters", "vision"},
     # The file that is at hand does not say what is quantised.
     "moonshotai/Kimi-K2-Thinking": {"routed_experts", "other"},
     "nvidia/DeepSeek-V3-0324-NVFP4": {

@@ -48,8 +48,6 @@ class Tensor:
     used: int | None = None
     layers: tuple[int, ...] | None = None
     dtype: str | None = None
-    outside: bool = False
-    """Stored in the checkpoint, but not in the language model's total."""
 
     @property
     def times(self) -> int:
@@ -184,6 +182,8 @@ class Model:
     """The family's own KV layout where neither user nor checkpoint names one."""
     active_varies: bool = False
     """Active parameters differ from token to token (LongCat-Flash's zero experts)."""
+    notes: tuple[str, ...] = ()
+    """What every answer has to say of this file."""
 
     def caches(self) -> tuple[tuple[Cache, ...], ...]:
         """What each layer keeps."""

@@ -30,8 +30,6 @@ class Family:
     published: Published = PLAIN_FILES
     sees: bool = False
     """There is a vision tower, and the text's figures stand at the top of the file."""
-    text_total: bool = False
-    """The published size is that of the language model alone."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,6 @@ class Wrapper:
     ties: bool | None = None
     """``tie_word_embeddings`` of the wrapper's class in transformers 5.23.0, where it has one."""
     tower: Tower | None = None
-    text_total: bool = False
-    """The published size leaves the tower out."""
     beside: tuple[Beside, ...] = ()
 
 

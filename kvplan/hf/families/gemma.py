@@ -67,7 +67,18 @@ def _gemma3n(config: Config) -> Model:
     return replace(
         stacked,
         ends=lambda: (*_streams(config), *_per_layer_ends(config, count), *ends(config, _GEMMA3)),
+        notes=_published_keys(config),
     )
+
+
+def _published_keys(config: Config) -> tuple[str, ...]:
+    """Google's own files hold projections that the class and vLLM leave out (gemma3n.py:316)."""
+    shared = config.count("num_kv_shared_layers", least=0)
+    said = (
+        f"the k and v projections of the {shared} layers that share a cache are not counted: "
+        "Google's own checkpoints store them, engines do not load them"
+    )
+    return (said,) if shared else ()
 
 
 def _widths(config: Config, layers: int) -> Sequence[int]:
@@ -151,7 +162,11 @@ def _gemma4(config: Config) -> Model:
         return _gemma4_layers(config, count, own)
 
     stacked = model(config, _GEMMA3, layers, others)
-    return replace(stacked, ends=lambda: (*_per_layer_ends(config, count), *ends(config, _GEMMA3)))
+    return replace(
+        stacked,
+        ends=lambda: (*_per_layer_ends(config, count), *ends(config, _GEMMA3)),
+        notes=_published_keys(config),
+    )
 
 
 def _gemma4_layers(config: Config, layers: int, own: int) -> list[Layer]:

@@ -66,4 +66,4 @@ FAMILIES: dict[str, Family] = {
     ),
 }
 
-WRAPPERS: dict[str, Wrapper] = {"llama4": Wrapper(ties=False, tower=llama4, text_total=True)}
+WRAPPERS: dict[str, Wrapper] = {"llama4": Wrapper(ties=False, tower=llama4)}

@@ -30,7 +30,7 @@ FAMILIES: dict[str, Family] = {
     "ministral3": Family(read=decoder(replace(PLAIN, dialect=OWN_HEAD_DIM), always())),
     "mixtral": Family(read=decoder(Style(), always(), MIXTRAL), classes=("mixtral", "phimoe")),
     "mistral4": Family(read=latent_decoder(DEEPSEEK)),
-    "mistral_large3": Family(read=latent_decoder(DEEPSEEK), text_total=True),
+    "mistral_large3": Family(read=latent_decoder(DEEPSEEK)),
 }
 
 WRAPPERS: dict[str, Wrapper] = {

@@ -67,4 +67,4 @@ FAMILIES: dict[str, Family] = {
     "mllama_text_model": Family(read=_mllama_text, classes=("mllamatext", "mllama"))
 }
 
-WRAPPERS: dict[str, Wrapper] = {"mllama": Wrapper(tower=mllama, text_total=True)}
+WRAPPERS: dict[str, Wrapper] = {"mllama": Wrapper(tower=mllama)}
