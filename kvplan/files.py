@@ -7,6 +7,9 @@ from pathlib import Path
 
 from kvplan.errors import SpecError, UsageError
 
+CHECKPOINT_FILES = ("config.json", "params.json")
+"""What makes a folder a checkpoint: either of these, the first before Mistral's own form."""
+
 
 def read_text(path: Path, most_bytes: int, what: str) -> str:
     """The text of this file, which is to be a ``what``. Raises SpecError naming the file."""
@@ -18,6 +21,8 @@ def read_text(path: Path, most_bytes: int, what: str) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SpecError(f"{path}: cannot be read: {reason}") from None
+    if content.startswith(b"GGUF"):
+        raise SpecError(f"{path}: a GGUF file, not a {what}; give the model's config.json instead")
     if len(content) > most_bytes:
         raise SpecError(f"{path}: larger than {most_bytes:,} bytes; it is not a {what}")
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kvplan.files import CHECKPOINT_FILES
 from kvplan.hf.checkpoint import read_checkpoint
 from kvplan.hf.config import printable, read_json
 from kvplan.hf.grouping import Provenance
@@ -15,7 +16,7 @@ from kvplan.hf.import_ import model_spec
 from kvplan.hf.spec_yaml import to_yaml
 from kvplan.spec import ModelSpec
 
-CONFIG_FILE = "config.json"
+CONFIG_FILE = CHECKPOINT_FILES[0]
 QUANTIZATION_FILE = "hf_quant_config.json"
 
 
@@ -32,7 +33,8 @@ def read_config(
     """
     file = Path(path)
     if _is(file, "folder"):
-        file = file / CONFIG_FILE
+        there = (name for name in CHECKPOINT_FILES if _is(file / name, "file"))
+        file = file / next(there, CONFIG_FILE)
     raw = read_json(file)
     beside = file.with_name(QUANTIZATION_FILE)
     quantization = read_json(beside) if file.name == CONFIG_FILE and _is(beside, "file") else None
@@ -57,7 +59,8 @@ def _name(file: Path) -> str:
         whole = file.resolve()
     except (OSError, RuntimeError, ValueError):
         whole = file
-    return printable(whole.parent.name if file.name == CONFIG_FILE else whole.stem) or "model"
+    is_named_by_folder = file.name in CHECKPOINT_FILES
+    return printable(whole.parent.name if is_named_by_folder else whole.stem) or "model"
 
 
 __all__ = ["Provenance", "fetched_config", "read_config", "to_yaml"]

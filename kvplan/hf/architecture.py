@@ -27,6 +27,8 @@ class Architecture:
     wrapper: Wrapper | None = None
 
 
+_PARAMS_KEYS = {"dim", "n_layers", "n_heads"}
+"""Keys of a params.json of Mistral's, which names no model type."""
 _GEOMETRY_KEYS = ("num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim")
 
 # Keys that change a cache in some family. One that the family's reader did not look at is a
@@ -54,9 +56,15 @@ _SAME_AS = {"num_key_value_heads", "num_kv_heads", "n_head_kv", "head_dim"}
 
 def architecture_name(raw: dict[str, Any]) -> str:
     """What the file calls itself, for messages."""
+    if _is_params(raw):
+        return "Mistral's own form"
     names = raw.get("architectures")
     first = names[0] if isinstance(names, list) and names else raw.get("model_type")
     return printable(first) if isinstance(first, str) and first else "no architecture named"
+
+
+def _is_params(raw: dict[str, Any]) -> bool:
+    return raw.keys() >= _PARAMS_KEYS and raw.keys().isdisjoint({"model_type", "architectures"})
 
 
 def architecture(top: Config) -> Architecture:
@@ -65,7 +73,10 @@ def architecture(top: Config) -> Architecture:
     for name in classes[:1]:
         if name in ARCHITECTURES:
             return Architecture(FAMILIES[ARCHITECTURES[name]], top, WRAPPERS.get(_type(top)))
-    model_type = _known(top, top.word("model_type"), classes)
+    named = top.word("model_type")
+    if _is_params(top.raw):
+        return Architecture(FAMILIES["transformer"], top)
+    model_type = _known(top, named, classes)
     wrapper = WRAPPERS.get(model_type)
     if wrapper is None or (wrapper.optional and not top.has(wrapper.path[0])):
         return Architecture(FAMILIES[model_type], top, wrapper)

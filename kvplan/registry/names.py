@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from kvplan.errors import UsageError, nearest
+from kvplan.files import CHECKPOINT_FILES
 from kvplan.gpu import Gpu, GpuFile
 from kvplan.registry.yaml import quoted, read_yaml
 from kvplan.spec import ModelSpec
@@ -52,7 +53,7 @@ def load(model: str | Path, assume: str | None = None, folder: Path | None = Non
     if text.lower() in model_files():
         return shipped_model(model_files()[text.lower()])
     path = (folder or Path()) / text
-    if path.suffix == ".json" or _is_file(path / "config.json"):
+    if path.suffix == ".json" or any(_is_file(path / name) for name in CHECKPOINT_FILES):
         from kvplan.hf import read_config
 
         return read_config(path, assume)[0]
