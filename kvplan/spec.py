@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -55,6 +56,20 @@ def _group(data: dict[str, Any]) -> Group:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassDefault(Input):
+    """A key that a config.json does not have, and what its class takes for it."""
+
+    key: Text
+    value: bool | int | float | str | tuple[bool | int | float | str, ...]
+    source: Text
+    """Class and release: "LlamaConfig (transformers 5.24.0)"."""
+
+    def __str__(self) -> str:
+        value = json.dumps(self.value)
+        return f"{self.key} is not in the file: {value}, the default of {self.source}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec(Input):
     """One model: its layers by what they cache, and the facts that sizing needs.
 
@@ -68,6 +83,8 @@ class ModelSpec(Input):
     notes: Text | None = None
     assumptions: tuple[Text, ...] = ()
     """What is not the source's own word: every answer that rests on it says so."""
+    class_defaults: tuple[ClassDefault, ...] = field(default=(), compare=False)
+    """Defaults that figures of an imported config.json rest on."""
     native_context_tokens: Tokens | None
     dtype: Literal["bf16", "fp16", "fp32"]
     kv_cache_dtype: Text | None = None

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from kvplan.errors import RefusedError
 from kvplan.hf.blocks.base import Model
+from kvplan.hf.class_defaults import class_defaults
 from kvplan.hf.config import HINT, Config, printable, shown
 from kvplan.hf.families import ARCHITECTURES, FAMILIES, WRAPPERS
 from kvplan.hf.families.base import Family, Wrapper
@@ -72,24 +73,27 @@ def architecture(top: Config) -> Architecture:
     classes = top.words("architectures") or []
     for name in classes[:1]:
         if name in ARCHITECTURES:
-            return Architecture(FAMILIES[ARCHITECTURES[name]], top, WRAPPERS.get(_type(top)))
-    named = top.word("model_type")
+            model_type = ARCHITECTURES[name]
+            top.defaults = class_defaults(model_type)
+            return Architecture(FAMILIES[model_type], top, WRAPPERS.get(_type(top)))
     if _is_params(top.raw):
         return Architecture(FAMILIES["transformer"], top)
-    model_type = _known(top, named, classes)
-    wrapper = WRAPPERS.get(model_type)
+    model_type = _known(top, top.word("model_type"), classes)
+    wrapper, top.defaults = WRAPPERS.get(model_type), class_defaults(model_type)
     if wrapper is None or (wrapper.optional and not top.has(wrapper.path[0])):
         return Architecture(FAMILIES[model_type], top, wrapper)
     text = _nested(top, wrapper)
     if wrapper.optional:
         _refuse_disagreement(top, text)
-    inner = text.word("model_type") or wrapper.text
+    inner = text.word("model_type") or wrapper.text or _section_type(text, wrapper)
     inner = _known(text, inner, text.words("architectures") or [], nested=True)
-    family = FAMILIES[inner]
-    source = f"{family.nested_class} (transformers 5.23.0)"
-    text = replace(text, outer=top, wrapper_ties=wrapper.ties)
-    text = replace(text, defaults=dict(family.nested), defaults_source=source)
-    return Architecture(family, text, wrapper)
+    text = replace(text, outer=top, defaults=class_defaults(inner))
+    return Architecture(FAMILIES[inner], text, wrapper)
+
+
+def _section_type(text: Config, wrapper: Wrapper) -> str | None:
+    """The text part's model type where the class around it has one."""
+    return text.outer.defaults.section_type(wrapper.path[-1]) if text.outer else None
 
 
 def _type(top: Config) -> str:

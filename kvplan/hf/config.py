@@ -1,7 +1,8 @@
 """A config.json read strictly, with typed getters that say no instead of converting.
 
 Every figure remembers the key that gave it, and every key that was looked at is remembered too:
-what stays unread and sounds like a cache is a reason to refuse.
+what stays unread and sounds like a cache is a reason to refuse. A key that the file does not have
+is the default of its class in transformers, and remembered as such; null is a value of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, NoReturn, Self, TypeVar
 
 from kvplan.errors import RefusedError, SpecError
 from kvplan.files import read_text
+from kvplan.hf.class_defaults import NO_CLASS, ClassDefaults
 
 MAX_FILE_BYTES = 16 << 20
 MAX_LAYERS = 10_000
@@ -29,10 +31,21 @@ HINT = (
     "head_dim: N}]; or pass --assume kind=full_attention, sliding_window or mla for every layer"
 )
 
+OWN_SIZES = {
+    *("hidden_size", "d_model", "n_embd", "n_embed"),
+    *("num_hidden_layers", "num_layers", "n_layer", "n_layers", "decoder_layers", "encoder_layers"),
+    *("num_attention_heads", "n_head", "n_heads"),
+    *("decoder_attention_heads", "encoder_attention_heads", "vocab_size"),
+    *("intermediate_size", "ffn_dim", "decoder_ffn_dim", "encoder_ffn_dim", "ffn_hidden_size"),
+    *("moe_intermediate_size", "expert_ffn_hidden_size"),
+    *("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"),
+}
+"""Sizes that are a model's own: a class's default of one is the size of some other model."""
+
 T = TypeVar("T")
 
 Flag = bool | tuple[str, bool]
-"""A constant, or a key and what the class takes where the file has none (transformers 5.23.0)."""
+"""A constant, or a key and what code that is not in transformers takes where the file has none."""
 
 
 class UncountedError(Exception):
@@ -70,8 +83,9 @@ class Word(str):
 class Config:
     """One JSON object of a config.json: the file itself, or a section such as ``text_config``.
 
-    ``defaults`` are those of the transformers class named in ``defaults_source``, for nested
-    configs: transformers writes these as their difference from the class.
+    ``defaults`` are those of its class. OWN_SIZES are taken from there in nested sections only,
+    which transformers writes as their difference from the class: a file whose top level lacks one
+    is mutilated.
     """
 
     raw: dict[str, Any]
@@ -79,30 +93,34 @@ class Config:
     architecture: str
     prefix: str = ""
     read: set[str] = field(default_factory=set)
-    defaults: dict[str, int] = field(default_factory=dict)
-    defaults_source: str = ""
+    defaults: ClassDefaults = NO_CLASS
+    taken: dict[str, tuple[Any, str]] = field(default_factory=dict)
+    """Defaults that were taken for keys which the file does not have, and whose they are.
+
+    One record for all sections, by the whole name of the key.
+    """
     outer: Config | None = None
     """The object around this one."""
-    wrapper_ties: bool | None = None
-    """Whether the class of the file around it ties head and embedding; None where not known."""
 
     def refuse(self, problem: str, hint: str = HINT) -> NoReturn:
         """Raises RefusedError naming the file and the architecture."""
         raise RefusedError(f"{self.path}: {self.architecture}: {problem}", hint)
 
     def name(self, key: str) -> str:
-        """The key as a person finds it in the file."""
-        return self.prefix + key
+        """The key as a person finds it in the file, or the class whose default it is."""
+        name = self.prefix + key
+        return f"{name} of {self.defaults.source}" if name in self.taken else name
 
     def value(self, *keys: str) -> tuple[str, Any]:
         """The first of these keys that is set, and its value; ("", None) where none is.
 
-        Keys that mean the same thing and differ are a contradiction.
+        Keys that mean the same thing and differ are a contradiction. Where the file has none of
+        them, not even null, the class's default is the value.
         """
         self.read.update(keys)
         found = [(key, self.raw[key]) for key in keys if self.raw.get(key) is not None]
         if not found:
-            return "", None
+            return self._default(*keys)
         key, value = found[0]
         for other, another in found[1:]:
             if (type(another), another) != (type(value), value):
@@ -112,8 +130,30 @@ class Config:
                 )
         return key, value
 
+    def _default(self, *keys: str) -> tuple[str, Any]:
+        key = "" if self.mentions(*keys) else self.defaults.first(*keys)
+        if not key or (self.outer is None and key in OWN_SIZES):
+            return "", None
+        if key in self.defaults.differs:
+            self.refuse(f"{self.name(key)} is missing, and {self.defaults.differs[key]}")
+        value = self.defaults.values[key]
+        self.taken[self.prefix + key] = value, self.defaults.source
+        return key, value
+
+    def default(self, key: str) -> Any:
+        """The class's default of a key that the file does not have, recorded as taken."""
+        return self._default(key)[1]
+
+    def mentions(self, *keys: str) -> bool:
+        """Whether the file has one of these keys, be it null."""
+        return not self.raw.keys().isdisjoint(keys)
+
+    def settles(self, *keys: str) -> bool:
+        """Whether the file or the class says what one of these keys is, be it null."""
+        return self.mentions(*keys) or not self.defaults.values.keys().isdisjoint(keys)
+
     def has(self, key: str) -> bool:
-        """Whether the key is set to anything but null."""
+        """Whether the file sets the key to anything but null."""
         return self.raw.get(key) is not None
 
     def expect(self, key: str, value: Any, kind: type[T], wanted: str) -> T:
@@ -132,12 +172,7 @@ class Config:
     def maybe(self, *keys: str, least: int = 1, most: int = MAX_SIZE) -> Figure | None:
         """A whole number, or None where no key is set and the class has no default."""
         key, value = self.value(*keys)
-        if key:
-            return self.within(key, value, least, most)
-        for key in keys:
-            if key in self.defaults and key not in self.raw:
-                return Figure(self.defaults[key], f"{key} of {self.defaults_source}")
-        return None
+        return self.within(key, value, least, most) if key else None
 
     def count(self, *keys: str, least: int = 1, most: int = MAX_SIZE) -> Figure:
         """A whole number that has to be there."""
@@ -169,9 +204,7 @@ class Config:
     def same_size(self, layers: int, *keys: str, least: int = 1) -> int:
         """As ``size``, of a number or of a list that holds the same one for every layer."""
         key = next((key for key in keys if self.has(key)), None)
-        if key is None:
-            self.uncounted(*keys)
-        if not isinstance(self.raw[key], list):
+        if key is None or not isinstance(self.raw[key], list):
             return self.size(*keys, least=least)
         values = self.per_layer(key, self.numbers(key), layers) or ()
         if len(set(values)) != 1:
@@ -189,13 +222,18 @@ class Config:
                 raise UncountedError(f"{self.name(key)} is on, and what that adds is not counted")
 
     def flag(self, key: str, default: bool | None = False) -> bool:
-        """True or false; ``default`` None where the key has to be there."""
-        key, value = self.value(key)[0] or key, self.raw.get(key)
-        if value is None:
-            if default is None:
-                self.missing(key)
-            return default
-        return self.expect(key, value, bool, "true or false")
+        """True or false; ``default`` None where the key has to be there.
+
+        Null is false, as Python takes it; where the default is true that is no answer.
+        """
+        known, value = self.value(key)
+        if known:
+            return self.expect(known, value, bool, "true or false")
+        if default is None and not self.mentions(key):
+            self.missing(key)
+        if self.mentions(key) and (default or self.defaults.values.get(key)):
+            self.refuse(f"{self.name(key)} is null; it has to be true or false")
+        return bool(default)
 
     def word(self, *keys: str) -> Word | None:
         """A text, or None."""
@@ -207,7 +245,7 @@ class Config:
         key, value = self.value(key)
         if not key:
             return None
-        entries = self.expect(key, value, list, f"a list of {wanted}")
+        entries: list[T] = self.expect(key, value, list, f"a list of {wanted}")
         if len(entries) > most:
             self.refuse(f"{self.name(key)} has {len(entries):,} entries, more than {most:,}")
         for index, entry in enumerate(entries):
@@ -232,7 +270,15 @@ class Config:
         if not self.has(key):
             return None
         raw = self.expect(key, self.raw[key], dict, "an object")
-        return Config(raw, self.path, self.architecture, f"{self.name(key)}.", outer=self)
+        return Config(
+            raw,
+            self.path,
+            self.architecture,
+            f"{self.name(key)}.",
+            defaults=self.defaults.section(key, raw.get("model_type")),
+            taken=self.taken,
+            outer=self,
+        )
 
     def per_layer(self, key: str, entries: Sequence[T] | None, layers: int) -> Sequence[T] | None:
         """The entries, one a layer; any other number of them is a contradiction."""
@@ -247,6 +293,7 @@ class Config:
     def require(self, key: str, *allowed: object) -> None:
         """Refuses any value of ``key`` but null and these."""
         _, value = self.value(key)
+        self.taken.pop(self.prefix + key, None)
         if value is not None and not any(type(value) is type(a) and value == a for a in allowed):
             self.refuse(
                 f"{self.name(key)} is {shown(value)}, and what that does to the cache is not known"

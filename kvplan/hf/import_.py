@@ -21,7 +21,7 @@ from kvplan.hf.kv_cache_scheme import kv_cache_scheme
 from kvplan.hf.weight_facts import weight_facts
 from kvplan.hf.weights import weights
 from kvplan.kinds import kind_class
-from kvplan.spec import Group, ModelSpec
+from kvplan.spec import ClassDefault, Group, ModelSpec
 
 # vLLM 0.33.0 config/model.py, _get_and_verify_max_len: model_max_length goes before all others
 # (Command-R), else the smallest counts (Qwen-7B).
@@ -76,8 +76,12 @@ def model_spec(
         "native_context_tokens": _context(top, found),
         "dtype": dtype,
         "kv_cache_dtype": _kv_cache_dtype(levels, beside, model),
-        "assumptions": (*assumed, *unnamed, *model.notes, *open_bytes),
+        "assumptions": (*assumed, *model.assumptions, *unnamed, *open_bytes),
     }
+    facts["class_defaults"] = tuple(
+        ClassDefault(key=key, value=tuple(value) if isinstance(value, list) else value, source=by)
+        for key, (value, by) in top.taken.items()
+    )
     return _spec(top, name, facts, model, counted, checkpoint.origin if checkpoint else None)
 
 
@@ -151,14 +155,11 @@ def _refuse_absurd(top: Config, model: Model) -> None:
 def _context(top: Config, found: Architecture) -> Figure | None:
     for config in (found.text, top):
         longest = config.maybe("model_max_length", most=MAX_TOKENS)
-        given = [config.maybe(key, most=MAX_TOKENS) for key in _CONTEXT_KEYS]
+        given = [config.maybe(key, most=MAX_TOKENS) for key in _CONTEXT_KEYS if config.has(key)]
         known = [figure for figure in given if figure is not None]
         if longest is not None or known:
             return longest if longest is not None else min(known)
-    if found.family.context is None:
-        return None
-    class_name, tokens = found.family.context
-    return Figure(tokens, f"default of {class_name} (transformers 5.23.0)")
+    return found.text.maybe(*_CONTEXT_KEYS, most=MAX_TOKENS)
 
 
 def _dtype(top: Config, text: Config) -> tuple[str, Word, tuple[str, ...]]:

@@ -20,7 +20,9 @@ def to_yaml(spec: ModelSpec, provenance: Mapping[Place, str]) -> str:
     lines: list[str] = []
     for key in (field.name for field in fields(spec)):
         value = getattr(spec, key)
-        if key in ("groups", "draft"):
+        if key == "class_defaults":
+            lines += [f"# {default}" for default in value]
+        elif key in ("groups", "draft"):
             lines += _groups(key, value, provenance)
         elif isinstance(value, tuple) and value and is_dataclass(value[0]):
             lines.append(f"{key}:{_comment(provenance.get((key,)))}")

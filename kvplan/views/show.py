@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from kvplan.calc import Footprint, Line, footprint, multi_head_footprint
 from kvplan.report import NOTHING, Column, Field, Report, Table, facts, records, table
@@ -38,6 +38,7 @@ def show_report(spec: ModelSpec, kv_cache_dtype: str = "auto", *, draft: bool = 
         "attention": list(spec.attention),
         "mha_bytes_per_token": json_number(multi_head.bytes_per_token) if multi_head else None,
         "notes_on_model": spec.notes,
+        "class_defaults": [asdict(default) for default in spec.class_defaults],
         "groups": groups,
     }
     return Report(
@@ -112,6 +113,13 @@ def _weights(model: _Model) -> str:
     return f"{gib(spec.weights_bytes)} as published ({dtypes})"
 
 
+def _class_defaults(model: _Model) -> str:
+    """The keys whose figures are the class's, in one line."""
+    found = model.spec.class_defaults
+    sources = " and ".join(dict.fromkeys(default.source for default in found))
+    return f"{', '.join(default.key for default in found)}: as in {sources}" if found else ""
+
+
 _FACTS: tuple[Field[_Model], ...] = (
     Field("", lambda model: model.spec.source, "source"),
     Field("", _context, "native context"),
@@ -123,6 +131,7 @@ _FACTS: tuple[Field[_Model], ...] = (
     Field("", _as_multi_head, "as MHA it would be"),
     Field("", _parameters, "parameters"),
     Field("", _weights, "weights"),
+    Field("", _class_defaults, "not in the file"),
     Field("", lambda model: model.spec.notes or "", "notes"),
 )
 

@@ -182,7 +182,7 @@ class Model:
     """The family's own KV layout where neither user nor checkpoint names one."""
     active_varies: bool = False
     """Active parameters differ from token to token (LongCat-Flash's zero experts)."""
-    notes: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
     """What every answer has to say of this file."""
 
     def caches(self) -> tuple[tuple[Cache, ...], ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kvplan.hf.blocks.base import Block, Tensor, Tensors, linear, vector
-from kvplan.hf.config import Config, UncountedError, shown
+from kvplan.hf.config import Config, UncountedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +58,20 @@ def tied(config: Config, default: bool | None, *others: str) -> bool:
         raise UncountedError("tie_word_embeddings differs between the levels of the file")
     if given:
         return given.pop()
+    return _default(config, levels, default)
+
+
+def _default(config: Config, levels: Sequence[Config], default: bool | None) -> bool:
+    """What the classes say where the file does not. Raises UncountedError where they disagree."""
+    key = "tie_word_embeddings"
     if default is None:
-        config.uncounted("tie_word_embeddings")
-    if config.outer is not None and config.wrapper_ties not in (None, default):
-        outer = shown(str(config.outer.raw.get("model_type")))
-        raise UncountedError(
-            f"no tie_word_embeddings in the file, and the classes of {outer} and of its "
-            "text part disagree (transformers 5.23.0)"
-        )
-    return default
+        config.uncounted(key)
+    for level in levels:
+        if key in level.defaults.differs:
+            differs = level.defaults.differs[key]
+            raise UncountedError(f"{level.name(key)} is not in the file, and {differs}")
+    said = {level.default(key) for level in levels} - {None}
+    if len(said) > 1:
+        names = " and ".join(level.defaults.source for level in levels)
+        raise UncountedError(f"no {key} in the file, and {names} disagree")
+    return bool(said.pop()) if said else default

@@ -13,7 +13,7 @@ _UNKNOWN = "no count of an architecture that is not known"
 
 _ASSUMABLE = {
     "full_attention": decoder(OWN_WIDTH),
-    "sliding_window": decoder(OWN_WIDTH, always()),
+    "sliding_window": decoder(OWN_WIDTH, always),
     "mla": latent_decoder(None),
 }
 

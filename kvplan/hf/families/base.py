@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from kvplan.hf.blocks.base import Model, Reader
 from kvplan.hf.config import Config
@@ -22,11 +22,6 @@ class Family:
     """Classes in ``architectures`` that are not the model type in capitals, without their task."""
     architectures: tuple[str, ...] = ()
     """Classes that mean this family whatever the file's model_type says."""
-    nested: Mapping[str, int] = field(default_factory=dict)
-    """Defaults of the class: transformers writes a nested config as its difference from it."""
-    nested_class: str = ""
-    context: tuple[str, int] | None = None
-    """Class and context of a file that names none, where published files leave it to the class."""
     published: Published = PLAIN_FILES
     sees: bool = False
     """There is a vision tower, and the text's figures stand at the top of the file."""
@@ -53,8 +48,6 @@ class Wrapper:
     text: str = ""
     """The text model's type where its config names none."""
     classes: tuple[str, ...] = ()
-    ties: bool | None = None
-    """``tie_word_embeddings`` of the wrapper's class in transformers 5.23.0, where it has one."""
     tower: Tower | None = None
     beside: tuple[Beside, ...] = ()
 

@@ -57,6 +57,6 @@ FAMILIES: dict[str, Family] = {
 }
 
 WRAPPERS: dict[str, Wrapper] = {
-    "aya_vision": Wrapper(ties=True),
-    "cohere2_vision": Wrapper(ties=True),
+    "aya_vision": Wrapper(),
+    "cohere2_vision": Wrapper(),
 }

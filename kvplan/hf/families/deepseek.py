@@ -37,14 +37,6 @@ FAMILIES: dict[str, Family] = {
     "deepseek": Family(read=decoder(_HEADS, never, DEEPSEEK, dense_first)),
     "deepseek_v2": Family(
         read=_deepseek_v2,
-        nested_class="DeepseekV2Config",
-        nested={
-            "num_attention_heads": 32,
-            "kv_lora_rank": 512,
-            "qk_rope_head_dim": 64,
-            "qk_nope_head_dim": 128,
-            "v_head_dim": 128,
-        },
     ),
     "deepseek_v3": Family(
         read=latent_decoder(V3_EXPERTS), classes=("deepseekv3", "kimik2", "mistrallarge3")
@@ -55,7 +47,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 WRAPPERS: dict[str, Wrapper] = {
-    "deepseek_vl": Wrapper(ties=True),
+    "deepseek_vl": Wrapper(),
     "multi_modality": Wrapper(
         path=("language_config",), classes=("multimodality", "multimodalitycausallm")
     ),

@@ -7,15 +7,15 @@ from kvplan.hf.config import Config, Figure
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import ATTENTION_BIAS, Style, decoder
 from kvplan.hf.families.experts import BALANCED, dense_first
-from kvplan.hf.families.windows import WindowPlan, mixed, never
+from kvplan.hf.families.windows import WindowPlan, mixed
+from kvplan.hf.layers import FULL, SLIDING
 
 
 def _beyond_full_layers(config: Config, layers: Figure) -> WindowPlan:
     """Full attention up to ``max_window_layers``, which is all layers in what is published."""
-    start = config.maybe("max_window_layers", least=0)
-    if geo.window(config) is None or (start is not None and start >= layers):
-        return never(config, layers)
-    return mixed()(config, layers)
+    start = config.count("max_window_layers", least=0)
+    slides = geo.window(config) is not None
+    return mixed(rule=lambda index: SLIDING if slides and index >= start else FULL)(config, layers)
 
 
 FAMILIES: dict[str, Family] = {

@@ -85,4 +85,4 @@ FAMILIES: dict[str, Family] = {
     "ernie4_5_vl_moe_text": Family(read=decoder(_MOE, forward=_forward)),
 }
 
-WRAPPERS: dict[str, Wrapper] = {"ernie4_5_vl_moe": Wrapper(ties=True)}
+WRAPPERS: dict[str, Wrapper] = {"ernie4_5_vl_moe": Wrapper()}

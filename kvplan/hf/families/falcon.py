@@ -104,7 +104,7 @@ def _falcon_h1(config: Config) -> Model:
     count, heads = layer_count(config), attention(config, _H1)
 
     def rest() -> Sequence[Layer]:
-        if "mamba_rms_norm" not in config.raw:
+        if not config.settles("mamba_rms_norm"):
             config.uncounted("mamba_rms_norm")
         return others(config, _H1, count)
 
@@ -114,7 +114,7 @@ def _falcon_h1(config: Config) -> Model:
 _REFINED_WEB = Family(read=_falcon, classes=("rw", "falcon"))
 
 FAMILIES: dict[str, Family] = {
-    "falcon": Family(read=_falcon, context=("FalconConfig", 2048)),
+    "falcon": Family(read=_falcon),
     "RefinedWeb": _REFINED_WEB,
     "RefinedWebModel": _REFINED_WEB,
     "falcon_h1": Family(read=_falcon_h1),

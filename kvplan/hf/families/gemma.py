@@ -52,8 +52,6 @@ def _gemma3n(config: Config) -> Model:
 
     Per-layer embeddings, AltUp streams and LAuReL stand beside the layers.
     """
-    defaults = {**config.defaults, "altup_num_inputs": 4, "laurel_rank": 64}
-    config = replace(config, defaults=defaults, defaults_source="Gemma3nTextConfig")
     full, count = attention(config, _GEMMA3), layer_count(config)
     types = layer_types(config, count, one_full_in(5))
     config.ignore(*_PER_LAYER)
@@ -67,7 +65,7 @@ def _gemma3n(config: Config) -> Model:
     return replace(
         stacked,
         ends=lambda: (*_streams(config), *_per_layer_ends(config, count), *ends(config, _GEMMA3)),
-        notes=_published_keys(config),
+        assumptions=_published_keys(config),
     )
 
 
@@ -165,7 +163,7 @@ def _gemma4(config: Config) -> Model:
     return replace(
         stacked,
         ends=lambda: (*_per_layer_ends(config, count), *ends(config, _GEMMA3)),
-        notes=_published_keys(config),
+        assumptions=_published_keys(config),
     )
 
 
@@ -232,45 +230,28 @@ def _last_shared(
 
 
 FAMILIES: dict[str, Family] = {
-    "gemma": Family(read=decoder(_GEMMA), nested_class="GemmaConfig", nested={"head_dim": 256}),
+    "gemma": Family(read=decoder(_GEMMA)),
     "gemma2": Family(
         read=decoder(replace(_GEMMA, norms=SANDWICH), mixed(2)),
-        nested_class="Gemma2Config",
-        nested={"head_dim": 256},
     ),
     "vaultgemma": Family(
         read=decoder(replace(_GEMMA, norms=(INPUT, "pre_feedforward_layernorm")), mixed(2))
     ),
     "gemma3_text": Family(
         read=_gemma3,
-        nested_class="Gemma3TextConfig",
-        nested={
-            "num_attention_heads": 8,
-            "num_key_value_heads": 4,
-            "head_dim": 256,
-            "max_position_embeddings": 131_072,
-            "vocab_size": 262_208,
-        },
     ),
     "gemma3n_text": Family(
         read=_gemma3n,
         classes=("gemma3n",),
-        nested_class="Gemma3nTextConfig",
-        nested={"vocab_size": 262_400},
     ),
-    "gemma4_text": Family(
-        read=_gemma4, nested_class="Gemma4TextConfig", nested={"vocab_size": 262_144}
-    ),
+    "gemma4_text": Family(read=_gemma4),
 }
 
 WRAPPERS: dict[str, Wrapper] = {
-    "paligemma": Wrapper(ties=True),
-    "gemma3": Wrapper(ties=True, tower=siglip),
+    "paligemma": Wrapper(),
+    "gemma3": Wrapper(tower=siglip),
     "gemma3n": Wrapper(
-        ties=True,
         beside=(Beside("vision_config", "vision tower"), Beside("audio_config", "audio tower")),
     ),
-    "gemma4": Wrapper(
-        ties=True, tower=gemma4, beside=(Beside("audio_config", "audio tower", optional=True),)
-    ),
+    "gemma4": Wrapper(tower=gemma4, beside=(Beside("audio_config", "audio tower", optional=True),)),
 }

@@ -104,7 +104,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 WRAPPERS: dict[str, Wrapper] = {
-    "glm4v": Wrapper(ties=False),
-    "glm4v_moe": Wrapper(ties=False),
-    "glm46v": Wrapper(ties=False),
+    "glm4v": Wrapper(),
+    "glm4v_moe": Wrapper(),
+    "glm46v": Wrapper(),
 }

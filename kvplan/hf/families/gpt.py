@@ -94,7 +94,7 @@ FAMILIES: dict[str, Family] = {
     "gpt_bigcode": Family(read=decoder(_GPT2, full, heads=_bigcode_heads)),
     "gptj": Family(read=decoder(_GPTJ)),
     "gpt_neox": Family(read=decoder(_GPT_NEOX)),
-    "starcoder2": Family(read=decoder(_STARCODER2, always())),
+    "starcoder2": Family(read=decoder(_STARCODER2, always)),
     "gpt_oss": Family(
         read=decoder(_GPT_OSS, mixed(every=2), _GPT_OSS_EXPERTS),
         published=Published(mxfp4_experts=True),

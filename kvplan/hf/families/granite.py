@@ -32,7 +32,7 @@ def _hybrid(config: Config) -> Model:
             part="shared_experts",
             root="shared_mlp",
         )
-        if "num_local_experts" not in config.raw:
+        if not config.settles("num_local_experts"):
             config.uncounted("num_local_experts")
         routed = config.maybe("num_local_experts", least=0)
         more = (experts(config, _EXPERTS, len(layers)),) if routed else ()
@@ -52,5 +52,5 @@ FAMILIES: dict[str, Family] = {
 }
 
 WRAPPERS: dict[str, Wrapper] = {
-    "granite_speech": Wrapper(ties=True, beside=(Beside("encoder_config", "audio tower"),)),
+    "granite_speech": Wrapper(beside=(Beside("encoder_config", "audio tower"),)),
 }

@@ -139,6 +139,6 @@ FAMILIES: dict[str, Family] = {
 
 WRAPPERS: dict[str, Wrapper] = {
     "kimi_vl": Wrapper(),
-    "kimi_k25": Wrapper(ties=True, tower=kimi_k25),
+    "kimi_k25": Wrapper(tower=kimi_k25),
     "kimi_k3": Wrapper(tower=kimi_k3),
 }

@@ -40,7 +40,7 @@ def mla(config: Config, root: str = "self_attn") -> MLA:
 
 def _q_rank(config: Config) -> int | None:
     """``q_lora_rank``: null is not a low rank; a file without the key has lost it."""
-    if "q_lora_rank" not in config.raw:
+    if not config.settles("q_lora_rank"):
         config.uncounted("q_lora_rank")
     return config.maybe("q_lora_rank")
 

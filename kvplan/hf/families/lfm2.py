@@ -81,7 +81,7 @@ def _layers(config: Config) -> tuple[Layer, ...]:
 def _width(config: Config) -> int:
     """Lfm2MLP: two thirds, times a factor, rounded up. The flag has to be in the file."""
     width = config.size("intermediate_size", "block_ff_dim")
-    if "block_auto_adjust_ff_dim" not in config.raw:
+    if not config.settles("block_auto_adjust_ff_dim"):
         config.uncounted("block_auto_adjust_ff_dim")
     if not config.flag("block_auto_adjust_ff_dim"):
         return width
@@ -97,4 +97,4 @@ FAMILIES: dict[str, Family] = {
     "lfm2_moe": Family(read=_lfm2_moe),
 }
 
-WRAPPERS: dict[str, Wrapper] = {"lfm2_vl": Wrapper(ties=True), "lfm2-vl": Wrapper()}
+WRAPPERS: dict[str, Wrapper] = {"lfm2_vl": Wrapper(), "lfm2-vl": Wrapper()}

@@ -105,8 +105,6 @@ FAMILIES: dict[str, Family] = {
     "llama": Family(
         read=decoder(LLAMA),
         architectures=("LlavaLlamaForCausalLM",),
-        nested_class="LlamaConfig",
-        nested={"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32},
     ),
     "Yi": Family(read=decoder(LLAMA)),
     "arcee": Family(read=decoder(replace(LLAMA, gated=False))),
@@ -155,4 +153,4 @@ FAMILIES: dict[str, Family] = {
     ),
 }
 
-WRAPPERS: dict[str, Wrapper] = {"aria": Wrapper(ties=False)}
+WRAPPERS: dict[str, Wrapper] = {"aria": Wrapper()}

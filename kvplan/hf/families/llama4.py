@@ -61,9 +61,7 @@ def _expert_layers(config: Config, layers: int) -> Sequence[int]:
 
 
 FAMILIES: dict[str, Family] = {
-    "llama4_text": Family(
-        read=_llama4, nested_class="Llama4TextConfig", nested={"vocab_size": 202_048}
-    ),
+    "llama4_text": Family(read=_llama4),
 }
 
-WRAPPERS: dict[str, Wrapper] = {"llama4": Wrapper(ties=False, tower=llama4)}
+WRAPPERS: dict[str, Wrapper] = {"llama4": Wrapper(tower=llama4)}

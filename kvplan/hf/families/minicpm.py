@@ -25,7 +25,7 @@ def _minicpm3(config: Config) -> Model:
         width = geo.quotient(
             config, config.count("hidden_size"), config.count("num_attention_heads")
         )
-        config = replace(config, defaults={"v_head_dim": int(width)}, defaults_source=width.origin)
+        config = replace(config, raw={**config.raw, "v_head_dim": int(width)})
     return latent_decoder(None, replace(LATENT, tie=True))(config)
 
 

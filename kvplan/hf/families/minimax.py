@@ -102,5 +102,5 @@ FAMILIES: dict[str, Family] = {
 }
 
 WRAPPERS: dict[str, Wrapper] = {
-    "minimax_m3_vl": Wrapper(classes=("minimaxm3vl", "minimaxm3sparse"), ties=False),
+    "minimax_m3_vl": Wrapper(classes=("minimaxm3vl", "minimaxm3sparse")),
 }

@@ -12,28 +12,19 @@ from kvplan.hf.families.mistral_vision import pixtral
 from kvplan.hf.families.windows import always, mixed
 from kvplan.hf.geometry import OWN_HEAD_DIM
 
-_ABSENT = "MistralConfig would slide at 4096 there, checkpoints as a rule say null"
-
 FAMILIES: dict[str, Family] = {
     "mistral": Family(
-        read=decoder(PLAIN, always(absent=_ABSENT)),
+        read=decoder(PLAIN, always),
         architectures=("LlavaMistralForCausalLM",),
-        nested_class="MistralConfig",
-        nested={
-            "hidden_size": 4096,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 8,
-        },
     ),
     "ministral": Family(read=decoder(PLAIN, mixed())),
-    "ministral3": Family(read=decoder(replace(PLAIN, dialect=OWN_HEAD_DIM), always())),
-    "mixtral": Family(read=decoder(Style(), always(), MIXTRAL), classes=("mixtral", "phimoe")),
+    "ministral3": Family(read=decoder(replace(PLAIN, dialect=OWN_HEAD_DIM), always)),
+    "mixtral": Family(read=decoder(Style(), always, MIXTRAL), classes=("mixtral", "phimoe")),
     "mistral4": Family(read=latent_decoder(DEEPSEEK)),
     "mistral_large3": Family(read=latent_decoder(DEEPSEEK)),
 }
 
 WRAPPERS: dict[str, Wrapper] = {
-    "mistral3": Wrapper(ties=True, classes=("mistral3", "pixtral"), tower=pixtral),
+    "mistral3": Wrapper(classes=("mistral3", "pixtral"), tower=pixtral),
     "voxtral": Wrapper(beside=(Beside("audio_config", "audio tower"),)),
 }

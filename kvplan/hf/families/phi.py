@@ -39,14 +39,14 @@ _PHIMOE = Style(bias=ATTENTION_BIAS, norm_bias=True, head_bias=("lm_head_bias", 
 def _seeing(model_type: str) -> Family:
     """Models with code of their own, which transformers 5.23.0 has no class for."""
     reason = f"no count of {model_type!r} yet"
-    return Family(read=uncounted(decoder(_PHI3, always()), reason), sees=True)
+    return Family(read=uncounted(decoder(_PHI3, always), reason), sees=True)
 
 
 FAMILIES: dict[str, Family] = {
     "phi": Family(read=decoder(_PHI)),
-    "phi3": Family(read=decoder(_PHI3, always())),
+    "phi3": Family(read=decoder(_PHI3, always)),
     "phi3small": Family(read=decoder(_PHI3_SMALL)),
-    "phimoe": Family(read=decoder(_PHIMOE, always(), MIXTRAL)),
-    "phi4_multimodal": Family(read=decoder(_PHI3, always()), sees=True),
+    "phimoe": Family(read=decoder(_PHIMOE, always, MIXTRAL)),
+    "phi4_multimodal": Family(read=decoder(_PHI3, always), sees=True),
     **{name: _seeing(name) for name in ("phi3_v", "phi4mm")},
 }

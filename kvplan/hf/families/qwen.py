@@ -49,13 +49,6 @@ FAMILIES: dict[str, Family] = {
     "qwen2": replace(
         _QWEN2,
         architectures=("LlavaQwenForCausalLM",),
-        nested_class="Qwen2Config",
-        nested={
-            "hidden_size": 4096,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 32,
-        },
     ),
     **each("qwen2_vl_text qwen2_5_vl_text qwen2_5_omni_text", _QWEN2),
     **each("qwen2_vl qwen2_5_vl", replace(_QWEN2, sees=True)),
@@ -72,15 +65,15 @@ FAMILIES: dict[str, Family] = {
 }
 
 WRAPPERS: dict[str, Wrapper] = {
-    "qwen2_vl": Wrapper(optional=True, text="qwen2_vl_text", ties=False),
-    "qwen2_5_vl": Wrapper(optional=True, text="qwen2_5_vl_text", ties=False),
+    "qwen2_vl": Wrapper(optional=True, text="qwen2_vl_text"),
+    "qwen2_5_vl": Wrapper(optional=True, text="qwen2_5_vl_text"),
     "qwen2_5_omni": Wrapper(
         path=("thinker_config", "text_config"),
         text="qwen2_5_omni_text",
         classes=("qwen25omni", "qwen25omnithinker"),
     ),
-    "qwen3_vl": Wrapper(ties=False, tower=qwen3_vl),
-    "qwen3_vl_moe": Wrapper(ties=False, tower=qwen3_vl),
+    "qwen3_vl": Wrapper(tower=qwen3_vl),
+    "qwen3_vl_moe": Wrapper(tower=qwen3_vl),
     "qwen3_omni_moe": Wrapper(path=("thinker_config", "text_config")),
     "qwen2_audio": Wrapper(beside=(Beside("audio_config", "audio tower"),)),
 }

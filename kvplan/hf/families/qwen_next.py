@@ -61,6 +61,6 @@ FAMILIES: dict[str, Family] = {
 }
 
 WRAPPERS: dict[str, Wrapper] = {
-    "qwen3_5": Wrapper(ties=False, tower=qwen3_vl),
-    "qwen3_5_moe": Wrapper(ties=False, tower=qwen3_vl),
+    "qwen3_5": Wrapper(tower=qwen3_vl),
+    "qwen3_5_moe": Wrapper(tower=qwen3_vl),
 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Extra, Layer, Model, Norms, Stack, linear, norm, vector
 from kvplan.hf.blocks.mlp import MLP
@@ -11,13 +9,10 @@ from kvplan.hf.config import Config
 from kvplan.hf.families.vision import vision_model
 
 _PART = "vision"
-_DEFAULTS = {"num_position_embeddings": 2304}
-"""Of Qwen3VLVisionConfig and Qwen3VLMoeVisionConfig; its deepstack layers are three."""
 
 
 def qwen3_vl(vision: Config, _: Config) -> Model:
     """Qwen3VLVisionModel: patches of two frames, and a merger for each deepstack layer."""
-    vision = replace(vision, defaults=_DEFAULTS, defaults_source="Qwen3VLVisionConfig")
     hidden, width = vision.size("hidden_size"), vision.size("intermediate_size")
     layer: Layer = (
         Norms(names=("norm1", "norm2"), bias=True),

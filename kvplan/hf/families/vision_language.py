@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kvplan.hf.families.base import Wrapper
 
-_PLAIN = Wrapper(ties=False)
+_PLAIN = Wrapper()
 
 WRAPPERS: dict[str, Wrapper] = {
     "llava": _PLAIN,
@@ -13,8 +13,8 @@ WRAPPERS: dict[str, Wrapper] = {
     "llava_onevision": _PLAIN,
     "vipllava": _PLAIN,
     "idefics3": _PLAIN,
-    "smolvlm": Wrapper(ties=False, classes=("smolvlm", "idefics3")),
-    "got_ocr2": Wrapper(ties=True),
-    "internvl": Wrapper(ties=True, classes=("internvl", "interns1")),
+    "smolvlm": Wrapper(classes=("smolvlm", "idefics3")),
+    "got_ocr2": Wrapper(),
+    "internvl": Wrapper(classes=("internvl", "interns1")),
     "internvl_chat": Wrapper(path=("llm_config",), classes=("internvlchat",)),
 }

@@ -35,23 +35,13 @@ def full(_: Config, layers: Figure) -> WindowPlan:
     return WindowPlan([None] * layers)
 
 
-def always(absent: str | None = None) -> Windows:
-    """``sliding_window`` on every layer where it is set.
-
-    With ``absent`` a file without the key is refused: the class would put a window there, and
-    ``absent`` says which.
-    """
-
-    def read(config: Config, layers: Figure) -> WindowPlan:
-        size = geo.window(config)
-        if absent and "sliding_window" not in config.raw and size is None:
-            config.refuse(f"sliding_window is missing, null where there is none; {absent}")
-        types = config.words("layer_types")
-        if types is not None and set(types) != {SLIDING if size else FULL}:
-            config.refuse("layer_types and sliding_window contradict each other")
-        return WindowPlan([size] * layers, drafts(config, MTP))
-
-    return read
+def always(config: Config, layers: Figure) -> WindowPlan:
+    """``sliding_window`` on every layer where it is set."""
+    size = geo.window(config)
+    types = config.words("layer_types")
+    if types is not None and set(types) != {SLIDING if size else FULL}:
+        config.refuse("layer_types and sliding_window contradict each other")
+    return WindowPlan([size] * layers, drafts(config, MTP))
 
 
 def mixed(

@@ -11,10 +11,8 @@ from tests.hf.configs import F, L, S, refusal
 from tests.hf.models import changed
 
 SLIDING: list[tuple[str, dict[str, Any], str]] = [
-    ("mistral, small", {"sliding_window": None}, "sliding_window is missing"),
     ("google/gemma-2-2b", {"layer_types": [S] * 25 + ["novel"]}, "'novel'"),
     ("google/gemma-2-2b", {"layer_types": [S, F]}, "2 entries for 26 layers"),
-    ("google/gemma-2-2b", {"sliding_window": None}, "sliding_window is missing"),
     ("exaone4 by letters, small", {"sliding_window_pattern": "LXG"}, "known are L and G"),
     (
         "CohereLabs/c4ai-command-r7b-12-2024",
@@ -124,7 +122,6 @@ OTHERS: list[tuple[str, dict[str, Any], str]] = [
         {"attn_config": {"attn_type": "novel"}},
         "attn_config.attn_type is 'novel', which is not known",
     ),
-    ("bigcode/gpt_bigcode-santacoder", {"multi_query": None}, "multi_query is missing"),
     ("databricks/dbrx-instruct", {"attn_config": None}, "attn_config is missing"),
     ("Qwen/Qwen-7B", {"intermediate_size": 22_015}, "22015 is not a multiple of 2"),
     ("nemotron-nas, small", {"block_configs": None}, "block_configs is missing"),
@@ -147,7 +144,6 @@ OTHERS: list[tuple[str, dict[str, Any], str]] = [
         {"num_experts": 10**6, "intermediate_size": 10**6, "hidden_size": 10**6},
         "gate_proj would have 4,000,000,000,000,000,000 parameters",
     ),
-    ("gemma3_text, small", {"head_dim": None}, "head_dim is missing"),
 ]
 
 

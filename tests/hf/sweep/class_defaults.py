@@ -1,0 +1,147 @@
+"""Writes kvplan/hf/class_defaults.json from the classes of transformers.
+
+    PYTHONPATH=. python -m tests.hf.sweep.class_defaults [FOLDER OF AN OLDER TRANSFORMERS ...]
+
+needs transformers 5.24.0. Of older releases only the sources are read, as they lie in an unpacked
+wheel: a default that is another there is written under "differs".
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kvplan
+from kvplan.hf.families import FAMILIES, WRAPPERS
+
+HF = Path(kvplan.__file__).parent / "hf"
+FILE = HF / "class_defaults.json"
+RELEASE = "5.24.0"
+
+# Draft layers are never built by these classes, and the rest says nothing of the model's shape.
+NOT_READ = {
+    *("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules"),
+    *("architectures", "dtype", "is_encoder_decoder", "transformers_version", "hidden_act"),
+}
+
+
+def words() -> set[str]:
+    """Every text in the sources of the importer: the keys that it reads are among them."""
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in HF.rglob("*.py"))
+    nodes = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return {word for node in nodes if isinstance(node.value, str) for word in node.value.split()}
+
+
+def defaults(config_class: type, keys: set[str]) -> dict[str, Any]:
+    """The class's default of each of these keys, as JSON has it; null where it has none."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(config_class):  # type: ignore[arg-type]
+        if field.name not in keys - NOT_READ:
+            continue
+        value = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            value = field.default_factory()
+        value = list(value) if isinstance(value, tuple) else value
+        if value is None or (isinstance(value, bool | int | float | str | list) and value != []):
+            found[field.name] = value
+    return found
+
+
+def older_default(folder: Path, config_class: type) -> dict[str, Any]:
+    """Defaults of the class of this name in an older release, read from its source."""
+    module = config_class.__module__.removeprefix("transformers.").replace(".", "/")
+    path = folder / "transformers" / f"{module}.py"
+    if not path.is_file():
+        return {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == config_class.__name__:
+            return dict(_literals(node))
+    return {}
+
+
+def _literals(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
+    pairs: list[tuple[str, ast.expr]] = []
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            given = item.args.args[-len(item.args.defaults) :] if item.args.defaults else []
+            pairs += [(a.arg, d) for a, d in zip(given, item.args.defaults, strict=True)]
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value:
+            pairs.append((item.target.id, item.value))
+    for name, value in pairs:
+        try:
+            literal = ast.literal_eval(value)
+        except ValueError:
+            continue
+        yield name, list(literal) if isinstance(literal, tuple) else literal
+
+
+def sections(config_class: type) -> dict[str, dict[str, str]]:
+    """The model types of this class's sections: fixed ones, and those that a file may change."""
+    found: dict[str, dict[str, str]] = {}
+    sub_configs = getattr(config_class, "sub_configs", None) or {}
+    try:
+        made = config_class() if sub_configs else None
+    except Exception:  # noqa: BLE001 - a class that cannot be made without its sections
+        made = None
+    for key, sub_class in sub_configs.items():
+        fixed = getattr(sub_class, "model_type", "")
+        model_type = fixed or getattr(getattr(made, key, None), "model_type", "")
+        if model_type:
+            found.setdefault("sections" if fixed else "open_sections", {})[key] = model_type
+    return found
+
+
+def rows(older: dict[str, Path]) -> dict[str, dict[str, Any]]:
+    """A row for each model type that the importer reads and transformers has a class for."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    keys, found = words(), {}
+    waiting = sorted({*FAMILIES, *WRAPPERS})
+    while waiting:
+        model_type = waiting.pop(0)
+        if model_type in found or model_type not in CONFIG_MAPPING:
+            continue
+        config_class = CONFIG_MAPPING[model_type]
+        within = sections(config_class)
+        row: dict[str, Any] = {"class": config_class.__name__}
+        row["defaults"] = defaults(config_class, keys)
+        row |= within
+        differs = _differs(row["defaults"], older, config_class)
+        row |= {"differs": differs} if differs else {}
+        found[model_type] = row
+        waiting += [name for types in within.values() for name in types.values()]
+    return dict(sorted(found.items()))
+
+
+def _differs(
+    now: dict[str, Any], older: dict[str, Path], config_class: type
+) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for release, folder in older.items():
+        for key, value in older_default(folder, config_class).items():
+            if now.get(key) is not None and value != now[key] and value not in (None, []):
+                found.setdefault(key, {RELEASE: now[key]})[release] = value
+    return found
+
+
+def text(found: dict[str, dict[str, Any]]) -> str:
+    """The file, a line a model type."""
+    lines = (f"{json.dumps(key)}: {json.dumps(row)}" for key, row in found.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def main() -> None:
+    """Writes the file."""
+    folders = [Path(argument) for argument in sys.argv[1:]]
+    older = {re.sub(r"^.*?(\d+\.\d+\.\d+)$", r"\1", str(folder)): folder for folder in folders}
+    FILE.write_text(text(rows(older)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
