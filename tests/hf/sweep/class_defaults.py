@@ -41,7 +41,7 @@ def words() -> set[str]:
 def defaults(config_class: type, keys: set[str]) -> dict[str, Any]:
     """The class's default of each of these keys, as JSON has it; null where it has none."""
     found: dict[str, Any] = {}
-    for field in dataclasses.fields(config_class):  # type: ignore[arg-type]
+    for field in dataclasses.fields(config_class):
         if field.name not in keys - NOT_READ:
             continue
         value = field.default
