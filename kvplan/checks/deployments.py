@@ -73,6 +73,8 @@ class Deployment(Input):
     overhead: WrittenBytes | None = None
     kv_cache_memory_bytes: WrittenBytes | None = None
     draft: Flag = False
+    assume: Text | None = None
+    """What every layer of a config.json of an unknown architecture keeps: a kind."""
     allow_uncounted: Flag = False
     """Weights that kvplan could not count whole are no reason to fail."""
     expect: Expectations = Expectations()

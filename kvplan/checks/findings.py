@@ -85,7 +85,7 @@ def check(
             continue
         for index, deployment in enumerate(file.deployments):
             try:
-                model = load_once(deployment.model, None, path.parent)
+                model = load_once(deployment.model, deployment.assume, path.parent)
                 plan = solve(model, deployment.question(model, path.parent))
             except KvplanError as error:
                 findings.append(_unanswered(file, index, error))

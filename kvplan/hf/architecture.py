@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from kvplan.errors import RefusedError
 from kvplan.hf.blocks.base import Model
 from kvplan.hf.class_defaults import class_defaults
-from kvplan.hf.config import HINT, Config, printable, shown
-from kvplan.hf.families import ARCHITECTURES, FAMILIES, WRAPPERS
+from kvplan.hf.class_names import LANGUAGE_MODEL, ClassName, Task, class_name, names_model
+from kvplan.hf.config import Config, printable, shown
+from kvplan.hf.families import ARCHITECTURES, DRAFTS, FAMILIES, WRAPPERS
 from kvplan.hf.families.base import Family, Wrapper
 
 
@@ -21,11 +21,15 @@ class UnknownArchitectureError(RefusedError):
 
 @dataclass(frozen=True)
 class Architecture:
-    """The family of a file, the level of its text model, and the wrapper around that."""
+    """The family of a file, the level of its text model, and the wrapper around that.
+
+    ``task`` is what the file's class has after the layers.
+    """
 
     family: Family
     text: Config
     wrapper: Wrapper | None = None
+    task: Task = LANGUAGE_MODEL
 
 
 _PARAMS_KEYS = {"dim", "n_layers", "n_heads"}
@@ -70,30 +74,57 @@ def _is_params(raw: dict[str, Any]) -> bool:
 
 def architecture(top: Config) -> Architecture:
     """The file's family. Raises UnknownArchitectureError where nothing reads it."""
-    classes = top.words("architectures") or []
-    for name in classes[:1]:
-        if name in ARCHITECTURES:
-            model_type = ARCHITECTURES[name]
-            top.defaults = class_defaults(model_type)
-            return Architecture(FAMILIES[model_type], top, WRAPPERS.get(_type(top)))
+    name = _class(top)
+    if name is not None and name.name in DRAFTS:
+        return Architecture(DRAFTS[name.name], top)
+    if name is not None and name.name in ARCHITECTURES:
+        model_type = ARCHITECTURES[name.name]
+        top.defaults = class_defaults(model_type)
+        return Architecture(FAMILIES[model_type], top, WRAPPERS.get(_type(top)))
     if _is_params(top.raw):
         return Architecture(FAMILIES["transformer"], top)
-    model_type = _known(top, top.word("model_type"), classes)
-    wrapper, top.defaults = WRAPPERS.get(model_type), class_defaults(model_type)
+    model_type = _known(top, top.word("model_type"), name)
+    wrapper, task = WRAPPERS.get(model_type), _task(top, name)
+    top.defaults = class_defaults(model_type)
     if wrapper is None or (wrapper.optional and not top.has(wrapper.path[0])):
-        return Architecture(FAMILIES[model_type], top, wrapper)
+        return Architecture(_as_saved(FAMILIES[model_type], name), top, wrapper, task)
     text = _nested(top, wrapper)
     if wrapper.optional:
         _refuse_disagreement(top, text)
     inner = text.word("model_type") or wrapper.text or _section_type(text, wrapper)
-    inner = _known(text, inner, text.words("architectures") or [], nested=True)
+    inner = _known(text, inner, _class(text), nested=True)
     text = replace(text, outer=top, defaults=class_defaults(inner))
-    return Architecture(FAMILIES[inner], text, wrapper)
+    return Architecture(FAMILIES[inner], text, wrapper, task)
 
 
 def _section_type(text: Config, wrapper: Wrapper) -> str | None:
     """The text part's model type where the class around it has one."""
     return text.outer.defaults.section_type(wrapper.path[-1]) if text.outer else None
+
+
+def _class(config: Config) -> ClassName | None:
+    """The class that this level of the file names first."""
+    names = config.words("architectures")
+    return class_name(names[0]) if names else None
+
+
+def _task(top: Config, name: ClassName | None) -> Task:
+    """What the class has after the layers. Raises RefusedError for an ending that is not known."""
+    if name is None:
+        return LANGUAGE_MODEL
+    if name.task is None:
+        _unknown(
+            top,
+            f"architectures names {shown(name.name)}: what a class that ends in "
+            f"{shown(name.ending)} changes of the model is not known",
+        )
+    return name.task
+
+
+def _as_saved(family: Family, name: ClassName | None) -> Family:
+    """The family as transformers saves it anew, under the class of another."""
+    read = family.saved_as.get(name.stem) if name is not None else None
+    return family if read is None else replace(family, read=read)
 
 
 def _type(top: Config) -> str:
@@ -121,46 +152,47 @@ def _refuse_disagreement(top: Config, text: Config) -> None:
 
 
 def _known(
-    config: Config, model_type: str | None, classes: Sequence[str], *, nested: bool = False
+    config: Config, model_type: str | None, name: ClassName | None, *, nested: bool = False
 ) -> str:
     """The model type where a reader exists for it and ``architectures`` says the same."""
     known = FAMILIES.keys() if nested else FAMILIES.keys() | WRAPPERS.keys()
     if not model_type or str(model_type) not in known:
         _refuse_unknown(config, model_type)
-    for name in classes[:1]:
-        if not _same_model(str(model_type), name):
-            config.refuse(
-                f"model_type is {shown(str(model_type))}, but architectures names {shown(name)}: "
-                "a model that changes another's code may change its cache"
-            )
+    if name is not None and not _same_model(str(model_type), name):
+        _unknown(
+            config,
+            f"model_type is {shown(str(model_type))}, but architectures names "
+            f"{shown(name.name)}: a model that changes another's code may change its cache",
+        )
     return str(model_type)
 
 
 def _refuse_unknown(config: Config, model_type: str | None) -> NoReturn:
-    missing = [key for key in _GEOMETRY_KEYS if not config.has(key)]
-    looked = (
-        f"; looked for and not found: {', '.join(map(config.name, missing))}" if missing else ""
-    )
     what = f"model_type {shown(str(model_type))}" if model_type else "no model_type"
-    hint = HINT
-    if not missing:
-        figures = ", ".join(f"{key}: {shown(config.raw[key])}" for key in _GEOMETRY_KEYS[1:])
-        hint += f"; if every layer is ordinary full attention, this file's figures are {figures}"
-    problem = f"{what}: this architecture is not known{looked}"
-    raise UnknownArchitectureError(f"{config.path}: {config.architecture}: {problem}", hint)
+    _unknown(config, f"{what}: this architecture is not known")
 
 
-def _same_model(model_type: str, class_name: str) -> bool:
-    stem = re.sub(r"(For[A-Z].*|LMHeadModel|Model)$", "", class_name)
-    plain = _plain(model_type)
+def _unknown(config: Config, problem: str) -> NoReturn:
+    raise UnknownArchitectureError(f"{config.path}: {config.architecture}: {problem}")
+
+
+def _same_model(model_type: str, name: ClassName) -> bool:
     rows = (FAMILIES.get(model_type), WRAPPERS.get(model_type))
-    others = [name for row in rows if row is not None for name in row.classes]
-    names = {plain, plain.removesuffix("text"), *others}
-    return _plain(stem) in names | {name.removesuffix("lmhead") for name in names}
+    classes = [other for row in rows if row is not None for other in row.classes]
+    saved = FAMILIES[model_type].saved_as if model_type in FAMILIES else {}
+    return name.stem in saved or names_model(name, model_type, classes)
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+def cache_keys(config: Config) -> dict[str, Any]:
+    """Keys that change a cache in some family, that are set, and that nobody has read."""
+    return {
+        key: value
+        for key, value in config.raw.items()
+        if key not in config.read
+        and _CACHE_KEYS.search(key)
+        and not _HARMLESS.fullmatch(key)
+        and value not in (None, False, 0, "", [], {})
+    }
 
 
 def refuse_unread(config: Config, model: Model) -> None:

@@ -28,7 +28,7 @@ HINT = (
     "write what it caches as a YAML spec and give that file instead, for ordinary attention: "
     "name, source, native_context_tokens, dtype, and groups: "
     "[{layers: N, kind: full_attention, num_attention_heads: N, num_key_value_heads: N, "
-    "head_dim: N}]; or pass --assume kind=full_attention, sliding_window or mla for every layer"
+    "head_dim: N}]"
 )
 
 OWN_SIZES = {

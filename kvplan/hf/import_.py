@@ -9,12 +9,15 @@ from kvplan.hf.architecture import (
     UnknownArchitectureError,
     architecture,
     architecture_name,
+    cache_keys,
     refuse_unread,
 )
+from kvplan.hf.assumed import assumed, unknown
 from kvplan.hf.blocks.base import Model, kept
 from kvplan.hf.checkpoint import Checkpoint
+from kvplan.hf.class_names import task_notes
 from kvplan.hf.config import MAX_SIZE, MAX_TOKENS, Config, Figure, Word, shown
-from kvplan.hf.families.assumed import assumed_family
+from kvplan.hf.families.base import Family
 from kvplan.hf.grouping import Provenance, bare, grouped, origins
 from kvplan.hf.header_weights import checkpoint_weights
 from kvplan.hf.kv_cache_scheme import kv_cache_scheme
@@ -63,6 +66,7 @@ def model_spec(
     """
     top = Config(raw, path, architecture_name(raw))
     found, model, assumed = _read(top, assume)
+    said = (*assumed, *task_notes(top.architecture, found.task, found.text))
     beside = None
     if quantization is not None:
         beside = Config(quantization, path, top.architecture, "hf_quant_config.json: ")
@@ -76,7 +80,7 @@ def model_spec(
         "native_context_tokens": _context(top, found),
         "dtype": dtype,
         "kv_cache_dtype": _kv_cache_dtype(levels, beside, model),
-        "assumptions": (*assumed, *model.assumptions, *unnamed, *open_bytes),
+        "assumptions": (*said, *model.assumptions, *unnamed, *open_bytes),
     }
     facts["class_defaults"] = tuple(
         ClassDefault(key=key, value=tuple(value) if isinstance(value, list) else value, source=by)
@@ -91,12 +95,11 @@ def _read(top: Config, assume: str | None) -> tuple[Architecture, Model, tuple[s
         found = architecture(top)
         model = found.family.read(found.text)
         refuse_unread(found.text, model)
-    except UnknownArchitectureError:
+    except UnknownArchitectureError as error:
         if assume is None:
-            raise
-        found = Architecture(assumed_family(assume), top)
-        said = f"--assume: every layer of {top.architecture} keeps {assume}"
-        return found, found.family.read(top), (said,)
+            raise unknown(top, error, cache_keys) from None
+        made = assumed(top, assume, cache_keys)
+        return Architecture(Family(read=lambda _: made.model), made.text), made.model, made.notes
     return found, model, ()
 
 

@@ -30,6 +30,8 @@ _MASK_DIMENSIONS = 4
 _DRAFT = re.compile(r"(model\.|language_model\.)*(mtp|nextn)(_\w+)?\.")
 _SPEECH_OUTPUT = re.compile(r"(talker|token2wav|code2wav)\.")
 _LAYER = re.compile(r"(?P<root>.*?)(layers|layer|h|blocks|block)\.(?P<index>\d{1,6})\.(?P<rest>.+)")
+_MIDLAYER = "midlayer."
+"""The one layer of an EAGLE-3 draft (SpecForge modeling/draft/llama3_eagle.py)."""
 _TEXT_ROOT = re.compile(
     r"((model|language_model|text_model|transformer|backbone|decoder|thinker|llm|gpt_neox)\.)*"
 )
@@ -71,6 +73,8 @@ _END_PARTS: tuple[tuple[Part, str], ...] = (
     ("other", r"\b(altup_\w+|per_layer_\w+|hc_\w+)\b"),
     ("embedding", _EMBEDDING),
     ("lm_head", r"\blm_head\b|\b(head|output|output_layer|embed_out)$"),
+    ("lm_head", r"^(score(\.\d)?|classifier|qa_outputs|v_head)$"),
+    ("other", r"^(model\.)?(fc|d2t|t2d|mask_hidden)$"),
 )
 
 
@@ -152,6 +156,8 @@ def _part(name: str, names: Names) -> Part | None:
     module = module_name(name)
     if module.rpartition(".")[0] in names.recurrent and not module.endswith("_layernorm"):
         return "recurrent"
+    if name.startswith(_MIDLAYER):
+        return _first(_LAYER_RULES, module)
     if layer is None:
         return _first(_END_RULES, module)
     return _first(_LAYER_RULES, module_name(layer["rest"]))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from kvplan.hf import quantized_rows
 from kvplan.hf.architecture import Architecture
 from kvplan.hf.blocks.base import TOWERS, Model, Tensor
+from kvplan.hf.class_names import task_tensors
 from kvplan.hf.config import Config, UncountedError, printable, shown
 from kvplan.hf.families.base import Wrapper
 from kvplan.hf.quantization import scheme
@@ -96,7 +97,8 @@ def weights(
     contradict one another.
     """
     try:
-        tensors = list(model.weights())
+        whole = model.weights()
+        tensors = task_tensors(found.task, whole, found.text, model.hidden())
         _doubt_unread(found.text)
     except UncountedError as error:
         return Weights(parts=(), not_counted=(f"everything: {error.reason}",))
@@ -124,11 +126,11 @@ def _expert_width(tensors: Sequence[Tensor]) -> int | None:
 _WEIGHT_KEYS = re.compile(
     r"(^|_)bias$|qk_(layer)?norm$|experts$|lora_rank$|expert.*(size|dim)$|output_gate|_gate$|"
     r"tie_|latent|affine|engram|ngram|hc_mult|low_rank|_per_layer_input$|ffn_dim$|"
-    r"^use_moe|n_inner",
+    r"^use_moe|n_inner|^draft_vocab_size|^(eagle|dflash)_config",
     re.IGNORECASE,
 )
 _HARMLESS = re.compile(
-    r"(mtp|nextn|jitter|loss|vision|audio|mm_|vit_|draft|router_bias_update|decay).*|"
+    r"(mtp|nextn|jitter|loss|vision|audio|mm_|vit_|draft(?!_vocab)|router_bias_update|decay).*|"
     r"mamba_norm_before_gate|tie_encoder_decoder|intermediate_size_mlp|moe_layer_freq|num_experts_per_tok",
     re.IGNORECASE,
 )

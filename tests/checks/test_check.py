@@ -225,3 +225,36 @@ def test_a_deployment_that_used_the_old_meaning_of_dp_is_warned(run: Run, tmp_pa
     text = "deployments: [{name: a, model: %s, gpu: h200, data_parallel_size: 8, context: 1k}]\n"
     assert "vLLM's meaning" in run("check", write(tmp_path, text % "deepseek-v3")).stderr
     assert "vLLM's meaning" not in run("check", write(tmp_path, text % "gpt2")).stderr
+
+
+def test_what_an_unknown_architecture_keeps_can_be_assumed(run: Run, tmp_path: Path) -> None:
+    """2 layers x 2 x 2 heads x 64 x 2 B; refused without the word, as on the command line."""
+    config = {
+        "model_type": "zork",
+        "text_config": {
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 64,
+            "max_position_embeddings": 4096,
+            "torch_dtype": "bfloat16",
+        },
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    text = """deployments:
+  - name: zork
+    model: config.json
+    gpu: h100-sxm-80gb
+    gpus: 1
+    context: 1k
+    sequences: 1
+    kv_cache_memory_bytes: 1GiB
+    allow_uncounted: true
+    expect: {stated: [{figure: bytes_per_token, value: 1024}]}
+"""
+    code, _ = findings(run, write(tmp_path, text))
+    assert code == 3
+    for assume in ("full_attention", "kind=full_attention"):
+        more = f"    assume: {assume}\n    expect:"
+        code, found = findings(run, write(tmp_path, text.replace("    expect:", more)))
+        assert (code, {finding["status"] for finding in found}) == (0, {"passed"})

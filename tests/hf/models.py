@@ -1,5 +1,7 @@
 """Models from outside kvplan, with the figures that an import has to give (models.jsonl).
 
+classes.jsonl holds those whose class is not the plain language model of its family.
+
 A line has the keys of a config.json that decide something, or that catch readers out, and under
 ``source`` where the figures come from: a class of transformers, built, for the parameters; caches
 worked out by hand or as transformers fills them; published sizes. Caches are in bf16, index keys
@@ -17,7 +19,11 @@ from typing import Any
 
 import kvplan
 
-_LINES = (Path(__file__).parent / "models.jsonl").read_text(encoding="utf-8").splitlines()
+_LINES = [
+    line
+    for name in ("models", "classes")
+    for line in (Path(__file__).parent / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+]
 
 MODELS: dict[str, dict[str, Any]] = {model["model"]: model for model in map(json.loads, _LINES)}
 

@@ -32,3 +32,8 @@ ARCHITECTURES = {
     name: model_type for model_type, family in FAMILIES.items() for name in family.architectures
 }
 """Classes of files whose model_type is another model's name, or stands for none."""
+
+DRAFTS: dict[str, Family] = {
+    name: family for lineage in _LINEAGES for name, family in lineage.get("DRAFTS", {}).items()
+}
+"""Classes that are no language model of their own, whatever model_type their files name."""

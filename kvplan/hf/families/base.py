@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from kvplan.hf.blocks.base import Model, Reader
 from kvplan.hf.config import Config
@@ -22,6 +22,8 @@ class Family:
     """Classes in ``architectures`` that are not the model type in capitals, without their task."""
     architectures: tuple[str, ...] = ()
     """Classes that mean this family whatever the file's model_type says."""
+    saved_as: Mapping[str, Reader] = field(default_factory=dict)
+    """Readers of files that transformers saved anew under another family's class, by its name."""
     published: Published = PLAIN_FILES
     sees: bool = False
     """There is a vision tower, and the text's figures stand at the top of the file."""

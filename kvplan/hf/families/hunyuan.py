@@ -96,6 +96,8 @@ FAMILIES: dict[str, Family] = {
         classes=("hunyuandensev1", "hunyuanmoev1", "hunyuan"),
     ),
     _DENSE: Family(read=_hunyuan, classes=("hunyuandensev1",)),
-    "hunyuan_v1_moe": Family(read=_hunyuan, architectures=("HunYuanMoEV1ForCausalLM",)),
+    "hunyuan_v1_moe": Family(
+        read=_hunyuan, architectures=("HunYuanMoEV1ForCausalLM",), classes=("hunyuanmoev1",)
+    ),
     "hy_v3": Family(read=decoder(_HY_V3, never, NUM_SHARED, dense_first)),
 }

@@ -78,6 +78,8 @@ _EXAONE = Style(
     ends=("transformer.wte", "lm_head"),
     tie=None,
 )
+_SAVED = {"llama": decoder(replace(LLAMA, dialect=DENSE))}
+"""transformers 5.24.0 (models/auto/modeling_auto.py) has Llama's class for these, and saves it."""
 _PATTERN = ("sliding_window_pattern",)
 _ARIA = Mixture(
     count=("moe_num_experts",),
@@ -108,7 +110,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "Yi": Family(read=decoder(LLAMA)),
     "arcee": Family(read=decoder(replace(LLAMA, gated=False))),
-    "iquestcoder": Family(read=decoder(replace(LLAMA, dialect=DENSE))),
+    "iquestcoder": Family(read=_SAVED["llama"], saved_as=_SAVED),
     "cwm": Family(read=decoder(Style(dialect=OWN_HEAD_DIM, mlp_bias=MLP_BIAS), mixed())),
     "helium": Family(read=decoder(replace(LLAMA, dialect=OWN_HEAD_DIM, out_bias=False))),
     "smollm3": Family(read=decoder(replace(LLAMA, dialect=DENSE, tie=True), unsettled)),
@@ -143,8 +145,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "internlm": Family(read=decoder(Style(dialect=MULTI_HEAD, bias=("bias", True)))),
     "internlm2": Family(read=decoder(_INTERNLM2)),
-    "internlm3": Family(read=decoder(_INTERNLM3)),
-    "exaone": Family(read=decoder(_EXAONE)),
+    "internlm3": Family(read=decoder(_INTERNLM3), saved_as=_SAVED),
+    "exaone": Family(read=decoder(_EXAONE), saved_as=_SAVED),
     "exaone4": Family(
         read=decoder(Style(norms=POST_NORM, qk_norm="head"), mixed(pattern=_PATTERN))
     ),

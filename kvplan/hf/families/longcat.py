@@ -62,4 +62,7 @@ def _experts(config: Config) -> Experts:
     )
 
 
-FAMILIES: dict[str, Family] = {"longcat_flash": Family(read=_longcat_flash)}
+# Some of its files name no model type (vLLM 0.33.0 transformers_utils/config.py:182).
+FAMILIES: dict[str, Family] = {
+    "longcat_flash": Family(read=_longcat_flash, architectures=("LongcatFlashForCausalLM",))
+}

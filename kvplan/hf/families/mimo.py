@@ -60,13 +60,14 @@ def _heads(config: Config, prefix: str, sinks: str) -> Attention:
     )
 
 
+# Published fp8 files name modules that stay as they are (o_proj).
+_MIMO_V2 = Family(read=_mimo_v2, published=Published(lists_fp8=True))
+
 FAMILIES: dict[str, Family] = {
     "mimo": Family(
         read=decoder(Style(bias=("attention_bias", True), out_bias=False), after_full_layers)
     ),
-    "mimo_v2_flash": Family(
-        read=_mimo_v2,
-        # Published fp8 files name modules that stay as they are (o_proj).
-        published=Published(lists_fp8=True),
-    ),
+    "mimo_v2_flash": _MIMO_V2,
+    # MiMo-V2.5 and 2.6: the same layers (vLLM 0.33.0 model_executor/models/mimo_v2.py:1125).
+    "mimo_v2": _MIMO_V2,
 }

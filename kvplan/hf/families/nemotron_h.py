@@ -129,4 +129,14 @@ FAMILIES: dict[str, Family] = {
     "nemotron_h": Family(read=_nemotron_h),
 }
 
-WRAPPERS: dict[str, Wrapper] = {"NemotronH_Nano_VL_V2": Wrapper(path=("llm_config",))}
+_NANO = Wrapper(path=("llm_config",))
+WRAPPERS: dict[str, Wrapper] = dict.fromkeys(
+    # One class in vLLM 0.33.0 (registry.py, nano_nemotron_vl).
+    (
+        "NemotronH_Nano_VL_V2",
+        "NemotronH_Nano_Omni_Reasoning_V3",
+        "NemotronH_Super_Omni_Reasoning_V3",
+        "NemotronH_Omni_Reasoning_V3",
+    ),
+    _NANO,
+)

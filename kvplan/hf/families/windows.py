@@ -82,6 +82,8 @@ def pattern_rule(config: Config, *keys: str) -> Rule | None:
         if not value or set(value) - {"L", "G"}:
             config.refuse(f"{config.name(key)} is {shown(value)}; known are L and G")
         return lambda index: SLIDING if value[index % len(value)] == "L" else FULL
+    if value == 0 and type(value) is int:  # Exaone4Config without a window
+        return lambda _: FULL
     return one_full_in(config.within(key, value, 1, 1_000))
 
 

@@ -1,0 +1,390 @@
+"""What ``--assume`` puts in the place of an architecture that is not known: caches, no weights.
+
+The level of the file is looked for at which the layers are described, and standard keys are taken
+there under every spelling that files use. What says that a layer keeps something else, or that
+layers have two shapes, is refused; what is left aside is named.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kvplan.errors import RefusedError, UsageError
+from kvplan.hf import geometry as geo
+from kvplan.hf.blocks.attention import Attention
+from kvplan.hf.blocks.base import Layer, Model, uncounted_layers
+from kvplan.hf.class_defaults import NO_CLASS
+from kvplan.hf.config import HINT, MAX_SIZE, MAX_TOKENS, Config, Figure, printable, shown
+from kvplan.hf.families.latent import mla
+from kvplan.hf.layers import FULL, SLIDING, layer_count
+
+_UNKNOWN = "no count of an architecture that is not known"
+LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "num_transformer_layers")
+HEADS = ("num_attention_heads", "num_heads", "n_heads", "n_head", "num_query_heads")
+_KV = (
+    *("num_key_value_heads", "num_kv_heads", "n_kv_heads", "n_head_kv"),
+    *("num_query_groups", "num_attention_groups"),
+)
+_WIDTH = ("head_dim", "attention_head_dim", "head_size", "kv_channels", "d_head")
+_VALUES = ("v_head_dim", "value_head_dim")
+_HIDDEN = ("hidden_size", "d_model", "n_embd", "model_dim", "dim")
+_WINDOW = (
+    *("sliding_window", "sliding_window_size", "swa_window_size", "attention_window_size"),
+    *("attention_window", "window_size", "local_attention_window", "local_window_size"),
+)
+STANDARD = (LAYERS, HEADS, _KV, _WIDTH, _VALUES, _HIDDEN, _WINDOW, ("layer_types",))
+"""Spellings of the keys that describe layers, one tuple a figure."""
+CHUNKED = "chunked_attention"
+_WORDS = (FULL, SLIDING, CHUNKED)
+
+# Sections that describe another model than the language model.
+_BESIDE = re.compile(
+    r"vision|visual|vit|image|video|audio|speech|sound|talker|code|wav|draft|mtp|encoder|tower|"
+    r"projector|quanti|rope|specul|eagle|adapter|resampler|perceiver|connector|aligner|vq|dit",
+    re.IGNORECASE,
+)
+# Something else is kept than keys and values of every layer, or beside them.
+_OTHER_CACHES = re.compile(
+    r"^mamba_|^ssm_|^linear_(num|conv|attn|key|value)|^full_attention_interval|^layers_block_type|"
+    r"^hybrid_override_pattern|^block_types|^attn_layer_(period|indices|offset)|^full_attn_idxs|"
+    r"recurrent|^lru_|^rwkv|^kda_|^gla_|^index_(head|n_heads|topk|k)|^indexer|compress_ra|"
+    r"^cross_attention|^is_encoder_decoder|^add_cross_attention|^block_configs",
+    re.IGNORECASE,
+)
+# Which layers slide: with one of these not every layer does.
+_CHOOSES = re.compile(r"layer_ids|pattern|every|max_window|global_|interval|no_rope", re.IGNORECASE)
+_SHAPES = re.compile(r"^(num_)?(swa|sliding|local|global|full)_(num_)?(\w*(heads|head_dim))$")
+_KV_LIKE = re.compile(r"kv|key_value|multi_query|(query|attention)_groups?$|gqa", re.IGNORECASE)
+_MAX_DEPTH = 4
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """A model by assumption, the level of the file it came from, and what has to be said."""
+
+    text: Config
+    model: Model
+    notes: tuple[str, ...]
+    left: Mapping[str, Any]
+    """Keys that can change a cache and that it did not use."""
+
+
+CacheKeys = Callable[[Config], Mapping[str, Any]]
+"""The keys of a level that change a cache in some family and that nobody has read."""
+
+
+def levels(top: Config, depth: int = 0) -> Iterator[Config]:
+    """The levels of a file at which layers are described: those that have layers and heads."""
+    if any(map(top.has, LAYERS)) and any(map(top.has, HEADS)):
+        yield top
+    for key, value in top.raw.items():
+        inside = isinstance(value, dict) and depth < _MAX_DEPTH and not _BESIDE.search(key)
+        section = top.section(key) if inside else None
+        if section is not None:
+            yield from levels(section, depth + 1)
+
+
+def text_level(top: Config) -> Config:
+    """The one level that describes the layers. Raises RefusedError for none, or for two."""
+    found = list(levels(top))
+    if not found:
+        top.refuse(f"no level of the file has both {LAYERS[0]} and {HEADS[0]}")
+    text = found[-1]
+    for other in found[:-1]:
+        for keys in STANDARD:
+            here, there = (_first(level, keys) for level in (other, text))
+            if here and there and other.raw[here] != text.raw[there]:
+                top.refuse(
+                    f"{other.name(here)} is {shown(other.raw[here])}, but {text.name(there)} is "
+                    f"{shown(text.raw[there])}: two levels describe layers, and differ",
+                    HINT,
+                )
+    return text
+
+
+def _first(config: Config, keys: Sequence[str]) -> str | None:
+    return next((key for key in keys if config.has(key)), None)
+
+
+def assumed(top: Config, kind: str, cache_keys: CacheKeys) -> Assumed:
+    """Every layer keeps this kind, or what ``layer_types`` says of it.
+
+    Raises UsageError for a kind that cannot be assumed, RefusedError where the file says
+    otherwise or lacks a figure.
+    """
+    kind = kind.removeprefix("kind=")
+    if kind not in KINDS:
+        raise UsageError(f"--assume kind={kind} is not possible: {', '.join(KINDS)} are")
+    text = text_level(top)
+    text = replace(text, read=set(), defaults=NO_CLASS)
+    _refuse_other_caches(text)
+    count = layer_count(text, *LAYERS)
+    layers = KINDS[kind](text, count)
+    model = Model(
+        layers=tuple(layers),
+        layers_key=count.origin,
+        hidden=lambda: 0,
+        others=uncounted_layers(_UNKNOWN),
+        ends=tuple,
+    )
+    around = [top] if text.prefix else []
+    left = {
+        level.name(key): value
+        for level in (text, *around)
+        for key, value in cache_keys(level).items()
+    }
+    return Assumed(text, model, tuple(_notes(top, text, kind, model, left)), left)
+
+
+def _refuse_other_caches(text: Config) -> None:
+    for key, value in text.raw.items():
+        if value and _OTHER_CACHES.search(key):
+            text.refuse(
+                f"{text.name(printable(key))} is {shown(value)}: not every layer keeps keys and "
+                "values alone, and no kind can be assumed for all",
+            )
+
+
+def _full_attention(text: Config, count: Figure) -> list[Layer]:
+    """Windows are left aside, and named: what an engine without windows keeps."""
+    shapes = _shapes(text, count)
+    _refuse_second_shape(text)
+    _words(text, count)
+    if text.raw.get("use_sliding_window") is False:
+        text.ignore("use_sliding_window", "max_window_layers", *_WINDOW)
+    return [(shape,) for shape in shapes]
+
+
+def _sliding_window(text: Config, count: Figure) -> list[Layer]:
+    shapes, size = _shapes(text, count), _window(text)
+    _refuse_second_shape(text)
+    types = _words(text, count)
+    if types is not None and set(types) != {SLIDING}:
+        text.refuse("layer_types names layers that do not slide; kind=layer_types reads it")
+    text.read.add("layer_types")
+    for key, value in text.raw.items():
+        if value and key not in text.read and _CHOOSES.search(key):
+            text.refuse(
+                f"{text.name(printable(key))} is {shown(value)}: not every layer slides", HINT
+            )
+    return [(shape.sliding(size),) for shape in shapes]
+
+
+def _latent(text: Config, count: Figure) -> list[Layer]:
+    return [(mla(text),)] * count
+
+
+def _layer_types(text: Config, count: Figure) -> list[Layer]:
+    """Full, sliding and chunked layers; the sliding ones with the heads of ``swa_`` keys."""
+    types = _words(text, count)
+    if types is None:
+        text.missing("layer_types")
+    text.read.add("layer_types")
+    full = _shapes(text, count)
+    local = _shapes(text, count, "swa_") if SLIDING in types else full
+    if SLIDING in types:
+        text.read.update(key for key in text.raw if key.startswith("swa_") and _SHAPES.match(key))
+    _refuse_second_shape(text)
+    size = _window(text) if SLIDING in types else None
+    chunk = text.count("attention_chunk_size", most=MAX_TOKENS) if CHUNKED in types else None
+    made: list[Layer] = []
+    for kind, shape, narrow in zip(types, full, local, strict=True):
+        if kind == SLIDING and size is not None:
+            made.append((narrow.sliding(size),))
+        elif kind == CHUNKED:
+            made.append((replace(shape, kind="chunked_local", span=chunk),))
+        else:
+            made.append((shape,))
+    return made
+
+
+KINDS: dict[str, Callable[[Config, Figure], list[Layer]]] = {
+    "full_attention": _full_attention,
+    "sliding_window": _sliding_window,
+    "mla": _latent,
+    "layer_types": _layer_types,
+}
+"""What can be assumed, and how it is read."""
+
+
+def _words(text: Config, count: Figure) -> Sequence[str] | None:
+    """``layer_types``, each a kind of attention. Raises RefusedError for another word."""
+    given = text.items("layer_types", str, "texts")
+    types = text.per_layer("layer_types", given, count)
+    text.read.discard("layer_types")
+    for word in types or ():
+        if word not in _WORDS:
+            known = ", ".join(_WORDS)
+            text.refuse(f"a layer is of type {shown(word)}; known: {known}")
+    if types is not None and set(types) == {FULL}:
+        text.read.add("layer_types")
+    return types
+
+
+def _window(text: Config) -> Figure:
+    """The window, which no kind takes for full attention where it is not in the file."""
+    if text.raw.get("use_sliding_window") is False:
+        text.refuse("use_sliding_window is off")
+    text.read.add("use_sliding_window")
+    size = text.maybe(*_WINDOW, most=MAX_TOKENS)
+    if size is None:
+        text.refuse(f"no key gives the window; looked for {', '.join(_WINDOW)}")
+    return size
+
+
+def _shapes(text: Config, count: Figure, prefix: str = "") -> list[Attention]:
+    """The heads of each layer; ``prefix`` goes before keys that have it, such as swa_head_dim."""
+    if text.raw.get("kv_lora_rank") and text.raw.get("use_mla") is not False:
+        text.refuse("kv_lora_rank is set: latent attention, kind=mla")
+    heads = _per_layer(text, count, HEADS, prefix)
+    if heads is None:
+        text.missing(*HEADS)
+    kv = _per_layer(text, count, _KV, prefix) or _one_each(text, heads)
+    width = _per_layer(text, count, _WIDTH, prefix)
+    if width is None:
+        hidden = text.count(*_HIDDEN)
+        width = [geo.quotient(text, hidden, number) for number in heads]
+    values: Sequence[Figure | None] = _per_layer(text, count, _VALUES, prefix) or [None] * count
+    known: dict[tuple[int | None, ...], Attention] = {}
+    return [
+        known.setdefault(figures, Attention(heads=h, kv=k, width=w, v_width=v))
+        for figures in zip(heads, kv, width, values, strict=True)
+        for h, k, w, v in (figures,)
+    ]
+
+
+def _per_layer(
+    text: Config, count: Figure, keys: Sequence[str], prefix: str
+) -> Sequence[Figure] | None:
+    """A figure for each layer: one of all, or a list of one a layer. None where no key is set."""
+    spellings = tuple(prefix + key for key in keys)
+    own = spellings if prefix and any(map(text.has, spellings)) else tuple(keys)
+    key, value = text.value(*own)
+    if not key:
+        return None
+    if not isinstance(value, list):
+        return [text.within(key, value, 1, MAX_SIZE)] * count
+    numbers = text.per_layer(key, text.numbers(key), count) or ()
+    return [text.within(key, number, 1, MAX_SIZE) for number in numbers]
+
+
+def _one_each(text: Config, heads: Sequence[Figure]) -> Sequence[Figure]:
+    """One KV head a head, unless another key seems to say that there are fewer."""
+    for key, value in text.raw.items():
+        if value and key not in text.read and _KV_LIKE.search(key):
+            text.refuse(
+                f"{_KV[0]} is missing, and {text.name(printable(key))} is {shown(value)}", HINT
+            )
+    return [Figure(number, f"no {_KV[0]}: one for each of {number.origin}") for number in heads]
+
+
+def _refuse_second_shape(text: Config) -> None:
+    """Keys of layers with heads of their own, unless these are the same."""
+    for key, value in text.raw.items():
+        match = _SHAPES.match(key)
+        if match is None or value is None or key in text.read:
+            continue
+        base = next((name for name in (f"num_{match[4]}", match[4]) if text.has(name)), None)
+        if base is None or text.raw[base] != value:
+            text.refuse(
+                f"{text.name(printable(key))} is {shown(value)}, but {base or match[4]} is "
+                f"{shown(text.raw.get(base or ''))}: layers of two shapes",
+            )
+
+
+def _notes(
+    top: Config, text: Config, kind: str, model: Model, left: Mapping[str, Any]
+) -> Iterator[str]:
+    says = "keep what layer_types says" if kind == "layer_types" else f"keeps {kind}"
+    who = "the layers" if kind == "layer_types" else "every layer"
+    yield f"--assume: {who} of {top.architecture} {says}"
+    yield f"--assume took {', '.join(_taken(model))}"[:1_900]
+    if left:
+        unused = ", ".join(f"{printable(key)}: {shown(value)}" for key, value in left.items())
+        yield f"--assume did not use {unused}"[:1_900]
+    others = [
+        key for key, value in top.raw.items() if isinstance(value, dict) and _has_layers(value)
+    ]
+    others = [key for key in others if not text.prefix.startswith(f"{key}.")]
+    if others:
+        yield f"--assume did not look at what {', '.join(map(printable, others))} keeps"
+
+
+def _taken(model: Model) -> Iterator[str]:
+    """Each figure with the key that it came from, from the least to the most of its layers."""
+    yield f"{len(model.layers):,} layers ({model.layers_key})"
+    known: dict[tuple[str, str], list[int]] = {}
+    for layer in dict.fromkeys(model.caches()):
+        for name, value in (item for cache in layer for item in cache):
+            if isinstance(value, Figure):
+                known.setdefault((name, value.origin), []).append(int(value))
+    for (name, origin), values in known.items():
+        least, most = min(values), max(values)
+        span = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        yield f"{name} {span} ({origin})"
+
+
+def _has_layers(section: Mapping[str, Any]) -> bool:
+    return any(key in section for key in LAYERS) or any(
+        isinstance(value, dict) and _has_layers(value) for value in section.values()
+    )
+
+
+def ready_kind(top: Config, cache_keys: CacheKeys) -> str | None:
+    """The kind that uses every key of the file that can change a cache; None where none does.
+
+    A window alone does not say which layers slide: sliding ones have to be listed. A file without
+    KV heads may be an encoder, which keeps nothing; num_layers may count pairs (LongCat-Flash).
+    """
+    needed = ((LAYERS[0],), (*_KV, "kv_lora_rank"))
+    if not all(any(_first(level, keys) for level in levels(top)) for keys in needed):
+        return None
+    listed = any(level.has("layer_types") for level in levels(top))
+    for kind in (kind for kind in KINDS if listed or kind != "sliding_window"):
+        try:
+            if not assumed(top, kind, cache_keys).left:
+                return kind
+        except RefusedError:
+            continue
+    return None
+
+
+def found_figures(top: Config) -> dict[str, Any]:
+    """Standard keys of the file's layers, at whatever level they stand."""
+    found = list(levels(top))
+    return {
+        level.name(key): level.raw[key]
+        for level in found[-1:]
+        for keys in STANDARD
+        for key in keys
+        if level.has(key)
+    }
+
+
+def unknown(top: Config, error: RefusedError, cache_keys: CacheKeys) -> RefusedError:
+    """The refusal of an architecture that is not known, with what the file says and what to do."""
+    figures = {**found_figures(top), **{top.name(k): v for k, v in cache_keys(top).items()}}
+    for level in levels(top):
+        figures.update({level.name(key): value for key, value in cache_keys(level).items()})
+    listed = ", ".join(f"{printable(key)}: {shown(value)}" for key, value in figures.items())
+    told = (
+        f"; found: {listed}"
+        if listed
+        else f"; looked for and not found: {', '.join((LAYERS[0], HEADS[0], _KV[0], _WIDTH[0]))}"
+    )
+    kind = ready_kind(top, cache_keys)
+    if kind is None:
+        names = "full_attention, sliding_window or mla for every layer, or kind=layer_types"
+        way = f"or pass --assume kind={names}: it says which keys it takes and which it leaves"
+    else:
+        place = shlex.quote(top.path)
+        show = f"show {place}" if top.path.endswith(".json") else f"import --from-hub {place}"
+        way = (
+            "or, if its layers are what their keys say and nothing else: "
+            f"kvplan {show} --assume kind={kind}"
+        )
+    return type(error)(f"{error.message}{told}"[:1_900], f"{HINT}; {way}")
