@@ -31,7 +31,7 @@ Assume = Annotated[
     typer.Option(
         "--assume",
         metavar="kind=KIND",
-        help="Take every layer of an unknown config.json for this kind.",
+        help="Take an unknown config.json for full_attention, sliding_window, mla or layer_types.",
     ),
 ]
 KVDtype = Annotated[

@@ -192,6 +192,26 @@ def test_a_wrapper_of_another_familys_text_model(
     assert sizes(spec_of(tmp_path, {"model_type": model_type, section: text})) == (256, 0)
 
 
+@pytest.mark.parametrize(
+    ("model_type", "name"),
+    [
+        ("mimo_v2", "MiMoV2ForCausalLM"),
+        ("mimo_v2", "MiMoV2OmniForCausalLM"),
+        ("mimo_v2_omni", "MiMoV2OmniForCausalLM"),
+    ],
+)
+def test_mimo_under_its_later_names(tmp_path: Path, model_type: str, name: str) -> None:
+    """llama.cpp logs 5,760 MiB of 262,144 cells on 9 layers, 828.75 MiB of 4,352 on 39 (#22493)."""
+    config: dict[str, Any] = {"model_type": model_type, "architectures": [name]}
+    for prefix, kv in (("", 4), ("swa_", 8)):
+        config |= {f"{prefix}num_attention_heads": 64, f"{prefix}num_key_value_heads": kv}
+        config |= {f"{prefix}head_dim": 192, f"{prefix}v_head_dim": 128}
+    config |= {"hidden_size": 4096, "num_hidden_layers": 48, "sliding_window": 128}
+    config["hybrid_layer_pattern"] = [int(i % 6 != 0 and i != 47) for i in range(48)]
+    per_token, window = 5_760 * 2**20 // 262_144, 828.75 * 2**20 / 4_352 * 128
+    assert sizes(spec_of(tmp_path, config)) == (per_token, window)
+
+
 def test_parts_of_a_class_name() -> None:
     parts = [class_name(name) for name in ("Qwen2_5_VLForConditionalGeneration", "GPT2LMHeadModel")]
     assert [(part.stem, part.ending) for part in parts] == [

@@ -69,5 +69,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "mimo_v2_flash": _MIMO_V2,
     # MiMo-V2.5 and 2.6: the same layers (vLLM 0.33.0 model_executor/models/mimo_v2.py:1125).
-    "mimo_v2": _MIMO_V2,
+    "mimo_v2": replace(_MIMO_V2, classes=("mimov2", "mimov2omni")),
+    # Around them a tower for images and one for sound (mimo_v2_omni.py:1286).
+    "mimo_v2_omni": replace(_MIMO_V2, sees=True),
 }
