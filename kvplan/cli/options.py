@@ -31,7 +31,8 @@ Assume = Annotated[
     typer.Option(
         "--assume",
         metavar="kind=KIND",
-        help="Take an unknown config.json for full_attention, sliding_window, mla or layer_types.",
+        help="Read an unknown config.json as full_attention, sliding_window, mla, layer_types or "
+        "text_config.",
     ),
 ]
 KVDtype = Annotated[

@@ -13,6 +13,7 @@ from kvplan.hf.class_names import LANGUAGE_MODEL, ClassName, Task, class_name, n
 from kvplan.hf.config import Config, printable, shown
 from kvplan.hf.families import ARCHITECTURES, DRAFTS, FAMILIES, WRAPPERS
 from kvplan.hf.families.base import Family, Wrapper
+from kvplan.hf.file_levels import sections
 
 
 class UnknownArchitectureError(RefusedError):
@@ -95,6 +96,20 @@ def architecture(top: Config) -> Architecture:
     inner = _known(text, inner, _class(text), nested=True)
     text = replace(text, outer=top, defaults=class_defaults(inner))
     return Architecture(FAMILIES[inner], text, wrapper, task)
+
+
+def wrapped(top: Config) -> Architecture | None:
+    """The text part of a wrapper that is not known, where its own model type is read.
+
+    Raises RefusedError where its class is that of another model.
+    """
+    inside = [level for level in sections(top) if level.prefix and _type(level) in FAMILIES]
+    if len(inside) != 1:
+        return None
+    text = inside[0]
+    model_type = _known(text, _type(text), _class(text), nested=True)
+    text = replace(text, outer=top, read=set(), defaults=class_defaults(model_type))
+    return Architecture(FAMILIES[model_type], text, Wrapper())
 
 
 def _section_type(text: Config, wrapper: Wrapper) -> str | None:

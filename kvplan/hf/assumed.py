@@ -20,33 +20,26 @@ from kvplan.hf.blocks.base import Layer, Model, uncounted_layers
 from kvplan.hf.class_defaults import NO_CLASS
 from kvplan.hf.config import HINT, MAX_SIZE, MAX_TOKENS, Config, Figure, printable, shown
 from kvplan.hf.families.latent import mla
+from kvplan.hf.file_levels import (
+    HEADS,
+    HIDDEN,
+    KV,
+    LAYERS,
+    VALUES,
+    WIDTH,
+    WINDOW,
+    described_sections,
+    first,
+    found_figures,
+    levels,
+    text_level,
+)
 from kvplan.hf.layers import FULL, SLIDING, layer_count
 
 _UNKNOWN = "no count of an architecture that is not known"
-LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "num_transformer_layers")
-HEADS = ("num_attention_heads", "num_heads", "n_heads", "n_head", "num_query_heads")
-_KV = (
-    *("num_key_value_heads", "num_kv_heads", "n_kv_heads", "n_head_kv"),
-    *("num_query_groups", "num_attention_groups"),
-)
-_WIDTH = ("head_dim", "attention_head_dim", "head_size", "kv_channels", "d_head")
-_VALUES = ("v_head_dim", "value_head_dim")
-_HIDDEN = ("hidden_size", "d_model", "n_embd", "model_dim", "dim")
-_WINDOW = (
-    *("sliding_window", "sliding_window_size", "swa_window_size", "attention_window_size"),
-    *("attention_window", "window_size", "local_attention_window", "local_window_size"),
-)
-STANDARD = (LAYERS, HEADS, _KV, _WIDTH, _VALUES, _HIDDEN, _WINDOW, ("layer_types",))
-"""Spellings of the keys that describe layers, one tuple a figure."""
 CHUNKED = "chunked_attention"
 _WORDS = (FULL, SLIDING, CHUNKED)
 
-# Sections that describe another model than the language model.
-_BESIDE = re.compile(
-    r"vision|visual|vit|image|video|audio|speech|sound|talker|code|wav|draft|mtp|encoder|tower|"
-    r"projector|quanti|rope|specul|eagle|adapter|resampler|perceiver|connector|aligner|vq|dit",
-    re.IGNORECASE,
-)
 # Something else is kept than keys and values of every layer, or beside them.
 _OTHER_CACHES = re.compile(
     r"^mamba_|^ssm_|^linear_(num|conv|attn|key|value)|^full_attention_interval|^layers_block_type|"
@@ -59,7 +52,6 @@ _OTHER_CACHES = re.compile(
 _CHOOSES = re.compile(r"layer_ids|pattern|every|max_window|global_|interval|no_rope", re.IGNORECASE)
 _SHAPES = re.compile(r"^(num_)?(swa|sliding|local|global|full)_(num_)?(\w*(heads|head_dim))$")
 _KV_LIKE = re.compile(r"kv|key_value|multi_query|(query|attention)_groups?$|gqa", re.IGNORECASE)
-_MAX_DEPTH = 4
 
 
 @dataclass(frozen=True)
@@ -77,39 +69,6 @@ CacheKeys = Callable[[Config], Mapping[str, Any]]
 """The keys of a level that change a cache in some family and that nobody has read."""
 
 
-def levels(top: Config, depth: int = 0) -> Iterator[Config]:
-    """The levels of a file at which layers are described: those that have layers and heads."""
-    if any(map(top.has, LAYERS)) and any(map(top.has, HEADS)):
-        yield top
-    for key, value in top.raw.items():
-        inside = isinstance(value, dict) and depth < _MAX_DEPTH and not _BESIDE.search(key)
-        section = top.section(key) if inside else None
-        if section is not None:
-            yield from levels(section, depth + 1)
-
-
-def text_level(top: Config) -> Config:
-    """The one level that describes the layers. Raises RefusedError for none, or for two."""
-    found = list(levels(top))
-    if not found:
-        top.refuse(f"no level of the file has both {LAYERS[0]} and {HEADS[0]}")
-    text = found[-1]
-    for other in found[:-1]:
-        for keys in STANDARD:
-            here, there = (_first(level, keys) for level in (other, text))
-            if here and there and other.raw[here] != text.raw[there]:
-                top.refuse(
-                    f"{other.name(here)} is {shown(other.raw[here])}, but {text.name(there)} is "
-                    f"{shown(text.raw[there])}: two levels describe layers, and differ",
-                    HINT,
-                )
-    return text
-
-
-def _first(config: Config, keys: Sequence[str]) -> str | None:
-    return next((key for key in keys if config.has(key)), None)
-
-
 def assumed(top: Config, kind: str, cache_keys: CacheKeys) -> Assumed:
     """Every layer keeps this kind, or what ``layer_types`` says of it.
 
@@ -118,7 +77,8 @@ def assumed(top: Config, kind: str, cache_keys: CacheKeys) -> Assumed:
     """
     kind = kind.removeprefix("kind=")
     if kind not in KINDS:
-        raise UsageError(f"--assume kind={kind} is not possible: {', '.join(KINDS)} are")
+        names = ", ".join((*KINDS, TEXT_CONFIG))
+        raise UsageError(f"--assume kind={kind} is not possible: {names} are")
     text = text_level(top)
     text = replace(text, read=set(), defaults=NO_CLASS)
     _refuse_other_caches(text)
@@ -155,7 +115,7 @@ def _full_attention(text: Config, count: Figure) -> list[Layer]:
     _refuse_second_shape(text)
     _words(text, count)
     if text.raw.get("use_sliding_window") is False:
-        text.ignore("use_sliding_window", "max_window_layers", *_WINDOW)
+        text.ignore("use_sliding_window", "max_window_layers", *WINDOW)
     return [(shape,) for shape in shapes]
 
 
@@ -202,6 +162,8 @@ def _layer_types(text: Config, count: Figure) -> list[Layer]:
     return made
 
 
+TEXT_CONFIG = "text_config"
+"""Stands for the text part of a wrapper that is not known, by its own model type."""
 KINDS: dict[str, Callable[[Config, Figure], list[Layer]]] = {
     "full_attention": _full_attention,
     "sliding_window": _sliding_window,
@@ -230,9 +192,9 @@ def _window(text: Config) -> Figure:
     if text.raw.get("use_sliding_window") is False:
         text.refuse("use_sliding_window is off")
     text.read.add("use_sliding_window")
-    size = text.maybe(*_WINDOW, most=MAX_TOKENS)
+    size = text.maybe(*WINDOW, most=MAX_TOKENS)
     if size is None:
-        text.refuse(f"no key gives the window; looked for {', '.join(_WINDOW)}")
+        text.refuse(f"no key gives the window; looked for {', '.join(WINDOW)}")
     return size
 
 
@@ -243,12 +205,12 @@ def _shapes(text: Config, count: Figure, prefix: str = "") -> list[Attention]:
     heads = _per_layer(text, count, HEADS, prefix)
     if heads is None:
         text.missing(*HEADS)
-    kv = _per_layer(text, count, _KV, prefix) or _one_each(text, heads)
-    width = _per_layer(text, count, _WIDTH, prefix)
+    kv = _per_layer(text, count, KV, prefix) or _one_each(text, heads)
+    width = _per_layer(text, count, WIDTH, prefix)
     if width is None:
-        hidden = text.count(*_HIDDEN)
+        hidden = text.count(*HIDDEN)
         width = [geo.quotient(text, hidden, number) for number in heads]
-    values: Sequence[Figure | None] = _per_layer(text, count, _VALUES, prefix) or [None] * count
+    values: Sequence[Figure | None] = _per_layer(text, count, VALUES, prefix) or [None] * count
     known: dict[tuple[int | None, ...], Attention] = {}
     return [
         known.setdefault(figures, Attention(heads=h, kv=k, width=w, v_width=v))
@@ -277,9 +239,9 @@ def _one_each(text: Config, heads: Sequence[Figure]) -> Sequence[Figure]:
     for key, value in text.raw.items():
         if value and key not in text.read and _KV_LIKE.search(key):
             text.refuse(
-                f"{_KV[0]} is missing, and {text.name(printable(key))} is {shown(value)}", HINT
+                f"{KV[0]} is missing, and {text.name(printable(key))} is {shown(value)}", HINT
             )
-    return [Figure(number, f"no {_KV[0]}: one for each of {number.origin}") for number in heads]
+    return [Figure(number, f"no {KV[0]}: one for each of {number.origin}") for number in heads]
 
 
 def _refuse_second_shape(text: Config) -> None:
@@ -303,13 +265,15 @@ def _notes(
     who = "the layers" if kind == "layer_types" else "every layer"
     yield f"--assume: {who} of {top.architecture} {says}"
     yield f"--assume took {', '.join(_taken(model))}"[:1_900]
+    yield from left_aside(top, text, left)
+
+
+def left_aside(top: Config, text: Config, left: Mapping[str, Any]) -> Iterator[str]:
+    """Keys that can change a cache and that were not used, and sections that were not looked at."""
     if left:
         unused = ", ".join(f"{printable(key)}: {shown(value)}" for key, value in left.items())
         yield f"--assume did not use {unused}"[:1_900]
-    others = [
-        key for key, value in top.raw.items() if isinstance(value, dict) and _has_layers(value)
-    ]
-    others = [key for key in others if not text.prefix.startswith(f"{key}.")]
+    others = [key for key in described_sections(top) if not text.prefix.startswith(f"{key}.")]
     if others:
         yield f"--assume did not look at what {', '.join(map(printable, others))} keeps"
 
@@ -328,20 +292,14 @@ def _taken(model: Model) -> Iterator[str]:
         yield f"{name} {span} ({origin})"
 
 
-def _has_layers(section: Mapping[str, Any]) -> bool:
-    return any(key in section for key in LAYERS) or any(
-        isinstance(value, dict) and _has_layers(value) for value in section.values()
-    )
-
-
 def ready_kind(top: Config, cache_keys: CacheKeys) -> str | None:
     """The kind that uses every key of the file that can change a cache; None where none does.
 
     A window alone does not say which layers slide: sliding ones have to be listed. A file without
     KV heads may be an encoder, which keeps nothing; num_layers may count pairs (LongCat-Flash).
     """
-    needed = ((LAYERS[0],), (*_KV, "kv_lora_rank"))
-    if not all(any(_first(level, keys) for level in levels(top)) for keys in needed):
+    needed = ((LAYERS[0],), (*KV, "kv_lora_rank"))
+    if not all(any(first(level, keys) for level in levels(top)) for keys in needed):
         return None
     listed = any(level.has("layer_types") for level in levels(top))
     for kind in (kind for kind in KINDS if listed or kind != "sliding_window"):
@@ -353,20 +311,13 @@ def ready_kind(top: Config, cache_keys: CacheKeys) -> str | None:
     return None
 
 
-def found_figures(top: Config) -> dict[str, Any]:
-    """Standard keys of the file's layers, at whatever level they stand."""
-    found = list(levels(top))
-    return {
-        level.name(key): level.raw[key]
-        for level in found[-1:]
-        for keys in STANDARD
-        for key in keys
-        if level.has(key)
-    }
+def unknown(
+    top: Config, error: RefusedError, cache_keys: CacheKeys, ready: str | None = None
+) -> RefusedError:
+    """The refusal of an architecture that is not known, with what the file says and what to do.
 
-
-def unknown(top: Config, error: RefusedError, cache_keys: CacheKeys) -> RefusedError:
-    """The refusal of an architecture that is not known, with what the file says and what to do."""
+    ``ready`` is a kind that is known to use every key.
+    """
     figures = {**found_figures(top), **{top.name(k): v for k, v in cache_keys(top).items()}}
     for level in levels(top):
         figures.update({level.name(key): value for key, value in cache_keys(level).items()})
@@ -374,11 +325,11 @@ def unknown(top: Config, error: RefusedError, cache_keys: CacheKeys) -> RefusedE
     told = (
         f"; found: {listed}"
         if listed
-        else f"; looked for and not found: {', '.join((LAYERS[0], HEADS[0], _KV[0], _WIDTH[0]))}"
+        else f"; looked for and not found: {', '.join((LAYERS[0], HEADS[0], KV[0], WIDTH[0]))}"
     )
-    kind = ready_kind(top, cache_keys)
+    kind = ready or ready_kind(top, cache_keys)
     if kind is None:
-        names = "full_attention, sliding_window or mla for every layer, or kind=layer_types"
+        names = "full_attention, sliding_window, mla, layer_types or text_config"
         way = f"or pass --assume kind={names}: it says which keys it takes and which it leaves"
     else:
         place = shlex.quote(top.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kvplan.errors import RefusedError
 from kvplan.hf.architecture import (
     Architecture,
     UnknownArchitectureError,
@@ -11,8 +12,9 @@ from kvplan.hf.architecture import (
     architecture_name,
     cache_keys,
     refuse_unread,
+    wrapped,
 )
-from kvplan.hf.assumed import assumed, unknown
+from kvplan.hf.assumed import TEXT_CONFIG, assumed, left_aside, unknown
 from kvplan.hf.blocks.base import Model, kept
 from kvplan.hf.checkpoint import Checkpoint
 from kvplan.hf.class_names import task_notes
@@ -97,10 +99,33 @@ def _read(top: Config, assume: str | None) -> tuple[Architecture, Model, tuple[s
         refuse_unread(found.text, model)
     except UnknownArchitectureError as error:
         if assume is None:
-            raise unknown(top, error, cache_keys) from None
+            raise unknown(top, error, cache_keys, _ready(top)) from None
+        return _assumed(top, assume)
+    return found, model, ()
+
+
+def _assumed(top: Config, assume: str) -> tuple[Architecture, Model, tuple[str, ...]]:
+    """What ``assume`` puts in the place of an unknown architecture, and what has to be said."""
+    if assume.removeprefix("kind=") != TEXT_CONFIG:
         made = assumed(top, assume, cache_keys)
         return Architecture(Family(read=lambda _: made.model), made.text), made.model, made.notes
-    return found, model, ()
+    found = wrapped(top)
+    if found is None:
+        top.refuse("no section, or more than one, has a model_type that is known")
+    model = found.family.read(found.text)
+    refuse_unread(found.text, model)
+    name = found.text.prefix.rstrip(".")
+    said = f"--assume: {top.architecture} keeps what its {name} says, and nothing else"
+    return found, model, (said, *left_aside(top, found.text, cache_keys(top)))
+
+
+def _ready(top: Config) -> str | None:
+    """``text_config`` where the text part is read as it is and no other key speaks of a cache."""
+    try:
+        notes = _assumed(top, TEXT_CONFIG)[2]
+    except RefusedError:
+        return None
+    return None if any("did not use" in note for note in notes) else TEXT_CONFIG
 
 
 def _kv_cache_dtype(levels: list[Config], beside: Config | None, model: Model) -> str | None:

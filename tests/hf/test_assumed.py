@@ -223,6 +223,47 @@ def test_the_refusal_names_the_keys_that_it_found(tmp_path: Path) -> None:
     assert "looked for and not found: num_hidden_layers" in refusal(tmp_path, {"model_type": "x"})
 
 
+NEXT = {
+    "model_type": "qwen3_5_text",
+    "num_hidden_layers": 4,
+    "layer_types": [L, L, L, F],
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+    "linear_conv_kernel_dim": 4,
+}
+
+
+def test_the_text_part_of_an_unknown_wrapper_is_read_by_its_own_type(tmp_path: Path) -> None:
+    """One layer of 2 x 2 heads x 64 x 2 B; states of 4 x 16 x 16 in fp32, tails of 3 x 128."""
+    config: dict[str, Any] = {"model_type": "novel_vl", "text_config": NEXT}
+    config["vision_config"] = {"depth": 9}
+    assert hint(tmp_path, config).endswith("--assume kind=text_config")
+    spec = assumed(tmp_path, config, "text_config")
+    assert sizes(spec) == (512, 3 * (4 * 16 * 16 * 4 + 3 * 128 * 2))
+    assert "keeps what its text_config says, and nothing else" in spec.assumptions[0]
+    assert spec.parameters is None or spec.parameters.total is None
+    assert "all around the text model" in spec.not_counted[0]
+    config["sliding_window"] = 9
+    assert "--assume kind=full_attention, " in hint(tmp_path, config)
+    said = assumed(tmp_path, config, "text_config").assumptions
+    assert "--assume did not use sliding_window: 9" in said
+
+
+@pytest.mark.parametrize(
+    "config",
+    [UNKNOWN, {"model_type": "novel_vl", "text_config": NEXT, "llm_config": NEXT}],
+)
+def test_without_one_known_text_part_there_is_none_to_assume(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    assert "no section, or more than one" in unanswered(tmp_path, config, "text_config")
+
+
 def renamed(config: Any) -> Any:
     """The same file of a model that nobody knows, at every level."""
     if not isinstance(config, dict):
