@@ -212,6 +212,23 @@ def test_mimo_under_its_later_names(tmp_path: Path, model_type: str, name: str) 
     assert sizes(spec_of(tmp_path, config)) == (per_token, window)
 
 
+@pytest.mark.parametrize(
+    ("model_type", "name", "more"),
+    [
+        ("telechat3", "TeleChat3ForCausalLM", 0),
+        ("xverse", "XverseForCausalLM", 0),
+        ("aquila", "AquilaModel", 0),
+        ("orion", "OrionForCausalLM", 65 * 4096),
+    ],
+)
+def test_llama_under_another_name(tmp_path: Path, model_type: str, name: str, more: int) -> None:
+    """Llama's parameters; a LayerNorm has a bias beside its weight."""
+    spec = spec_of(tmp_path, {**FULL, "model_type": model_type, "architectures": [name]})
+    assert sizes(spec) == (131_072, 0)
+    assert spec.parameters is not None
+    assert spec.parameters.total == 8_030_261_248 + more
+
+
 def test_parts_of_a_class_name() -> None:
     parts = [class_name(name) for name in ("Qwen2_5_VLForConditionalGeneration", "GPT2LMHeadModel")]
     assert [(part.stem, part.ending) for part in parts] == [
