@@ -243,10 +243,10 @@ def pack(spec: ModelSpec, kv_cache_dtype: str = "auto", *, draft: bool = False) 
     for this model.
     """
     chosen = resolved_format(spec, kv_cache_dtype)
-    written, bounded = spec.caches_as_written(draft=draft), spec.caches(draft=draft)
+    caches = (*spec.caches_as_written(draft=draft), *spec.caches(draft=draft))
     slots = {
         kind: tuple(_pack_slot(slot, spec, chosen) for slot in kind.slots())
-        for kind, _, _ in (*written, *bounded)
+        for kind in dict.fromkeys(kind for kind, _, _ in caches)
     }
     return PackedCaches(spec, chosen.name, slots, draft)
 
