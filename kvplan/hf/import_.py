@@ -19,6 +19,7 @@ from kvplan.hf.families.assumed import assumed_family
 from kvplan.hf.grouping import Provenance, bare, grouped, origins
 from kvplan.hf.header_weights import checkpoint_weights
 from kvplan.hf.kv_cache_scheme import kv_cache_scheme
+from kvplan.hf.sections import caches_beside
 from kvplan.hf.weight_facts import weight_facts
 from kvplan.hf.weights import weights
 from kvplan.kinds import kind_class
@@ -62,12 +63,20 @@ def model_spec(
     if checkpoint is not None:
         layers = len(model.layers)
         counted, open_bytes = checkpoint_weights(checkpoint, levels, layers, counted, open_bytes)
+    beside_text = caches_beside(top, found.text)
     context, stretched = native_context(found.text, top, found.family)
     facts: dict[str, Any] = {
         "native_context_tokens": context,
         "dtype": dtype,
         "kv_cache_dtype": _kv_cache_dtype(levels, beside, model),
-        "assumptions": (*assumed, *model.assumptions, *stretched, *unnamed, *open_bytes),
+        "assumptions": (
+            *assumed,
+            *model.assumptions,
+            *stretched,
+            *beside_text,
+            *unnamed,
+            *open_bytes,
+        ),
     }
     facts["class_defaults"] = tuple(
         ClassDefault(key=key, value=tuple(value) if isinstance(value, list) else value, source=by)
@@ -81,7 +90,7 @@ def _read(top: Config, assume: str | None) -> tuple[Architecture, Model, tuple[s
     try:
         found = architecture(top)
         model = found.family.read(found.text)
-        refuse_unread(found.text, model)
+        refuse_unread(top, found.text, model)
     except UnknownArchitectureError:
         if assume is None:
             raise

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
+from kvplan.errors import RefusedError
 from kvplan.hf.blocks.base import Layer
 from kvplan.hf.config import MAX_LAYERS, Config, Figure, Rule, shown
 
@@ -24,8 +26,15 @@ def drafts(config: Config, *keys: str) -> int:
 def by_type(
     config: Config, types: Sequence[str], blocks: Mapping[str, Callable[[], Layer]]
 ) -> tuple[Layer, ...]:
-    """Each layer's blocks by the name of its type; a type is read only where a layer has it."""
+    """Each layer's blocks by the name of its type.
+
+    A type that no layer is of is read for its keys alone: the family knows them, and whatever they
+    say changes nothing.
+    """
     known: dict[str, Layer] = {}
+    for kind in blocks.keys() - set(types):
+        with suppress(RefusedError):
+            blocks[kind]()
     for kind in types:
         if kind not in blocks:
             names = ", ".join(blocks)

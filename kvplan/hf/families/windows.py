@@ -57,7 +57,6 @@ def mixed(
         )
         if given is not None:
             agree(config, pattern[0], types, given)
-        config.ignore(*geo.WINDOW_KEYS)
         return WindowPlan(by_name(config, types))
 
     return read
@@ -69,6 +68,7 @@ def by_name(config: Config, types: Sequence[str]) -> list[int | None]:
         if kind not in (FULL, SLIDING):
             known = f"{FULL}, {SLIDING}"
             config.refuse(f"a layer is of type {shown(kind)}; known for this family: {known}")
+    config.ignore(*geo.WINDOW_KEYS)
     size = geo.needed_window(config) if SLIDING in types else None
     return [size if kind == SLIDING else None for kind in types]
 
