@@ -199,7 +199,7 @@ def refuse_unread(top: Config, text: Config, model: Model) -> None:
                 "what it says of them is not known"
             )
     for around in levels(top, text)[:-1]:
-        _refuse_around(around, text, used)
+        _refuse_around(around, text, used, len(model.layers))
 
 
 def levels(top: Config, text: Config) -> list[Config]:
@@ -228,10 +228,11 @@ def _is_per_layer(key: str, value: object, layers: int) -> bool:
     )
 
 
-def _refuse_around(around: Config, text: Config, used: set[Any]) -> None:
+def _refuse_around(around: Config, text: Config, used: set[Any], layers: int) -> None:
     """Refuses keys of a cache around the text model that its own section does not repeat."""
     for key, value in around.raw.items():
-        if not _CACHE_KEYS.search(key) or _OTHERS.match(key) or isinstance(value, dict):
+        matters = _CACHE_KEYS.search(key) or _is_per_layer(key, value, layers)
+        if not matters or _OTHERS.match(key) or isinstance(value, dict):
             continue
         if not _says_nothing(key, value, used) and text.raw.get(key) != value:
             around.refuse(

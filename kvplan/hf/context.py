@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from math import isfinite
 
 from kvplan.hf.config import MAX_TOKENS, Config, Figure, shown
 from kvplan.hf.families.base import Family
@@ -109,9 +108,7 @@ def _stretched(scaling: _Scaling, positions: Figure, notes: list[str]) -> Figure
 def _times(scaling: _Scaling, factor: Fraction, tokens: Figure) -> Figure:
     stretched = int(factor * tokens)
     if stretched > MAX_TOKENS:
-        scaling.section.refuse(
-            f"{scaling.by} makes {stretched:,} tokens of {tokens.origin}, more than {MAX_TOKENS:,}"
-        )
+        scaling.section.refuse(f"{scaling.by} × {tokens.origin} is more than {MAX_TOKENS:,} tokens")
     return Figure(stretched, f"{scaling.by} × {tokens.origin} ({tokens:,})")
 
 
@@ -145,6 +142,6 @@ def _factor(section: Config) -> Fraction | None:
     if value is None:
         return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not isfinite(value) or value <= 0:
-        section.refuse(f"{section.name('factor')} has to be a number above 0, not {shown(value)}")
+    if not is_number or not 0 < value <= MAX_TOKENS:
+        section.refuse(f"{section.name('factor')} has to be a possible factor, not {shown(value)}")
     return Fraction(str(value))

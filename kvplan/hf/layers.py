@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from kvplan.errors import RefusedError
 from kvplan.hf.blocks.base import Layer
-from kvplan.hf.config import MAX_LAYERS, Config, Figure, Rule, shown
+from kvplan.hf.config import MAX_LAYERS, Config, Figure, Rule, UncountedError, shown
 
 FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
 MTP = "num_nextn_predict_layers"
@@ -33,7 +33,7 @@ def by_type(
     """
     known: dict[str, Layer] = {}
     for kind in blocks.keys() - set(types):
-        with suppress(RefusedError):
+        with suppress(RefusedError, UncountedError):
             blocks[kind]()
     for kind in types:
         if kind not in blocks:
