@@ -193,13 +193,13 @@ def refuse_unread(top: Config, text: Config, model: Model) -> None:
                 f"{text.name(printable(key))} is {shown(value)}: a key that can change the cache, "
                 "and one that this architecture is not known to have"
             )
-        if _is_per_layer(key, value, len(model.layers)):
+        if _is_per_layer(key, value, model):
             text.refuse(
                 f"{text.name(printable(key))} has an entry for each of {len(value)} layers, and "
                 "what it says of them is not known"
             )
     for around in levels(top, text)[:-1]:
-        _refuse_around(around, text, used, len(model.layers))
+        _refuse_around(around, text, used, model)
 
 
 def levels(top: Config, text: Config) -> list[Config]:
@@ -220,19 +220,22 @@ def _says_nothing(key: str, value: object, used: set[Any]) -> bool:
     return key in _SAME_AS and type(value) is int and value in used
 
 
-def _is_per_layer(key: str, value: object, layers: int) -> bool:
+def _is_per_layer(key: str, value: object, model: Model) -> bool:
+    """Whether it is a list with an entry for every layer, those of a draft at its end or not."""
+    layers = len(model.layers)
     return (
         isinstance(value, list)
-        and len(value) == layers >= _FEWEST_LISTED_LAYERS
+        and len(value) in (layers, layers + len(model.draft))
+        and layers >= _FEWEST_LISTED_LAYERS
         and not _HARMLESS_LISTS.search(key)
     )
 
 
-def _refuse_around(around: Config, text: Config, used: set[Any], layers: int) -> None:
+def _refuse_around(around: Config, text: Config, used: set[Any], model: Model) -> None:
     """Refuses keys of a cache around the text model that its own section does not repeat."""
     for key, value in around.raw.items():
-        matters = _CACHE_KEYS.search(key) or _is_per_layer(key, value, layers)
-        if not matters or _OTHERS.match(key) or isinstance(value, dict):
+        matters = _CACHE_KEYS.search(key) or _is_per_layer(key, value, model)
+        if not matters or _OTHERS.match(key):
             continue
         if not _says_nothing(key, value, used) and text.raw.get(key) != value:
             around.refuse(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -50,29 +50,30 @@ class _Scaling:
         return f"{self.section.name('factor')} ({float(self.factor or 1):g})"
 
 
-def native_context(text: Config, top: Config, family: Family) -> tuple[Figure | None, list[str]]:
+def native_context(levels: Sequence[Config], family: Family) -> tuple[Figure | None, list[str]]:
     """The context of the text model in tokens, and what is to be said where it is not certain.
 
-    The file's own declaration counts. YaRN: max_position_embeddings, or the factor times the
-    original length where that is more; linear and dynamic: max_position_embeddings times the
-    factor; else max_position_embeddings. None where nothing in file or class bounds it.
+    ``levels`` are its section and the objects around that, the inmost first. The file's own
+    declaration counts. YaRN: max_position_embeddings, or the factor times the original length
+    where that is more; linear and dynamic: max_position_embeddings times the factor; else
+    max_position_embeddings. None where nothing in file or class bounds it.
     """
-    longest, positions = _positions(text, top)
+    longest, positions = _positions(levels)
     stated = longest if longest is not None else positions
     if stated is None or family.context_is_stretched:
         return stated, []
     notes: list[str] = []
     context = stated
-    for scaling in _scalings(text, top):
+    for scaling in _scalings(levels):
         stretched = _stretched(scaling, positions or stated, notes)
         if stretched is not None and stretched > context:
             context = stretched
     return context, notes
 
 
-def _positions(text: Config, top: Config) -> tuple[Figure | None, Figure | None]:
-    """``model_max_length``, and the fewest positions that a key names, at the level that has any."""
-    for config in (text, top):
+def _positions(levels: Sequence[Config]) -> tuple[Figure | None, Figure | None]:
+    """``model_max_length``, and the fewest positions that a key names, of the first level."""
+    for config in levels:
         longest = config.maybe("model_max_length", most=MAX_TOKENS)
         given = [config.maybe(key, most=MAX_TOKENS) for key in _CONTEXT_KEYS if config.has(key)]
         known = [figure for figure in given if figure is not None]
@@ -112,9 +113,9 @@ def _times(scaling: _Scaling, factor: Fraction, tokens: Figure) -> Figure:
     return Figure(stretched, f"{scaling.by} × {tokens.origin} ({tokens:,})")
 
 
-def _scalings(text: Config, top: Config) -> Iterator[_Scaling]:
+def _scalings(levels: Sequence[Config]) -> Iterator[_Scaling]:
     """The scalings of the level that names any: one, or one for each type of layer."""
-    for config in (text, top):
+    for config in levels:
         for key in _ROPE_KEYS:
             section = config.section(key)
             if section is None or not section.raw:

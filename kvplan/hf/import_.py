@@ -9,6 +9,7 @@ from kvplan.hf.architecture import (
     UnknownArchitectureError,
     architecture,
     architecture_name,
+    levels,
     refuse_unread,
 )
 from kvplan.hf.blocks.base import Model, kept
@@ -19,7 +20,7 @@ from kvplan.hf.families.assumed import assumed_family
 from kvplan.hf.grouping import Provenance, bare, grouped, origins
 from kvplan.hf.header_weights import checkpoint_weights
 from kvplan.hf.kv_cache_scheme import kv_cache_scheme
-from kvplan.hf.sections import caches_beside
+from kvplan.hf.sections import caches_beside, refuse_unread_sections
 from kvplan.hf.weight_facts import weight_facts
 from kvplan.hf.weights import weights
 from kvplan.kinds import kind_class
@@ -59,30 +60,34 @@ def model_spec(
         beside = Config(quantization, path, top.architecture, "hf_quant_config.json: ")
     stored, dtype, unnamed = _dtype(top, found.text)
     counted, open_bytes = weight_facts(weights(top, found, model, stored, beside))
-    levels = [top] if found.text is top else [top, found.text]
+    places = [top] if found.text is top else [top, found.text]
     if checkpoint is not None:
         layers = len(model.layers)
-        counted, open_bytes = checkpoint_weights(checkpoint, levels, layers, counted, open_bytes)
-    beside_text = caches_beside(top, found.text)
-    context, stretched = native_context(found.text, top, found.family)
+        counted, open_bytes = checkpoint_weights(checkpoint, places, layers, counted, open_bytes)
+    context, stretched = native_context(levels(top, found.text)[::-1], found.family)
     facts: dict[str, Any] = {
         "native_context_tokens": context,
         "dtype": dtype,
-        "kv_cache_dtype": _kv_cache_dtype(levels, beside, model),
+        "kv_cache_dtype": _kv_cache_dtype(places, beside, model),
         "assumptions": (
             *assumed,
             *model.assumptions,
             *stretched,
-            *beside_text,
+            *caches_beside(top, found.text),
             *unnamed,
             *open_bytes,
         ),
+        "class_defaults": _class_defaults(top),
     }
-    facts["class_defaults"] = tuple(
+    return _spec(top, name, facts, model, counted, checkpoint.origin if checkpoint else None)
+
+
+def _class_defaults(top: Config) -> tuple[ClassDefault, ...]:
+    """What the file left to its class, of all that has been read until now."""
+    return tuple(
         ClassDefault(key=key, value=tuple(value) if isinstance(value, list) else value, source=by)
         for key, (value, by) in top.taken.items()
     )
-    return _spec(top, name, facts, model, counted, checkpoint.origin if checkpoint else None)
 
 
 def _read(top: Config, assume: str | None) -> tuple[Architecture, Model, tuple[str, ...]]:
@@ -91,6 +96,7 @@ def _read(top: Config, assume: str | None) -> tuple[Architecture, Model, tuple[s
         found = architecture(top)
         model = found.family.read(found.text)
         refuse_unread(top, found.text, model)
+        refuse_unread_sections(top, found.text)
     except UnknownArchitectureError:
         if assume is None:
             raise

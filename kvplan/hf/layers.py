@@ -32,9 +32,12 @@ def by_type(
     say changes nothing.
     """
     known: dict[str, Layer] = {}
+    taken = dict(config.taken)
     for kind in blocks.keys() - set(types):
         with suppress(RefusedError, UncountedError):
             blocks[kind]()
+    config.taken.clear()
+    config.taken.update(taken)
     for kind in types:
         if kind not in blocks:
             names = ", ".join(blocks)

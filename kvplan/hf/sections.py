@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kvplan.hf.architecture import keys_of_caches, levels
-from kvplan.hf.config import MAX_LAYERS, MAX_SIZE, Config, printable
+from kvplan.hf.config import MAX_LAYERS, MAX_SIZE, Config, printable, shown
 
 _GENERATES = re.compile(
     r"talker|predictor|decoder|(^|_)tts|generator|(^|_)llm|language_model|(^|_)gpt", re.IGNORECASE
@@ -27,6 +27,13 @@ _TOWER = re.compile(
 """Sections of encoders and of what turns codes into a waveform: nothing is kept between tokens.
 Qwen-Omni's token2wav and code2wav run over whole chunks (transformers 5.24.0)."""
 
+_OF_NO_CACHE = re.compile(
+    rf"{_TOWER.pattern}|rope|quant|auto_map|task_specific|generation|id2|2id|pruned|lora|dual_chunk",
+    re.IGNORECASE,
+)
+"""Sections that say nothing of a cache; that of a quantiser is read by itself. Qwen2.5-1M's
+dual_chunk_attention_config says which positions are given to keys that are all kept."""
+
 _PER_FRAME = re.compile(r"code_predictor|depth_decoder", re.IGNORECASE)
 _SWITCHES = {"talker_config": "enable_audio_output"}
 """Flags that leave a section's model out (transformers 5.24.0 Qwen3OmniMoeConfig)."""
@@ -42,21 +49,38 @@ def caches_beside(top: Config, text: Config) -> list[str]:
 
     Engines serve these as models of their own, so that the text model's bytes stay what they are.
     """
-    path = levels(top, text)
     notes: list[str] = []
-    for index, config in enumerate(path):
-        inner = text.prefix.split(".")[index] if index < len(path) - 1 else None
-        for key, value in config.raw.items():
-            if not isinstance(value, dict) or key == inner or _is_read(config, text, key):
-                continue
-            if config.raw.get(_SWITCHES.get(key, "")) is not False:
-                notes += _notes(config.name(key), key, value)
+    for config, key, section in _unread_sections(top, text):
+        if config.raw.get(_SWITCHES.get(key, "")) is not False:
+            notes += _notes(config.name(key), key, section)
     return notes[:_MOST]
 
 
-def _is_read(config: Config, text: Config, key: str) -> bool:
-    """Whether the text model's own reader has looked at this section."""
-    return config is text and key in text.read
+def refuse_unread_sections(top: Config, text: Config) -> None:
+    """Refuses keys of a cache in sections that nobody read and that are no model of their own."""
+    for config, key, section in _unread_sections(top, text):
+        if _OF_NO_CACHE.search(key) or _notes(config.name(key), key, section):
+            continue
+        for inner in keys_of_caches(section):
+            name = printable(f"{config.name(key)}.{inner}")
+            config.refuse(
+                f"{name} is {shown(section[inner])}: a key that can change the cache, in a section "
+                "that this architecture is not known to have"
+            )
+
+
+def _unread_sections(top: Config, text: Config) -> Iterator[tuple[Config, str, Mapping[str, Any]]]:
+    """Every object beside the text model's section, or in it, that its reader did not look at."""
+    path, steps = levels(top, text), text.prefix.split(".")
+    for index, config in enumerate(path):
+        inner = steps[index] if index < len(path) - 1 else None
+        for key, value in config.raw.items():
+            if (
+                isinstance(value, dict)
+                and key != inner
+                and not (config is text and key in text.read)
+            ):
+                yield config, key, value
 
 
 def _notes(name: str, key: str, section: Mapping[str, Any]) -> list[str]:
@@ -94,12 +118,9 @@ def _note(name: str, stack: Mapping[str, Any]) -> str:
 
 def _working(stack: Mapping[str, Any]) -> str | None:
     """Bytes a token in bf16 of plain full attention, or None where the keys say something else."""
-    layers, heads = stack.get("num_hidden_layers"), stack.get("num_attention_heads")
-    kv, width, hidden = map(stack.get, ("num_key_value_heads", "head_dim", "hidden_size"))
-    if width is None and _is_size(hidden) and _is_size(heads) and hidden % heads == 0:
-        width = hidden // heads
-    sizes = (layers, kv, width)
-    if not all(map(_is_size, sizes)) or layers > MAX_LAYERS or _is_unusual(stack):
+    layers, kv = _size(stack, "num_hidden_layers", MAX_LAYERS), _size(stack, "num_key_value_heads")
+    width = _size(stack, "head_dim") or _quotient(stack, "hidden_size", "num_attention_heads")
+    if layers is None or kv is None or width is None or _is_unusual(stack):
         return None
     return (
         f"{layers:,} layers × 2 × {kv:,} KV heads × {width:,} × 2 B = "
@@ -107,8 +128,14 @@ def _working(stack: Mapping[str, Any]) -> str | None:
     )
 
 
-def _is_size(value: object) -> bool:
-    return type(value) is int and 0 < value <= MAX_SIZE
+def _size(stack: Mapping[str, Any], key: str, most: int = MAX_SIZE) -> int | None:
+    value = stack.get(key)
+    return value if type(value) is int and 0 < value <= most else None
+
+
+def _quotient(stack: Mapping[str, Any], key: str, by: str) -> int | None:
+    total, parts = _size(stack, key), _size(stack, by)
+    return None if not total or not parts or total % parts else total // parts
 
 
 def _is_unusual(stack: Mapping[str, Any]) -> bool:

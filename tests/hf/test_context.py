@@ -15,7 +15,7 @@ POSITIONS = "max_position_embeddings"
 ORIGINAL = "original_max_position_embeddings"
 
 
-def scaled(kind: str, factor: float | None = None, original: int | None = None) -> dict[str, Any]:
+def scaled(kind: str, factor: object = None, original: int | None = None) -> dict[str, Any]:
     figures = {"factor": factor, ORIGINAL: original}
     return {"rope_type": kind, **{key: value for key, value in figures.items() if value}}
 
@@ -97,14 +97,25 @@ def test_the_scaling_may_stand_at_either_level(tmp_path: Path, level: str | None
     assert spec.native_context_tokens == 131_072
 
 
+def test_the_scaling_may_stand_between_the_levels(tmp_path: Path) -> None:
+    text = {"model_type": "qwen2_5_omni_text", **HEADS, "num_hidden_layers": 3, POSITIONS: 32768}
+    thinker = {"text_config": text, "rope_scaling": scaled("yarn", 4.0, 32768)}
+    config = {"model_type": "qwen2_5_omni", "thinker_config": thinker}
+    assert spec_of(tmp_path, config).native_context_tokens == 131_072
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_gemma_3_names_the_stretched_context(tmp_path: Path, nested: bool) -> None:
     """Linear by 8, which vLLM 0.33.0 skips for every gemma3 (config/model.py:2603)."""
     linear = scaled("linear", 8.0)
     ropes = {"full_attention": linear, "sliding_attention": scaled("default")}
     text = {
-        **{"model_type": "gemma3_text", **HEADS, "num_hidden_layers": 6, "sliding_window": 512},
-        **{POSITIONS: 131072, "sliding_window_pattern": 6},
+        "model_type": "gemma3_text",
+        **HEADS,
+        "num_hidden_layers": 6,
+        "sliding_window": 512,
+        POSITIONS: 131072,
+        "sliding_window_pattern": 6,
         **({"rope_parameters": ropes} if nested else {"rope_scaling": linear}),
     }
     assert spec_of(tmp_path, text).native_context_tokens == 131_072
@@ -137,9 +148,18 @@ def test_what_a_scaling_leaves_open_is_said(
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"rope_scaling": scaled("linear", "4")}, "rope_scaling.factor has to be a possible factor"),  # type: ignore[arg-type]
-        ({"rope_scaling": scaled("linear", -2.0)}, "rope_scaling.factor has to be a possible factor"),
-        ({"rope_scaling": scaled("linear", True)}, "rope_scaling.factor has to be a possible factor"),
+        (
+            {"rope_scaling": scaled("linear", "4")},
+            "rope_scaling.factor has to be a possible factor",
+        ),
+        (
+            {"rope_scaling": scaled("linear", -2.0)},
+            "rope_scaling.factor has to be a possible factor",
+        ),
+        (
+            {"rope_scaling": scaled("linear", True)},
+            "rope_scaling.factor has to be a possible factor",
+        ),
         ({"rope_scaling": scaled("linear", 1e300)}, "factor has to be a possible factor"),
         ({"rope_scaling": scaled("linear", 10**400)}, "factor has to be a possible factor"),
         ({"rope_scaling": scaled("linear", 1e12)}, "max_position_embeddings is more than"),

@@ -11,19 +11,31 @@ from tests.hf.configs import HEADS, LLAMA, refusal, sizes, spec_of
 
 THINKER = {
     "text_config": {
-        **{"model_type": "qwen3_omni_moe_text", "hidden_size": 2048, "num_hidden_layers": 48},
-        **{"num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128},
+        "model_type": "qwen3_omni_moe_text",
+        "hidden_size": 2048,
+        "num_hidden_layers": 48,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 4,
+        "head_dim": 128,
     },
     "audio_config": {"num_hidden_layers": 32, "encoder_attention_heads": 20, "num_heads": 20},
 }
 TALKER = {
     "text_config": {
-        **{"hidden_size": 1024, "num_hidden_layers": 20, "num_attention_heads": 16},
-        **{"num_key_value_heads": 2, "head_dim": 128, "sliding_window": None},
+        "hidden_size": 1024,
+        "num_hidden_layers": 20,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 2,
+        "head_dim": 128,
+        "sliding_window": None,
     },
     "code_predictor_config": {
-        **{"num_hidden_layers": 5, "num_attention_heads": 16, "num_key_value_heads": 8},
-        **{"head_dim": 128, "layer_types": ["full_attention"] * 5, "use_sliding_window": False},
+        "num_hidden_layers": 5,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "layer_types": ["full_attention"] * 5,
+        "use_sliding_window": False,
     },
 }
 OMNI: dict[str, Any] = {
@@ -60,8 +72,12 @@ def test_a_talker_that_is_switched_off_keeps_nothing(tmp_path: Path) -> None:
         (
             "talker_config",
             {
-                **{"num_hidden_layers": 24, "num_attention_heads": 12, "num_key_value_heads": 4},
-                **{"head_dim": 128, "use_sliding_window": False, "sliding_window": 32768},
+                "num_hidden_layers": 24,
+                "num_attention_heads": 12,
+                "num_key_value_heads": 4,
+                "head_dim": 128,
+                "use_sliding_window": False,
+                "sliding_window": 32768,
             },
             "49,152 B/token in bf16",
         ),
@@ -69,8 +85,11 @@ def test_a_talker_that_is_switched_off_keeps_nothing(tmp_path: Path) -> None:
         (
             "talker_config",
             {
-                **{"num_hidden_layers": 24, "num_attention_heads": 12, "num_key_value_heads": 4},
-                **{"head_dim": 128, "sliding_window": 32768},
+                "num_hidden_layers": 24,
+                "num_attention_heads": 12,
+                "num_key_value_heads": 4,
+                "head_dim": 128,
+                "sliding_window": 32768,
             },
             "the file does not say how large it is",
         ),
@@ -78,7 +97,9 @@ def test_a_talker_that_is_switched_off_keeps_nothing(tmp_path: Path) -> None:
         (
             "depth_decoder_config",
             {
-                **{"num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2},
+                "num_hidden_layers": 4,
+                "num_attention_heads": 8,
+                "num_key_value_heads": 2,
                 "hidden_size": 1024,
             },
             "4,096 B/token in bf16",
@@ -170,3 +191,24 @@ def test_an_unread_list_of_layers_is_refused(tmp_path: Path, key: str) -> None:
 @pytest.mark.parametrize("key", ["layer_rope_theta", "mlp_layer_types", "no_rope_layers"])
 def test_a_list_of_layers_that_changes_no_cache_is_taken(tmp_path: Path, key: str) -> None:
     assert sizes(spec_of(tmp_path, {**LLAMA, key: [1] * 32})) == (131_072, 0)
+
+
+def test_a_key_of_a_cache_in_a_section_that_nobody_reads_is_refused(tmp_path: Path) -> None:
+    message = refusal(tmp_path, {**LLAMA, "attention_config": {"window_size": 4096}})
+    assert "attention_config.window_size is 4096: a key that can change the cache" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        ("attention_config", {"window_size": None, "scale": 2}),
+        # Qwen2.5-7B-Instruct-1M: positions of chunks, while every key is kept
+        ("dual_chunk_attention_config", {"chunk_size": 262144, "local_size": 8192}),
+        ("vision", {"head_dim": 64, "window_size": 14}),
+    ],
+)
+def test_a_section_that_says_nothing_of_a_cache_is_taken(
+    tmp_path: Path, name: str, section: dict[str, Any]
+) -> None:
+    spec = spec_of(tmp_path, {**LLAMA, name: section})
+    assert (sizes(spec), spec.assumptions) == ((131_072, 0), ())

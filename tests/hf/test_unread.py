@@ -12,10 +12,18 @@ from tests.hf.models import changed
 
 V4 = "deepseek-ai/DeepSeek-V4-Flash"
 PHI4_MINI: dict[str, Any] = {
-    **{"architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "full_attn_mod": 1},
-    **{"hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 32},
-    **{"num_attention_heads": 24, "num_key_value_heads": 8, "vocab_size": 200064},
-    **{"max_position_embeddings": 131072, "sliding_window": 262144, "tie_word_embeddings": True},
+    "architectures": ["Phi3ForCausalLM"],
+    "model_type": "phi3",
+    "full_attn_mod": 1,
+    "hidden_size": 3072,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 24,
+    "num_key_value_heads": 8,
+    "vocab_size": 200064,
+    "max_position_embeddings": 131072,
+    "sliding_window": 262144,
+    "tie_word_embeddings": True,
     "torch_dtype": "bfloat16",
 }
 
@@ -44,19 +52,40 @@ def test_a_width_that_follows_from_others_says_nothing_new(tmp_path: Path) -> No
 
 
 GRANITE: dict[str, Any] = {
-    **{"model_type": "granitemoehybrid", "hidden_size": 4096, "num_attention_heads": 32},
-    **{"num_key_value_heads": 32, "mamba_d_conv": 4, "mamba_d_head": 64, "mamba_d_state": 256},
-    **{"mamba_expand": 2, "mamba_n_groups": 1, "mamba_n_heads": 128, "torch_dtype": "bfloat16"},
+    "model_type": "granitemoehybrid",
+    "hidden_size": 4096,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "mamba_d_conv": 4,
+    "mamba_d_head": 64,
+    "mamba_d_state": 256,
+    "mamba_expand": 2,
+    "mamba_n_groups": 1,
+    "mamba_n_heads": 128,
+    "torch_dtype": "bfloat16",
 }
 QWEN_NEXT: dict[str, Any] = {
-    **{"model_type": "qwen3_next", **HEADS, "hidden_size": 512, "linear_conv_kernel_dim": 4},
-    **{"linear_num_key_heads": 2, "linear_num_value_heads": 4, "torch_dtype": "bfloat16"},
-    **{"linear_key_head_dim": 32, "linear_value_head_dim": 32},
+    "model_type": "qwen3_next",
+    **HEADS,
+    "hidden_size": 512,
+    "linear_conv_kernel_dim": 4,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "torch_dtype": "bfloat16",
+    "linear_key_head_dim": 32,
+    "linear_value_head_dim": 32,
 }
 KIMI: dict[str, Any] = {
-    **{"model_type": "kimi_linear", "num_attention_heads": 8, "num_key_value_heads": 8},
-    **{"kv_lora_rank": 512, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128},
-    **{"linear_num_heads": 8, "linear_head_dim": 64, "linear_conv_kernel_dim": 4},
+    "model_type": "kimi_linear",
+    "num_attention_heads": 8,
+    "num_key_value_heads": 8,
+    "kv_lora_rank": 512,
+    "qk_rope_head_dim": 64,
+    "qk_nope_head_dim": 128,
+    "v_head_dim": 128,
+    "linear_num_heads": 8,
+    "linear_head_dim": 64,
+    "linear_conv_kernel_dim": 4,
     "torch_dtype": "bfloat16",
 }
 
