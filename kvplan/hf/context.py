@@ -79,7 +79,7 @@ def _positions(levels: Sequence[Config]) -> tuple[Figure | None, Figure | None]:
         known = [figure for figure in given if figure is not None]
         if longest is not None or known:
             return longest, min(known, default=None)
-    return None, text.maybe(*_CONTEXT_KEYS, most=MAX_TOKENS)
+    return None, levels[0].maybe(*_CONTEXT_KEYS, most=MAX_TOKENS)
 
 
 def _stretched(scaling: _Scaling, positions: Figure, notes: list[str]) -> Figure | None:
