@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from kvplan.hf.architecture import keys_of_caches, levels
+from kvplan.hf.class_defaults import ClassDefaults
 from kvplan.hf.config import MAX_LAYERS, MAX_SIZE, Config, printable, shown
 
 _GENERATES = re.compile(
@@ -52,14 +54,14 @@ def caches_beside(top: Config, text: Config) -> list[str]:
     notes: list[str] = []
     for config, key, section in _unread_sections(top, text):
         if config.raw.get(_SWITCHES.get(key, "")) is not False:
-            notes += _notes(config.name(key), key, section)
+            notes += _notes(config, key, section)
     return notes[:_MOST]
 
 
 def refuse_unread_sections(top: Config, text: Config) -> None:
     """Refuses keys of a cache in sections that nobody read and that are no model of their own."""
     for config, key, section in _unread_sections(top, text):
-        if _OF_NO_CACHE.search(key) or _notes(config.name(key), key, section):
+        if _OF_NO_CACHE.search(key) or _notes(config, key, section):
             continue
         for inner in keys_of_caches(section):
             name = printable(f"{config.name(key)}.{inner}")
@@ -83,48 +85,69 @@ def _unread_sections(top: Config, text: Config) -> Iterator[tuple[Config, str, M
                 yield config, key, value
 
 
-def _notes(name: str, key: str, section: Mapping[str, Any]) -> list[str]:
-    stacks = list(_stacks(name, key, section, _DEPTH))
-    notes = [_note(place, stack) for place, stack in stacks]
-    if not stacks and _CERTAIN.search(key):
+def _notes(config: Config, key: str, section: Mapping[str, Any]) -> list[str]:
+    name = config.name(key)
+    defaults = config.defaults.section(key, section.get("model_type"))
+    notes = [_note(stack) for stack in _stacks(name, key, section, defaults, _DEPTH)]
+    if not notes and _CERTAIN.search(key):
         notes = [f"{printable(name)} keeps a cache of its own that is not counted; {_NO_SIZE}"]
     return notes
 
 
+@dataclass(frozen=True)
+class _Stack:
+    """An object with layers and attention heads; its class gives the figures that it lacks."""
+
+    place: str
+    figures: Mapping[str, Any]
+    source: str
+    """Whose defaults are among the figures that decide, "" where none are."""
+
+
 def _stacks(
-    name: str, key: str, section: Mapping[str, Any], depth: int
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every object with layers and attention heads that is no encoder, with its place."""
+    name: str, key: str, section: Mapping[str, Any], defaults: ClassDefaults, depth: int
+) -> Iterator[_Stack]:
+    """Every object with layers and attention heads that is no encoder."""
     if _TOWER.search(key) and not _GENERATES.search(key):
         return
-    if any(map(section.get, _LAYERS)) and any(map(section.get, _HEADS)):
-        yield name, section
+    figures = {**defaults.values, **section}
+    if any(map(figures.get, _LAYERS)) and any(map(figures.get, _HEADS)):
+        lacks = any(key in defaults.values and key not in section for key in _DECIDING)
+        yield _Stack(name, figures, defaults.source if lacks else "")
     for inner, value in section.items():
         if isinstance(value, dict) and depth:
-            yield from _stacks(f"{name}.{inner}", inner, value, depth - 1)
+            known = defaults.section(inner, value.get("model_type"))
+            yield from _stacks(f"{name}.{inner}", inner, value, known, depth - 1)
 
 
+_DECIDING = ("num_hidden_layers", "num_key_value_heads", "head_dim")
 _NO_SIZE = "the file does not say how large it is"
 
 
-def _note(name: str, stack: Mapping[str, Any]) -> str:
-    place = printable(name)
-    working = _working(stack) or _NO_SIZE
-    if not any(map(_GENERATES.search, name.split("."))):
+def _note(stack: _Stack) -> str:
+    place, working = printable(stack.place), _working(stack) or _NO_SIZE
+    if not any(map(_GENERATES.search, stack.place.split("."))):
         return f"{place} has layers and heads: if it generates, its cache is not counted; {working}"
-    frame = " for the codes of one frame" if _PER_FRAME.search(name) else ""
+    frame = " for the codes of one frame" if _PER_FRAME.search(stack.place) else ""
     return f"{place} keeps a cache of its own{frame} that is not counted: {working}"
 
 
-def _working(stack: Mapping[str, Any]) -> str | None:
-    """Bytes a token in bf16 of plain full attention, or None where the keys say something else."""
-    layers, kv = _size(stack, "num_hidden_layers", MAX_LAYERS), _size(stack, "num_key_value_heads")
-    width = _size(stack, "head_dim") or _quotient(stack, "hidden_size", "num_attention_heads")
-    if layers is None or kv is None or width is None or _is_unusual(stack):
+def _working(stack: _Stack) -> str | None:
+    """Bytes a token in bf16 of plain full attention, or None where the keys say something else.
+
+    Hidden size over heads is the width where the file or the class says that there is no other.
+    """
+    figures = stack.figures
+    layers = _size(figures, "num_hidden_layers", MAX_LAYERS)
+    kv, width = _size(figures, "num_key_value_heads"), _size(figures, "head_dim")
+    if "head_dim" in figures and figures["head_dim"] is None:
+        width = _quotient(figures, "hidden_size", "num_attention_heads")
+    if layers is None or kv is None or width is None or _is_unusual(figures):
         return None
+    by = f", by defaults of {stack.source}" if stack.source else ""
     return (
         f"{layers:,} layers × 2 × {kv:,} KV heads × {width:,} × 2 B = "
-        f"{4 * layers * kv * width:,} B/token in bf16"
+        f"{4 * layers * kv * width:,} B/token in bf16{by}"
     )
 
 

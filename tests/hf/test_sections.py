@@ -101,8 +101,20 @@ def test_a_talker_that_is_switched_off_keeps_nothing(tmp_path: Path) -> None:
                 "num_attention_heads": 8,
                 "num_key_value_heads": 2,
                 "hidden_size": 1024,
+                "head_dim": None,
             },
             "4,096 B/token in bf16",
+        ),
+        # without head_dim nobody says that it is not of another width
+        (
+            "depth_decoder_config",
+            {
+                "num_hidden_layers": 4,
+                "num_attention_heads": 8,
+                "num_key_value_heads": 2,
+                "hidden_size": 1024,
+            },
+            "the file does not say how large it is",
         ),
         # MiniCPM-o's speech model
         (
@@ -125,6 +137,19 @@ def test_a_section_that_may_generate_is_named(
     assert len(spec.assumptions) == 1
     assert spec.assumptions[0].startswith(name)
     assert note in spec.assumptions[0]
+
+
+def test_a_talker_takes_the_defaults_of_its_class(tmp_path: Path) -> None:
+    """Qwen2_5OmniTalkerConfig (transformers 5.24.0): 28 layers, 4 KV heads of 128, no window."""
+    text = {"model_type": "qwen2_5_omni_text", **HEADS, "num_hidden_layers": 3}
+    config = {
+        "model_type": "qwen2_5_omni",
+        "thinker_config": {"text_config": text},
+        "talker_config": {"model_type": "qwen2_5_omni_talker", "num_hidden_layers": 24},
+        "dtype": "bfloat16",
+    }
+    (talker,) = spec_of(tmp_path, config).assumptions
+    assert "= 49,152 B/token in bf16, by defaults of Qwen2_5OmniTalkerConfig" in talker
 
 
 @pytest.mark.parametrize(

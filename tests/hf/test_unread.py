@@ -117,3 +117,14 @@ def test_windows_that_begin_after_the_last_layer(tmp_path: Path, start: int, fix
     window = {"use_sliding_window": True, "sliding_window": 4096, "max_window_layers": start}
     qwen = {**LLAMA, "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", **window}
     assert sizes(spec_of(tmp_path, qwen)) == (min(start, 32) * 4_096, fixed)
+
+
+@pytest.mark.parametrize("model", ["exaone4, small", "exaone_moe, small", "afmoe, small"])
+def test_a_list_of_types_needs_no_pattern(tmp_path: Path, model: str) -> None:
+    """The class makes its pattern where layer_types is missing, and not beside it.
+
+    4 layers x 2 x 2 heads x 16 x 2 B.
+    """
+    every = {"layer_types": [F] * 4, "sliding_window_pattern": None}
+    every["global_attn_every_n_layers"] = None
+    assert sizes(spec_of(tmp_path, changed(model, every))) == (512, 0)

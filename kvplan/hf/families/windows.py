@@ -51,7 +51,9 @@ def mixed(
 
     def read(config: Config, layers: Figure) -> WindowPlan:
         draft = drafts(config, MTP)
-        given = pattern_rule(config, *pattern) if pattern else None
+        # The class's pattern is for files without a list of their own.
+        asked = pattern and (config.mentions(*pattern) or not config.has("layer_types"))
+        given = pattern_rule(config, *pattern) if asked else None
         types = layer_types(
             config, layers, given or rule or (one_full_in(every) if every else None), draft
         )
