@@ -178,12 +178,13 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def refuse_unread(top: Config, text: Config, model: Model) -> None:
+def refuse_unread(top: Config, found: Architecture, model: Model) -> None:
     """Refuses what changes a cache in some family and what this one's reader did not read.
 
     That is keys of a cache in the text model's section and in the objects around it, and lists
     with an entry for every layer.
     """
+    text, own = found.text, found.wrapper.own_keys if found.wrapper else ()
     used = {value for layer in model.caches() for cache in layer for _, value in cache}
     for key, value in text.raw.items():
         if key in text.read or _says_nothing(key, value, used):
@@ -199,6 +200,7 @@ def refuse_unread(top: Config, text: Config, model: Model) -> None:
                 "what it says of them is not known"
             )
     for around in levels(top, text)[:-1]:
+        around.ignore(*own)
         _refuse_around(around, text, used, model)
 
 
@@ -235,7 +237,7 @@ def _refuse_around(around: Config, text: Config, used: set[Any], model: Model) -
     """Refuses keys of a cache around the text model that its own section does not repeat."""
     for key, value in around.raw.items():
         matters = _CACHE_KEYS.search(key) or _is_per_layer(key, value, model)
-        if not matters or _OTHERS.match(key):
+        if not matters or _OTHERS.match(key) or key in around.read:
             continue
         if not _says_nothing(key, value, used) and text.raw.get(key) != value:
             around.refuse(

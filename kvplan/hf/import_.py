@@ -95,7 +95,7 @@ def _read(top: Config, assume: str | None) -> tuple[Architecture, Model, tuple[s
     try:
         found = architecture(top)
         model = found.family.read(found.text)
-        refuse_unread(top, found.text, model)
+        refuse_unread(top, found, model)
         refuse_unread_sections(top, found.text)
     except UnknownArchitectureError:
         if assume is None:

@@ -218,6 +218,13 @@ def test_a_list_of_layers_that_changes_no_cache_is_taken(tmp_path: Path, key: st
     assert sizes(spec_of(tmp_path, {**LLAMA, key: [1] * 32})) == (131_072, 0)
 
 
+def test_a_key_of_the_wrappers_own_is_known(tmp_path: Path) -> None:
+    """GraniteSpeechConfig (transformers 5.24.0) has a window of 15 frames for its projector."""
+    text = {"model_type": "granite", **HEADS, "num_hidden_layers": 3}
+    config = {"model_type": "granite_speech", "window_size": 15, "text_config": text}
+    assert sizes(spec_of(tmp_path, config)) == (3 * 512, 0)
+
+
 def test_a_key_of_a_cache_in_a_section_that_nobody_reads_is_refused(tmp_path: Path) -> None:
     message = refusal(tmp_path, {**LLAMA, "attention_config": {"window_size": 4096}})
     assert "attention_config.window_size is 4096: a key that can change the cache" in message

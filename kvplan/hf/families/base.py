@@ -52,6 +52,8 @@ class Wrapper:
     classes: tuple[str, ...] = ()
     tower: Tower | None = None
     beside: tuple[Beside, ...] = ()
+    own_keys: tuple[str, ...] = ()
+    """Keys around the text model that sound like a cache of it, and speak of other parts."""
 
 
 def each(names: str, family: Family) -> dict[str, Family]:
