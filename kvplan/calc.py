@@ -119,6 +119,9 @@ class Footprint:
     context_parallel: int
     lines: tuple[Line, ...]
     draft: bool
+    entry_bytes: tuple[tuple[CacheKind, int], ...]
+    """Each cache as the spec writes it, and the bytes of one entry of all its copies."""
+    native_context_tokens: int | None
 
     @property
     def bytes_per_token(self) -> Fraction:
@@ -146,12 +149,15 @@ class Footprint:
         return self.sequences * self.bytes_per_sequence
 
     def bytes_per_sequence_at(self, context_tokens: int) -> int:
-        """One sequence of another context, without packing the caches anew."""
+        """One sequence of another context, without packing the caches anew.
+
+        A window that this footprint's context does not outgrow may bound that one.
+        """
+        native = self.native_context_tokens
+        longest = None if native is None else max(native, context_tokens)
         return sum(
-            line.copies
-            * line.bytes_per_entry
-            * _entries(line.kind, context_tokens, self.context_parallel)
-            for line in self.lines
+            size_bytes * _entries(kind.bounded_by(longest), context_tokens, self.context_parallel)
+            for kind, size_bytes in self.entry_bytes
         )
 
 
@@ -180,7 +186,6 @@ class PackedCaches:
 
     spec: ModelSpec
     kv_cache_dtype: str
-    caches: tuple[tuple[CacheKind, int, int], ...]
     slots: Mapping[CacheKind, tuple[PackedSlot, ...]]
     draft: bool
 
@@ -204,13 +209,12 @@ class PackedCaches:
         """
         if tensor_parallel not in self.tensor_parallel_sizes:
             check_tensor_parallel(self.spec, tensor_parallel, draft=self.draft)
+        held = stage or self.spec
         lines = []
-        for kind, layers, copies in stage.caches(draft=self.draft) if stage else self.caches:
+        for kind, layers, copies in held.caches(draft=self.draft, context_tokens=context_tokens):
             slots = tuple(slot.on_rank(tensor_parallel) for slot in self.slots[kind])
             entries = _entries(kind, context_tokens, context_parallel)
-            growth = kind.growth()
-            if context_parallel > 1:
-                growth /= context_parallel
+            growth = kind.growth() / context_parallel
             lines.append(Line(kind, layers, copies, slots, entries, growth))
         return Footprint(
             model=self.spec.name,
@@ -221,7 +225,15 @@ class PackedCaches:
             context_parallel=context_parallel,
             lines=tuple(lines),
             draft=self.draft,
+            entry_bytes=tuple(
+                (kind, copies * self._entry_bytes(kind, tensor_parallel))
+                for kind, _, copies in held.caches_as_written(draft=self.draft)
+            ),
+            native_context_tokens=self.spec.native_context_tokens,
         )
+
+    def _entry_bytes(self, kind: CacheKind, tensor_parallel: int) -> int:
+        return sum(slot.on_rank(tensor_parallel).bytes_per_entry for slot in self.slots[kind])
 
 
 def pack(spec: ModelSpec, kv_cache_dtype: str = "auto", *, draft: bool = False) -> PackedCaches:
@@ -230,12 +242,13 @@ def pack(spec: ModelSpec, kv_cache_dtype: str = "auto", *, draft: bool = False) 
     Raises UsageError for a dtype that nobody knows, RefusedError where the format has no layout
     for this model.
     """
-    chosen, caches = resolved_format(spec, kv_cache_dtype), spec.caches(draft=draft)
+    chosen = resolved_format(spec, kv_cache_dtype)
+    caches = (*spec.caches_as_written(draft=draft), *spec.caches(draft=draft))
     slots = {
         kind: tuple(_pack_slot(slot, spec, chosen) for slot in kind.slots())
-        for kind, _, _ in caches
+        for kind in dict.fromkeys(kind for kind, _, _ in caches)
     }
-    return PackedCaches(spec, chosen.name, caches, slots, draft)
+    return PackedCaches(spec, chosen.name, slots, draft)
 
 
 def _pack_slot(slot: Slot, spec: ModelSpec, chosen: CacheFormat) -> PackedSlot:

@@ -24,6 +24,8 @@ class Family:
     """Classes that mean this family whatever the file's model_type says."""
     saved_as: Mapping[str, Reader] = field(default_factory=dict)
     """Readers of files that transformers saved anew under another family's class, by its name."""
+    context_is_stretched: bool = False
+    """``max_position_embeddings`` is what linear scaling makes of it, not what it starts from."""
     published: Published = PLAIN_FILES
     sees: bool = False
     """There is a vision tower, and the text's figures stand at the top of the file."""
@@ -52,6 +54,8 @@ class Wrapper:
     classes: tuple[str, ...] = ()
     tower: Tower | None = None
     beside: tuple[Beside, ...] = ()
+    own_keys: tuple[str, ...] = ()
+    """Keys around the text model that sound like a cache of it, and speak of other parts."""
 
 
 def each(names: str, family: Family) -> dict[str, Family]:
