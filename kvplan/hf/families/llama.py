@@ -14,6 +14,7 @@ from kvplan.hf.families.decoder import (
     MLP_BIAS,
     POST_NORM,
     Style,
+    attention,
     decoder,
 )
 from kvplan.hf.families.experts import NUM_SHARED, Mixture, dense_first
@@ -101,6 +102,14 @@ def _lambdas(_: Config, heads: Attention) -> Layer:
     return (extra(*(vector("attention", f"self_attn.{name}", heads.width) for name in names)),)
 
 
+def _helium_heads(config: Config, style: Style) -> Attention:
+    """All heads together are as wide as the model: o_proj is square (HeliumAttention)."""
+    own, hidden = attention(config, style), config.count("hidden_size")
+    if own.heads * own.width != hidden:
+        config.refuse(f"{own.heads} heads of {own.width} are not hidden_size, {hidden}")
+    return own
+
+
 FAMILIES: dict[str, Family] = {
     "llama": Family(
         read=decoder(LLAMA),
@@ -110,7 +119,9 @@ FAMILIES: dict[str, Family] = {
     "arcee": Family(read=decoder(replace(LLAMA, gated=False))),
     "iquestcoder": Family(read=decoder(replace(LLAMA, dialect=DENSE))),
     "cwm": Family(read=decoder(Style(dialect=OWN_HEAD_DIM, mlp_bias=MLP_BIAS), mixed())),
-    "helium": Family(read=decoder(replace(LLAMA, dialect=OWN_HEAD_DIM, out_bias=False))),
+    "helium": Family(
+        read=decoder(replace(LLAMA, dialect=OWN_HEAD_DIM, out_bias=False), heads=_helium_heads)
+    ),
     "smollm3": Family(read=decoder(replace(LLAMA, dialect=DENSE, tie=True), unsettled)),
     "seed_oss": Family(read=decoder(_SEED_OSS)),
     "apertus": Family(read=decoder(_APERTUS, extra=_xielu)),
