@@ -37,7 +37,7 @@ _SEED_OSS = Style(
     mlp_bias=MLP_BIAS,
 )
 _PERSIMMON = Style(
-    dialect=MULTI_HEAD,
+    dialect=replace(MULTI_HEAD, kv=()),
     bias=True,
     qk_norm="head",
     qk_norm_key=("qk_layernorm", True),
