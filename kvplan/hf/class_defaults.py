@@ -34,6 +34,8 @@ class ClassDefaults:
     """What this class takes for keys of a section, whatever the section's own class takes."""
     nested_tie: bool = False
     """Whether ``tie_word_embeddings`` of the text part alone ties head and embedding."""
+    null_kv: bool = False
+    """Whether null KV heads are one for each attention head."""
     since_5: bool = False
     """No release before 5 has this class."""
     differs: Mapping[str, str] = field(default_factory=dict)
@@ -82,6 +84,7 @@ def _classes() -> Mapping[str, ClassDefaults]:
             names=_other_names(row.get("aliases", {})),
             section_defaults=row.get("section_defaults", {}),
             nested_tie="nested_tie" in row,
+            null_kv="null_kv" in row,
             since_5="since_5" in row,
             differs={key: _differ(values) for key, values in row.get("differs", {}).items()},
         )

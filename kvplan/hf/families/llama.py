@@ -31,7 +31,6 @@ _APERTUS = Style(
     uncounted_if=("mlp_bias",),
 )
 _SEED_OSS = Style(
-    dialect=OWN_HEAD_DIM,
     bias=("attention_bias", True),
     out_bias=("attention_out_bias", False),
     mlp_bias=MLP_BIAS,

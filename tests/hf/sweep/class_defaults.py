@@ -145,6 +145,7 @@ def rows(older: dict[str, Path]) -> dict[str, dict[str, Any]]:
         row |= within
         names = aliases(config_class, keys)
         row |= {"aliases": names} if names else {}
+        row |= {"null_kv": True} if null_is_one_a_head(config_class) else {}
         own = section_defaults(config_class, within, keys)
         row |= {"section_defaults": own} if own else {}
         row |= {"nested_tie": True} if nested_tie(config_class, within) else {}
@@ -160,6 +161,18 @@ def aliases(config_class: type, keys: set[str]) -> dict[str, str]:
     """Other names of keys, by which files of other releases have them: name to the class's own."""
     names: dict[str, str] = getattr(config_class, "attribute_map", {})
     return {name: own for name, own in names.items() if {name, own} & (keys - NOT_READ)}
+
+
+def null_is_one_a_head(config_class: type) -> bool:
+    """Whether null KV heads are one for each attention head."""
+    key = "num_key_value_heads"
+    if key not in {field.name for field in dataclasses.fields(config_class)}:  # type: ignore[arg-type]
+        return False
+    try:
+        made = config_class(**{key: None})
+    except Exception:  # noqa: BLE001 - a class that takes no null there
+        return False
+    return getattr(made, key) is not None and getattr(made, key) == made.num_attention_heads
 
 
 def _in_release(major: int, older: dict[str, Path], config_class: type) -> bool:
