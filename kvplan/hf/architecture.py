@@ -110,7 +110,8 @@ def architecture(top: Config) -> Architecture:
         _refuse_disagreement(top, text)
     inner = text.word("model_type") or wrapper.text or _section_type(text, wrapper)
     inner = _known(text, inner, _class(text), nested=True)
-    text = replace(text, outer=top, defaults=class_defaults(inner))
+    around = text.outer or top
+    text = replace(text, outer=top, defaults=around.defaults.section(wrapper.path[-1], inner))
     return Architecture(FAMILIES[inner], text, wrapper, task)
 
 

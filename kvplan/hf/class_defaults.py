@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -28,6 +28,16 @@ class ClassDefaults:
     """The class of a section by its model type, whatever the section itself says."""
     open_sections: Mapping[str, str] = field(default_factory=dict)
     """The same of sections that may say another, and mostly do."""
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What other releases call a key, and that class's own name for it."""
+    section_defaults: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """What this class takes for keys of a section, whatever the section's own class takes."""
+    nested_tie: bool = False
+    """Whether ``tie_word_embeddings`` of the text part alone ties head and embedding."""
+    null_kv: bool = False
+    """Whether null KV heads are one for each attention head."""
+    since_5: bool = False
+    """No release before 5 has this class."""
     differs: Mapping[str, str] = field(default_factory=dict)
     """Keys whose default is another in another release, with the words that say so."""
 
@@ -38,11 +48,15 @@ class ClassDefaults:
 
     def first(self, *keys: str) -> str:
         """The first of these keys that the class has a default for, "" where none has one."""
-        return next((key for key in keys if self.values.get(key) is not None), "")
+        names = (name for key in keys for name in (key, *self.names.get(key, ())))
+        return next((name for name in names if self.values.get(name) is not None), "")
 
     def section(self, key: str, model_type: object) -> ClassDefaults:
         """The class of a section, by its own model type or by what this class puts there."""
-        return class_defaults(self.section_type(key, model_type))
+        inner, own = class_defaults(self.section_type(key, model_type)), self.section_defaults
+        if key not in own:
+            return inner
+        return replace(inner, name=f"{self.name}.{key}", values={**inner.values, **own[key]})
 
     def section_type(self, key: str, model_type: object = None) -> str:
         """The model type of a section, "" where neither it nor this class tells."""
@@ -67,9 +81,26 @@ def _classes() -> Mapping[str, ClassDefaults]:
             row["defaults"],
             row.get("sections", {}),
             row.get("open_sections", {}),
-            {key: _differ(values) for key, values in row.get("differs", {}).items()},
+            names=_other_names(row.get("aliases", {})),
+            section_defaults=row.get("section_defaults", {}),
+            nested_tie="nested_tie" in row,
+            null_kv="null_kv" in row,
+            since_5="since_5" in row,
+            differs={key: _differ(values) for key, values in row.get("differs", {}).items()},
         )
         for model_type, row in rows.items()
+    }
+
+
+def _other_names(aliases: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Every name of a key to all others of the same key."""
+    same: dict[str, list[str]] = {}
+    for name, own in aliases.items():
+        same.setdefault(own, [own]).append(name)
+    return {
+        name: tuple(other for other in names if other != name)
+        for names in same.values()
+        for name in names
     }
 
 

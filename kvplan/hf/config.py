@@ -117,6 +117,7 @@ class Config:
         Keys that mean the same thing and differ are a contradiction. Where the file has none of
         them, not even null, the class's default is the value.
         """
+        keys = tuple(dict.fromkeys(map(self.spelling, keys)))
         self.read.update(keys)
         found = [(key, self.raw[key]) for key in keys if self.raw.get(key) is not None]
         if not found:
@@ -129,6 +130,12 @@ class Config:
                     f"the same, is {shown(another)}"
                 )
         return key, value
+
+    def spelling(self, key: str) -> str:
+        """The name by which the file has the key: its own, or another that the class takes."""
+        if key in self.raw:
+            return key
+        return next((name for name in self.defaults.names.get(key, ()) if name in self.raw), key)
 
     def _default(self, *keys: str) -> tuple[str, Any]:
         key = "" if self.mentions(*keys) else self.defaults.first(*keys)
@@ -146,15 +153,16 @@ class Config:
 
     def mentions(self, *keys: str) -> bool:
         """Whether the file has one of these keys, be it null."""
-        return not self.raw.keys().isdisjoint(keys)
+        return not self.raw.keys().isdisjoint(map(self.spelling, keys))
 
     def settles(self, *keys: str) -> bool:
         """Whether the file or the class says what one of these keys is, be it null."""
-        return self.mentions(*keys) or not self.defaults.values.keys().isdisjoint(keys)
+        names = {name for key in keys for name in (key, *self.defaults.names.get(key, ()))}
+        return self.mentions(*keys) or not self.defaults.values.keys().isdisjoint(names)
 
     def has(self, key: str) -> bool:
         """Whether the file sets the key to anything but null."""
-        return self.raw.get(key) is not None
+        return self.raw.get(self.spelling(key)) is not None
 
     def expect(self, key: str, value: Any, kind: type[T], wanted: str) -> T:
         """The value where it is of this very type; true and false are not numbers."""
@@ -203,7 +211,7 @@ class Config:
 
     def same_size(self, layers: int, *keys: str, least: int = 1) -> int:
         """As ``size``, of a number or of a list that holds the same one for every layer."""
-        key = next((key for key in keys if self.has(key)), None)
+        key = next((self.spelling(key) for key in keys if self.has(key)), None)
         if key is None or not isinstance(self.raw[key], list):
             return self.size(*keys, least=least)
         values = self.per_layer(key, self.numbers(key), layers) or ()
@@ -288,7 +296,7 @@ class Config:
 
     def ignore(self, *keys: str) -> None:
         """Keys that this family knows and that change nothing in the cache."""
-        self.read.update(keys)
+        self.read.update(keys, map(self.spelling, keys))
 
     def require(self, key: str, *allowed: object) -> None:
         """Refuses any value of ``key`` but null and these."""

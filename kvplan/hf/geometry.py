@@ -51,7 +51,7 @@ def kv_heads(config: Config, dialect: Dialect, count: Figure) -> Figure:
     given = config.maybe(*dialect.kv) if dialect.kv else None
     if given is not None:
         return given
-    if dialect.kv_absent == "refuse":
+    if dialect.kv_absent == "refuse" and not config.defaults.null_kv:
         config.missing(*dialect.kv)
     names = f"no {dialect.kv[0]}: " if dialect.kv else ""
     return Figure(count, f"{names}one for each of {count.origin}")

@@ -34,14 +34,14 @@ def spec_of(name: str) -> kvplan.ModelSpec:
     with TemporaryDirectory() as folder:
         for key in ("config", "hf_quant_config"):
             if key in MODELS[name]:
-                text = json.dumps(_spelt_out(MODELS[name][key]))
+                text = json.dumps(spelt_out(MODELS[name][key]))
                 (Path(folder) / f"{key}.json").write_text(text, encoding="utf-8")
         return kvplan.load(folder)
 
 
 def changed(name: str, changes: dict[str, Any]) -> dict[str, Any]:
     """This model's config.json with keys set anew, in its sections too; None takes a key away."""
-    config: dict[str, Any] = _spelt_out(MODELS[name]["config"])
+    config: dict[str, Any] = spelt_out(MODELS[name]["config"])
     return _merged(config, changes)
 
 
@@ -56,11 +56,12 @@ def _merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _spelt_out(data: Any) -> Any:
+def spelt_out(data: Any) -> Any:
+    """``mamba*3`` three times over, ``{0-2}`` in names one by one."""
     if isinstance(data, dict):
-        return {name: _spelt_out(value) for key, value in data.items() for name in _names(key)}
+        return {name: spelt_out(value) for key, value in data.items() for name in _names(key)}
     if isinstance(data, list):
-        texts = (_names(item) if isinstance(item, str) else [_spelt_out(item)] for item in data)
+        texts = (_names(item) if isinstance(item, str) else [spelt_out(item)] for item in data)
         return [item for items in texts for item in items]
     return data
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kvplan.hf.blocks.base import Block, Tensor, Tensors, linear, vector
-from kvplan.hf.config import Config, UncountedError
+from kvplan.hf.class_defaults import NO_CLASS
+from kvplan.hf.config import Config, UncountedError, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,40 +39,75 @@ class Head(Block):
             yield from vector("lm_head", f"{self.name}.bias", self.rows)
 
 
+_TIE = "tie_word_embeddings"
+
+
 def tied(config: Config, default: bool | None, *others: str) -> bool:
-    """Whether head and embedding are one. Raises UncountedError where levels disagree.
+    """Whether head and embedding are one. Raises UncountedError where releases disagree.
 
-    transformers 5 asks the outer config, earlier releases the nested one. ``default`` is the
-    text class's own, None where the file has to say it.
+    ``default`` is what code that is not in transformers takes, None where the file has to say it.
     """
-    levels = [config] if config.outer is None else [config, config.outer]
-    keys = ("tie_word_embeddings", *others)
-    given = {
-        level.expect(key, level.raw[key], bool, "true or false")
-        for level in levels
-        for key in keys
-        if level.has(key)
-    }
-    for level in levels:
-        level.ignore(*keys)
+    outer, keys = config.outer, (_TIE, *others)
+    own = _given(config, keys)
+    if outer is None:
+        return _default(config, default) if own is None else own
+    above = _given(outer, keys)
+    if above is None and own is None:
+        return _default_of_levels(config, outer, default)
+    if own is None or above is None:
+        return _one_level(config, outer, own, above)
+    if own != above and not outer.defaults.since_5:
+        raise UncountedError(f"{_TIE} differs between the levels of the file")
+    return above or (own and outer.defaults.nested_tie)
+
+
+def _given(level: Config, keys: Sequence[str]) -> bool | None:
+    level.ignore(*keys)
+    values = [(key, level.raw[key]) for key in keys if level.has(key)]
+    given = {level.expect(key, value, bool, "true or false") for key, value in values}
     if len(given) > 1:
-        raise UncountedError("tie_word_embeddings differs between the levels of the file")
-    if given:
-        return given.pop()
-    return _default(config, levels, default)
+        raise UncountedError(f"{' and '.join(keys)} contradict each other")
+    return given.pop() if given else None
 
 
-def _default(config: Config, levels: Sequence[Config], default: bool | None) -> bool:
-    """What the classes say where the file does not. Raises UncountedError where they disagree."""
-    key = "tie_word_embeddings"
+def _one_level(config: Config, outer: Config, own: bool | None, above: bool | None) -> bool:
+    """What one level of two says.
+
+    transformers 5 asks the outer config, 4.45 to 4.57 the nested one. Some classes of 5 pass a
+    nested true on; where one does not, and earlier releases had it, the two read the file apart.
+    """
+    if above is not None:
+        return above
+    classes = outer.defaults
+    if classes.name == NO_CLASS.name or (own and classes.nested_tie):
+        return bool(own)
+    taken = bool(outer.default(_TIE))
+    if taken != own and not classes.since_5:
+        raise UncountedError(
+            f"{config.name(_TIE)} is {shown(own)}, which {classes.source} does not look at, "
+            f"as it did before release 5: {str(taken).lower()} stands for the missing "
+            f"{_TIE} of the whole"
+        )
+    return taken
+
+
+def _default(config: Config, default: bool | None) -> bool:
+    """What the class says where the file does not."""
     if default is None:
-        config.uncounted(key)
-    for level in levels:
-        if key in level.defaults.differs:
-            differs = level.defaults.differs[key]
-            raise UncountedError(f"{level.name(key)} is not in the file, and {differs}")
-    said = {level.default(key) for level in levels} - {None}
-    if len(said) > 1:
-        names = " and ".join(level.defaults.source for level in levels)
-        raise UncountedError(f"no {key} in the file, and {names} disagree")
-    return bool(said.pop()) if said else default
+        config.uncounted(_TIE)
+    if _TIE in config.defaults.differs:
+        raise UncountedError(f"{_TIE} is not in the file, and {config.defaults.differs[_TIE]}")
+    said = config.default(_TIE)
+    return default if said is None else bool(said)
+
+
+def _default_of_levels(config: Config, outer: Config, default: bool | None) -> bool:
+    """What the classes say where the file does not: the outer one's word, if new or agreed."""
+    if outer.defaults.since_5:
+        return bool(outer.default(_TIE))
+    inner = _default(config, default)
+    said = outer.default(_TIE)
+    if said is not None and bool(said) != inner:
+        names = f"{config.defaults.source} and {outer.defaults.source}"
+        raise UncountedError(f"no {_TIE} in the file, and {names} disagree")
+    return inner

@@ -32,7 +32,10 @@ _BAMBA = Style(
 
 
 def mamba2_hybrid(config: Config, style: Style) -> tuple[Layer, ...]:
-    """Mamba-2 and attention by ``layer_types`` (Granite-4) or ``attn_layer_indices`` (Bamba)."""
+    """Mamba-2 and attention by ``layer_types`` (Granite-4) or ``attn_layer_indices`` (Bamba).
+
+    Null in either is what a class saves that was given none: Mamba-2 on every layer.
+    """
     count = layer_count(config)
     indices = config.numbers("attn_layer_indices")
     rule: Rule | None = None
@@ -40,6 +43,8 @@ def mamba2_hybrid(config: Config, style: Style) -> tuple[Layer, ...]:
         if not all(0 <= index < count for index in indices):
             config.refuse("attn_layer_indices names a layer that does not exist")
         rule = lambda index: "attention" if index in set(indices) else "mamba"  # noqa: E731
+    elif config.mentions("attn_layer_indices", "layer_types"):
+        rule = lambda _: "mamba"  # noqa: E731
     config.ignore(*(key for key in config.raw if key.startswith("mamba_")))
     plain: Callable[[], Layer] = lambda: (attention(config, style),)  # noqa: E731
     state: Callable[[], Layer] = lambda: (mamba2_d(config),)  # noqa: E731

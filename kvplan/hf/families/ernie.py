@@ -13,7 +13,6 @@ from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.decoder import Style, alternate, decoder, mlp
 from kvplan.hf.families.experts import Mixture, dense_first, some_of
 from kvplan.hf.families.windows import never
-from kvplan.hf.geometry import OWN_HEAD_DIM
 
 _BIAS = ("use_bias", False)
 _MOE = Style(tie=True, uncounted_if=("use_bias",))
@@ -79,7 +78,7 @@ def _experts_by_sight(config: Config) -> _ExpertsBySight:
 
 FAMILIES: dict[str, Family] = {
     "ernie4_5": Family(
-        read=decoder(Style(dialect=OWN_HEAD_DIM, bias=_BIAS, mlp_bias=_BIAS, tie=True))
+        read=decoder(Style(bias=_BIAS, mlp_bias=_BIAS, tie=True))
     ),
     "ernie4_5_moe": Family(read=decoder(_MOE, never, _EXPERTS, _in_range), classes=("ernie45moe",)),
     "ernie4_5_vl_moe_text": Family(read=decoder(_MOE, forward=_forward)),

@@ -17,7 +17,7 @@ from kvplan.hf.blocks.base import (
 )
 from kvplan.hf.blocks.ends import Embedding
 from kvplan.hf.blocks.mlp import MLP, Experts
-from kvplan.hf.config import MAX_SIZE, Config, UncountedError
+from kvplan.hf.config import MAX_SIZE, Config
 from kvplan.hf.families.base import Beside, Family, Wrapper
 from kvplan.hf.families.decoder import (
     ATTENTION_BIAS,
@@ -31,6 +31,7 @@ from kvplan.hf.families.decoder import (
 )
 from kvplan.hf.families.experts import USED
 from kvplan.hf.families.gemma_vision import gemma4, siglip
+from kvplan.hf.families.per_layer import per_layer_heads
 from kvplan.hf.families.windows import by_name, mixed
 from kvplan.hf.geometry import OWN_HEAD_DIM
 from kvplan.hf.layers import FULL, layer_count, layer_types, one_full_in
@@ -148,14 +149,10 @@ def _gemma4(config: Config) -> Model:
     types = layer_types(config, count, None)
     if types[-1] != FULL:
         config.refuse("the last layer is not full attention, as the class makes it")
-    wide = _wide(config, local, types)
-    heads = [local.sliding(span) if span else wide for span in by_name(config, types)]
+    heads = _heads(config, local, by_name(config, types), types)
     layers = _last_shared(config, heads, types)
 
     def others() -> Sequence[Layer]:
-        if config.has("per_layer_config"):
-            problem = "per_layer_config, the form that transformers saves, is not counted"
-            raise UncountedError(problem)
         own = count - config.size("num_kv_shared_layers", least=0)
         return _gemma4_layers(config, count, own)
 
@@ -195,26 +192,27 @@ def _gemma4_experts(config: Config) -> Layer:
     return (extra(routed), router, Norms(names=(f"{names[0]}_1", *(f"{n}_2" for n in names))))
 
 
-def _wide(config: Config, local: Attention, types: Sequence[str]) -> Attention:
-    """Heads of the full layers; transformers 5.23.0 saves them as ``per_layer_config``."""
-    section = config.section("per_layer_config")
-    few = config.maybe("num_global_key_value_heads")
+def _heads(
+    config: Config, local: Attention, windows: Sequence[int | None], types: Sequence[str]
+) -> list[Attention]:
+    """Each layer's heads.
+
+    Published files have those of the full layers as ``global_head_dim`` and, with
+    ``attention_k_eq_v``, ``num_global_key_value_heads``; transformers saves ``per_layer_config``,
+    which goes before these (Gemma4TextConfig).
+    """
+    section, shared = config.section("per_layer_config"), config.flag("attention_k_eq_v")
+    full = replace(local, values=not shared)
     if section is None:
-        width, shared = config.count("global_head_dim"), config.flag("attention_k_eq_v")
+        few = config.maybe("num_global_key_value_heads")
         kv = few if shared and few is not None else local.kv
-        return replace(local, width=width, kv=kv, values=not shared)
-    config.ignore("global_head_dim", "attention_k_eq_v")
-    # transformers pads the indices with zeros: "05", "11".
-    section = replace(section, raw={key.lstrip("0") or "0": v for key, v in section.raw.items()})
-    indices = [str(index) for index, kind in enumerate(types) if kind == FULL]
-    entries = [section.raw[index] for index in indices if index in section.raw]
-    if set(section.raw) != set(indices) or any(entry != entries[0] for entry in entries):
-        config.refuse("per_layer_config is not the same for all full layers, and for these alone")
-    first = section.section(indices[0])
-    if first is None or set(first.raw) - {"head_dim", "num_key_value_heads"}:
-        config.refuse("per_layer_config changes more than head_dim and num_key_value_heads")
-    kv = first.maybe("num_key_value_heads") or local.kv
-    return replace(local, width=first.count("head_dim"), kv=kv)
+        full = replace(full, width=config.count("global_head_dim"), kv=kv)
+    config.ignore("global_head_dim", "num_global_key_value_heads")
+    heads = [
+        full if kind == FULL or span is None else local.sliding(span)
+        for kind, span in zip(types, windows, strict=True)
+    ]
+    return heads if section is None else per_layer_heads(section, heads)
 
 
 def _last_shared(

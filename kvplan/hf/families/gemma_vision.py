@@ -12,9 +12,11 @@ _PART = "vision"
 
 
 def siglip(vision: Config, text: Config) -> Model:
-    """Gemma-3: SiglipVisionModel (3 channels by default) without its pooling head."""
-    if vision.flag("vision_use_head"):
-        raise UncountedError("vision_use_head is on")
+    """Gemma-3: SiglipVisionModel (3 channels by default) and a projector.
+
+    Google's files turn the pooling head off; a file that does not name it has one
+    (SiglipVisionConfig of transformers 4.40 to 5.24).
+    """
     hidden = vision.size("hidden_size")
     layer: Layer = (
         Norms(names=("layer_norm1", "layer_norm2"), bias=True),
@@ -35,9 +37,31 @@ def siglip(vision: Config, text: Config) -> Model:
         Extra(tensors=tensors),
         Norms(names=(f"{root}.post_layernorm",), bias=True),
         Norms(names=(f"{projector}.mm_soft_emb_norm",)),
+        *(_pooling_head(vision, f"{root}.head") if _pools(vision) else ()),
     )
     layers = [layer] * vision.size("num_hidden_layers")
     return vision_model(hidden, f"{root}.encoder.layers", layers, ends)
+
+
+def _pools(vision: Config) -> bool:
+    return vision.flag("vision_use_head", default=True)
+
+
+def _pooling_head(vision: Config, root: str) -> Layer:
+    """SiglipMultiheadAttentionPoolingHead: a learnt query, its attention and an MLP."""
+    hidden, attention = vision.size("hidden_size"), f"{root}.attention"
+    tensors = (
+        *vector(_PART, f"{root}.probe", hidden),
+        *vector(_PART, f"{attention}.in_proj_weight", 3 * hidden, hidden),
+        *vector(_PART, f"{attention}.in_proj_bias", 3 * hidden),
+        *linear(_PART, f"{attention}.out_proj", hidden, hidden, bias=True),
+    )
+    width, names = vision.size("intermediate_size"), ("fc1", "fc2")
+    return (
+        Extra(tensors=tensors),
+        Norms(names=(f"{root}.layernorm",), bias=True),
+        MLP(width=width, gated=False, bias=True, names=names, root=f"{root}.mlp"),
+    )
 
 
 def gemma4(vision: Config, text: Config) -> Model:

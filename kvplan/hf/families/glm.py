@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kvplan.hf.blocks.base import Extra, Layer, Model, buffer
-from kvplan.hf.config import Config, UncountedError
-from kvplan.hf.families.base import Family, Wrapper
+from kvplan.hf.config import Config, UncountedError, shown
+from kvplan.hf.families.base import Family, Wrapper, each
 from kvplan.hf.families.decoder import (
     ATTENTION_BIAS,
     PRE_NORM,
@@ -20,6 +20,7 @@ from kvplan.hf.families.decoder import (
     norms,
 )
 from kvplan.hf.families.experts import BALANCED, DEEPSEEK, by_topk_method, dense_first
+from kvplan.hf.families.glm_vision import glm4v
 from kvplan.hf.families.latent import latent_decoder, sparse_decoder
 from kvplan.hf.families.windows import never
 from kvplan.hf.geometry import DENSE, OWN_HEAD_DIM, Dialect
@@ -38,6 +39,15 @@ _GLM4_MOE = Style(
 _GLM4V_MOE = replace(
     _GLM4_MOE, bias=("attention_bias", True), qk_norm="", uncounted_if=("use_qk_norm",)
 )
+_GLM_4_1V = {
+    "hidden_size": 4096,
+    "intermediate_size": 13_696,
+    "num_hidden_layers": 40,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 2,
+    "vocab_size": 151_552,
+}
+"""Glm4vTextConfig (transformers 5.24.0), and every published GLM-4.1V."""
 _CHATGLM = Style(
     dialect=Dialect(kv=(), head_dim=("kv_channels",), kv_absent="heads"),
     layers=("num_layers", "num_hidden_layers"),
@@ -59,6 +69,20 @@ def _glm4v_text(config: Config) -> Model:
     """GLM-4 with biases whatever ``attention_bias`` says (Glm4vTextAttention)."""
     config.ignore("attention_bias")
     return decoder(replace(_GLM4, dialect=DENSE, bias=True))(config)
+
+
+def _glm4v_flat(config: Config) -> Model:
+    """GLM-4.1V as transformers 4.53 saved it, with the text's figures at the top.
+
+    4.57 reads them there; Glm4vConfig of 5.24.0 has its text's defaults in their place.
+    """
+    for key, default in _GLM_4_1V.items():
+        if config.raw.get(key, default) != default:
+            config.refuse(
+                f"there is no text_config: transformers 4.57 reads {key} "
+                f"{shown(config.raw[key])} at the top of the file, 5.24 takes {default}"
+            )
+    return _glm4v_text(config)
 
 
 def _chatglm(config: Config) -> Model:
@@ -91,12 +115,16 @@ def _chatglm_ends(config: Config, width: int) -> Layer:
     return (Extra(tensors=tuple(rotary)), *ends(config, replace(_CHATGLM, final=last)))
 
 
+_GLM4V_MOE_TEXT = Family(read=decoder(_GLM4V_MOE, never, BALANCED, dense_first))
+"""transformers 4.57 saves it under the second name."""
+
 FAMILIES: dict[str, Family] = {
     "glm": Family(read=decoder(_GLM)),
     "glm4": Family(read=decoder(_GLM4)),
     "glm4v_text": Family(read=_glm4v_text),
+    "glm4v": Family(read=_glm4v_flat, sees=True),
     "glm4_moe": Family(read=decoder(_GLM4_MOE, never, BALANCED, dense_first)),
-    "glm4v_moe_text": Family(read=decoder(_GLM4V_MOE, never, BALANCED, dense_first)),
+    **each("glm4v_moe_text Glm4vMoe_text", _GLM4V_MOE_TEXT),
     "glm4_moe_lite": Family(read=latent_decoder(BALANCED)),
     "glm_moe_dsa": Family(read=sparse_decoder(replace(DEEPSEEK, correction=by_topk_method))),
     "chatglm": Family(read=_chatglm),
@@ -104,7 +132,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 WRAPPERS: dict[str, Wrapper] = {
-    "glm4v": Wrapper(),
-    "glm4v_moe": Wrapper(),
-    "glm46v": Wrapper(),
+    "glm4v": Wrapper(optional=True, tower=glm4v),
+    "glm4v_moe": Wrapper(tower=glm4v),
+    "glm46v": Wrapper(tower=glm4v),
 }

@@ -24,7 +24,7 @@ from kvplan.hf.families.windows import never
 from kvplan.hf.geometry import MULTI_HEAD
 from kvplan.hf.layers import layer_count
 
-_DENSE = "hunyuan_v1_dense"
+_DENSE, _MOE = "hunyuan_v1_dense", "hunyuan_v1_moe"
 _HUNYUAN = Style(
     dialect=replace(MULTI_HEAD, head_dim=("head_dim", "attention_head_dim")),
     bias=ATTENTION_BIAS,
@@ -61,8 +61,7 @@ def _forward(config: Config, style: Style, layers: int) -> Sequence[Block]:
     """An MLP, or experts and, ``use_mixed_mlp_moe``, shared ones as wide as the MLP."""
     if config.flag("use_cla"):
         raise UncountedError("use_cla is on: no published file says which norms those layers have")
-    count = config.same_size(layers, "num_experts", least=0) if config.has("num_experts") else 1
-    if count <= 1:
+    if config.raw.get("model_type") != _MOE and _dense(config, layers):
         return [mlp(config, style)] * layers
     if config.maybe("moe_layer_num_skipped", least=0):
         raise UncountedError("moe_layer_num_skipped is set")
@@ -70,6 +69,15 @@ def _forward(config: Config, style: Style, layers: int) -> Sequence[Block]:
     if config.flag("use_mixed_mlp_moe", default=style is not _OWN_CODE):
         moe = replace(moe, shared=_shared(config, layers))
     return [moe] * layers
+
+
+def _dense(config: Config, layers: int) -> bool:
+    """One expert is an MLP in Tencent's own code and in vLLM 0.33.0 hunyuan_v1.py.
+
+    HunYuanMoEV1DecoderLayer (transformers 5.24.0) has a router and a shared MLP beside it even so.
+    """
+    count = config.same_size(layers, "num_experts", least=0) if config.has("num_experts") else 1
+    return count <= 1
 
 
 def _experts(config: Config) -> Mixture:
@@ -96,7 +104,7 @@ FAMILIES: dict[str, Family] = {
         classes=("hunyuandensev1", "hunyuanmoev1", "hunyuan"),
     ),
     _DENSE: Family(read=_hunyuan, classes=("hunyuandensev1",)),
-    "hunyuan_v1_moe": Family(
+    _MOE: Family(
         read=_hunyuan, architectures=("HunYuanMoEV1ForCausalLM",), classes=("hunyuanmoev1",)
     ),
     "hy_v3": Family(read=decoder(_HY_V3, never, NUM_SHARED, dense_first)),

@@ -14,6 +14,7 @@ from kvplan.hf.families.decoder import (
     MLP_BIAS,
     POST_NORM,
     Style,
+    attention,
     decoder,
 )
 from kvplan.hf.families.experts import NUM_SHARED, Mixture, dense_first
@@ -30,13 +31,12 @@ _APERTUS = Style(
     uncounted_if=("mlp_bias",),
 )
 _SEED_OSS = Style(
-    dialect=OWN_HEAD_DIM,
     bias=("attention_bias", True),
     out_bias=("attention_out_bias", False),
     mlp_bias=MLP_BIAS,
 )
 _PERSIMMON = Style(
-    dialect=MULTI_HEAD,
+    dialect=replace(MULTI_HEAD, kv=()),
     bias=True,
     qk_norm="head",
     qk_norm_key=("qk_layernorm", True),
@@ -103,6 +103,14 @@ def _lambdas(_: Config, heads: Attention) -> Layer:
     return (extra(*(vector("attention", f"self_attn.{name}", heads.width) for name in names)),)
 
 
+def _helium_heads(config: Config, style: Style) -> Attention:
+    """All heads together are as wide as the model: o_proj is square (HeliumAttention)."""
+    own, hidden = attention(config, style), config.count("hidden_size")
+    if own.heads * own.width != hidden:
+        config.refuse(f"{own.heads} heads of {own.width} are not hidden_size, {hidden}")
+    return own
+
+
 FAMILIES: dict[str, Family] = {
     "llama": Family(
         read=decoder(LLAMA),
@@ -112,7 +120,9 @@ FAMILIES: dict[str, Family] = {
     "arcee": Family(read=decoder(replace(LLAMA, gated=False))),
     "iquestcoder": Family(read=_SAVED["llama"], saved_as=_SAVED),
     "cwm": Family(read=decoder(Style(dialect=OWN_HEAD_DIM, mlp_bias=MLP_BIAS), mixed())),
-    "helium": Family(read=decoder(replace(LLAMA, dialect=OWN_HEAD_DIM, out_bias=False))),
+    "helium": Family(
+        read=decoder(replace(LLAMA, dialect=OWN_HEAD_DIM, out_bias=False), heads=_helium_heads)
+    ),
     "smollm3": Family(read=decoder(replace(LLAMA, dialect=DENSE, tie=True), unsettled)),
     "seed_oss": Family(read=decoder(_SEED_OSS)),
     "apertus": Family(read=decoder(_APERTUS, extra=_xielu)),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Layer, Model
-from kvplan.hf.config import Config
+from kvplan.hf.config import Config, Figure
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import ATTENTION_BIAS, PLAIN, Style, decoder, stack
 from kvplan.hf.families.experts import DEEPSEEK, by_topk_method, dense_first
@@ -29,6 +29,9 @@ _EXPERTS = replace(DEEPSEEK, no_shared="missing", correction=by_topk_method)
 
 def _mimo_v2(config: Config) -> Model:
     """``hybrid_layer_pattern`` 0 is full, 1 sliding (remote code); sinks where the file says so."""
+    original = any(key.startswith(("swa_", "hybrid_")) for key in config.raw)
+    if config.has("layer_types") and not original:
+        return _saved(config)
     count = layer_count(config)
     pattern = config.per_layer(_PATTERN, config.numbers(_PATTERN), count)
     if pattern is None:
@@ -44,6 +47,19 @@ def _mimo_v2(config: Config) -> Model:
         return (_heads(config, "swa_", "add_swa_attention_sink_bias").sliding(size),)
 
     layers = by_type(config, types, {FULL: lambda: (full,), SLIDING: local})
+    return stack(config, PLAIN, layers, _EXPERTS, dense_first)
+
+
+def _saved(config: Config) -> Model:
+    """As transformers saves it, without the figures of sliding layers.
+
+    MiMoV2FlashAttention: these have twice the KV heads, and sinks; the window counts the query.
+    """
+    full = _heads(config, "", "add_full_attention_sink_bias")
+    kv = Figure(2 * full.kv, "2 × num_key_value_heads")
+    local = replace(full, kv=kv, sinks="sinks").sliding(needed_window(config))
+    types = layer_types(config, layer_count(config), None)
+    layers = by_type(config, types, {FULL: lambda: (full,), SLIDING: lambda: (local,)})
     return stack(config, PLAIN, layers, _EXPERTS, dense_first)
 
 

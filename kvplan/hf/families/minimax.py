@@ -98,7 +98,7 @@ def _indexer(config: Config) -> BlockIndexer:
 FAMILIES: dict[str, Family] = {
     "minimax_m2": Family(read=_minimax_m2),
     "minimax_m3": Family(read=_minimax_m3, classes=("minimaxm3", "minimaxm3sparse")),
-    "minimax_m3_vl_text": Family(read=_minimax_m3),
+    "minimax_m3_vl_text": Family(read=_minimax_m3, classes=("minimaxm3sparse",)),
 }
 
 WRAPPERS: dict[str, Wrapper] = {

@@ -73,7 +73,8 @@ def _mpt_mlp(config: Config, style: Style, layers: int) -> Sequence[Block]:
     heads = _mpt_heads(config, style)
     if section is not None and (section.flag("qk_ln") or heads.kv != heads.heads):
         raise UncountedError("attn_config asks for norms or fewer KV heads")
-    if section is None or not section.flag("alibi"):
+    # MptAttentionConfig has ALiBi, and transformers 4.40 saves what it has as nothing but a type.
+    if section is None or not section.flag("alibi", default=section.mentions("model_type")):
         raise UncountedError("attn_config.alibi is off: learned positions")
     width = (config.maybe("expansion_ratio") or 4) * config.size(*style.hidden)
     return [mlp(config, style, width=width)] * layers

@@ -12,12 +12,15 @@ from kvplan.hf.families.decoder import ATTENTION_BIAS, Style, decoder, mlp
 from kvplan.hf.families.experts import QWEN, QWEN_SHARED, every_step
 from kvplan.hf.families.qwen_vision import qwen3_vl
 from kvplan.hf.families.windows import after_full_layers, mixed, never, unsettled
-from kvplan.hf.geometry import OWN_HEAD_DIM, Dialect
+from kvplan.hf.geometry import DENSE, OWN_HEAD_DIM, Dialect
 
 QWEN2 = Style(bias=True, out_bias=False)
 QWEN3 = Style(
     dialect=OWN_HEAD_DIM, bias=ATTENTION_BIAS, qk_norm="head", qk_norm_key=("use_qk_norm", True)
 )
+# Qwen3MoeConfig and Qwen3VLMoeTextConfig have no width of their own for a head, and save null
+# where nobody gave one.
+_QWEN3_MOE = replace(QWEN3, dialect=DENSE)
 _QWEN1 = Style(
     dialect=Dialect(kv=(), head_dim=("kv_channels",), kv_absent="heads"),
     bias=True,
@@ -57,8 +60,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "qwen3": Family(read=decoder(QWEN3, after_full_layers)),
     "qwen3_vl_text": Family(read=decoder(QWEN3)),
-    "qwen3_moe": Family(read=decoder(QWEN3, unsettled, QWEN, every_step)),
-    "qwen3_vl_moe_text": Family(read=decoder(QWEN3, never, QWEN, every_step)),
+    "qwen3_moe": Family(read=decoder(_QWEN3_MOE, unsettled, QWEN, every_step)),
+    "qwen3_vl_moe_text": Family(read=decoder(_QWEN3_MOE, never, QWEN, every_step)),
     "qwen3_omni_moe_text": Family(read=decoder(QWEN3, never, QWEN, every_step)),
     "mellum": Family(read=decoder(QWEN3, mixed(), _MELLUM, every_step)),
     "qwen": Family(read=decoder(_QWEN1, forward=_half_as_wide), classes=("qwenlmhead",)),

@@ -13,6 +13,7 @@ from kvplan.hf.config import Config, Figure, UncountedError
 from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.decoder import Style, attention, decoder, stack
 from kvplan.hf.families.experts import USED, Mixture
+from kvplan.hf.families.per_layer import per_layer_heads
 from kvplan.hf.families.windows import never
 from kvplan.hf.geometry import OWN_HEAD_DIM
 from kvplan.hf.layers import FULL, MTP, SLIDING, by_type, drafts, layer_count, layer_types
@@ -94,6 +95,10 @@ def _step3p5(config: Config) -> Model:
         SLIDING: lambda: (local.sliding(geo.needed_window(config)),),
     }
     layers, more = by_type(config, types, kinds), by_type(config, extra, kinds)
+    section = config.section("per_layer_config")
+    if section is not None:
+        heads = [block for layer in layers for block in layer if isinstance(block, Attention)]
+        layers = tuple((block,) for block in per_layer_heads(section, heads))
 
     def gate(_: Config, block: Block) -> Layer:
         if sliding_heads is None and SLIDING in types:
@@ -106,8 +111,14 @@ def _step3p5(config: Config) -> Model:
 
 
 def _sliding_heads(config: Config, full: Attention) -> Figure | None:
-    """Attention heads of sliding layers, None where the file does not tell them."""
+    """Attention heads of sliding layers, None where the file does not tell them.
+
+    Where transformers saved the file they stand in ``per_layer_config``, as changes of the
+    model's own (Step3p5Config).
+    """
     named, other = config.maybe("num_sliding_attention_heads"), config.section(_OTHER)
+    if config.has("per_layer_config"):
+        return Figure(full.heads, "num_attention_heads")
     if other is None:
         return named
     other.require("attention_type", SLIDING)

@@ -93,6 +93,7 @@ def after_full_layers(config: Config, layers: Figure) -> WindowPlan:
     """``use_sliding_window`` switches it after ``max_window_layers`` full layers (Qwen2Config)."""
     draft = drafts(config, MTP)
     if config.flag("use_sliding_window"):
+        config.ignore(*geo.WINDOW_KEYS)
         start = config.count("max_window_layers", least=0)
         types = layer_types(config, layers, lambda index: SLIDING if index >= start else FULL)
         return WindowPlan(by_name(config, types))

@@ -9,7 +9,7 @@ from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Again, Extra, Layer, Model, Norms, linear
 from kvplan.hf.blocks.mlp import MLP
 from kvplan.hf.blocks.recurrent import Mamba2
-from kvplan.hf.config import Config
+from kvplan.hf.config import Config, UncountedError
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import INPUT, Style, model
 from kvplan.hf.families.states import expanded, mamba2
@@ -78,6 +78,8 @@ def _others(config: Config, types: Sequence[str], heads: Attention) -> Sequence[
     """
     hybrid = [index for index, kind in enumerate(types) if kind == _HYBRID]
     blocks = config.size("num_mem_blocks") if hybrid else 0
+    if not config.flag("tie_word_embeddings", default=True):
+        raise UncountedError("tie_word_embeddings is off, which unties the shared layers as well")
     plain: Layer = (Norms(names=(INPUT,)),)
     beside: Layer = (_joint(config), Norms(names=(f"mamba_decoder.{INPUT}",)))
     others = [beside if kind == _HYBRID else plain for kind in types]

@@ -57,7 +57,6 @@ TOWERS: list[tuple[str, dict[str, Any], str]] = [
     ("moonshotai/Kimi-K2.5", {"mm_projector_type": "mlp"}, "mm_projector_type is not patchmerger"),
     ("moonshotai/Kimi-K3", {"attn_bias": True}, "vision_config.attn_bias is on"),
     ("moonshotai/Kimi-K3", {"norm_type": "layernorm"}, "not Kimi-K3's own"),
-    ("google/gemma-3-27b-it", {"vision_use_head": True}, "vision_use_head is on"),
     ("google/gemma-4-26B-A4B", {"use_clipped_linears": True}, "use_clipped_linears is on"),
     (VISION, {"supported_aspect_ratios": None}, "supported_aspect_ratios is not in the file"),
     ("llama4 with a tower, small", {"multi_modal_projector_bias": True}, "projector_bias is on"),

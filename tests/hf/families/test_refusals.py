@@ -30,13 +30,13 @@ SLIDING: list[tuple[str, dict[str, Any], str]] = [
     ("gemma4_text, small", {"num_kv_shared_layers": 4}, "leaves no layer of each type"),
     (
         "gemma4_text as transformers saves it, small",
-        {"per_layer_config": {"0": {"head_dim": 8}}},
-        "per_layer_config is not the same for all full layers",
+        {"per_layer_config": {"4": {"head_dim": 8}}},
+        "per_layer_config.4: there is no such layer among 4",
     ),
     (
         "gemma4_text as transformers saves it, small",
         {"per_layer_config": {"3": {"head_dim": 32, "sliding_window": 9}}},
-        "per_layer_config changes more than head_dim and num_key_value_heads",
+        "per_layer_config.3.sliding_window: what that does to a layer is not known",
     ),
     ("XiaomiMiMo/MiMo-V2-Flash", {"hybrid_layer_pattern": None}, "hybrid_layer_pattern is missing"),
     ("XiaomiMiMo/MiMo-V2-Flash", {"hybrid_layer_pattern": [2] * 48}, "known are 0 and 1"),

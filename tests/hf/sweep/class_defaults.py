@@ -97,6 +97,37 @@ def sections(config_class: type) -> dict[str, dict[str, str]]:
     return found
 
 
+def section_defaults(
+    config_class: type, within: dict[str, dict[str, str]], keys: set[str]
+) -> dict[str, dict[str, int]]:
+    """What this class, and not the section's own, takes for keys that a section lacks."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    found: dict[str, dict[str, int]] = {}
+    for key, model_type in within.get("open_sections", {}).items():
+        plain = CONFIG_MAPPING[model_type]().to_dict()
+        made = getattr(config_class(**{key: {"model_type": model_type}}), key).to_dict()
+        own = {name: value for name, value in made.items() if value != plain.get(name)}
+        own = {name: value for name, value in own.items() if type(value) is int and name in keys}
+        # What the class works out of figures of its own is a figure of its own as well.
+        own |= {name: made[name] for name in ("head_dim",) if own and type(made.get(name)) is int}
+        if own:
+            found[key] = own
+    return found
+
+
+def nested_tie(config_class: type, within: dict[str, dict[str, str]]) -> bool:
+    """Whether ``tie_word_embeddings`` of the text part alone ties head and embedding."""
+    types = {**within.get("sections", {}), **within.get("open_sections", {})}
+    if "text_config" not in types:
+        return False
+    text = {"model_type": types["text_config"], "tie_word_embeddings": True}
+    plain, tied = config_class(text_config={**text}), "tie_word_embeddings"
+    text[tied] = False
+    other = config_class(text_config=text)
+    return bool(getattr(plain, tied, None)) and not getattr(other, tied, None)
+
+
 def rows(older: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """A row for each model type that the importer reads and transformers has a class for."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -112,11 +143,42 @@ def rows(older: dict[str, Path]) -> dict[str, dict[str, Any]]:
         row: dict[str, Any] = {"class": config_class.__name__}
         row["defaults"] = defaults(config_class, keys)
         row |= within
+        names = aliases(config_class, keys)
+        row |= {"aliases": names} if names else {}
+        row |= {"null_kv": True} if null_is_one_a_head(config_class) else {}
+        own = section_defaults(config_class, within, keys)
+        row |= {"section_defaults": own} if own else {}
+        row |= {"nested_tie": True} if nested_tie(config_class, within) else {}
+        row |= {"since_5": True} if within and not _in_release(4, older, config_class) else {}
         differs = _differs(row["defaults"], older, config_class)
         row |= {"differs": differs} if differs else {}
         found[model_type] = row
         waiting += [name for types in within.values() for name in types.values()]
     return dict(sorted(found.items()))
+
+
+def aliases(config_class: type, keys: set[str]) -> dict[str, str]:
+    """Other names of keys, by which files of other releases have them: name to the class's own."""
+    names: dict[str, str] = getattr(config_class, "attribute_map", {})
+    return {name: own for name, own in names.items() if {name, own} & (keys - NOT_READ)}
+
+
+def null_is_one_a_head(config_class: type) -> bool:
+    """Whether null KV heads are one for each attention head."""
+    key = "num_key_value_heads"
+    if key not in {field.name for field in dataclasses.fields(config_class)}:  # type: ignore[arg-type]
+        return False
+    try:
+        made = config_class(**{key: None})
+    except Exception:  # noqa: BLE001 - a class that takes no null there
+        return False
+    return getattr(made, key) is not None and getattr(made, key) == made.num_attention_heads
+
+
+def _in_release(major: int, older: dict[str, Path], config_class: type) -> bool:
+    """Whether a release of this number has a class of this name."""
+    folders = (folder for release, folder in older.items() if release.startswith(f"{major}."))
+    return any(older_default(folder, config_class) for folder in folders)
 
 
 def _differs(
