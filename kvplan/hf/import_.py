@@ -61,29 +61,23 @@ def model_spec(
     """
     top = Config(raw, path, architecture_name(raw))
     found, model, assumed = _read(top, assume)
-    said = (*assumed, *task_notes(top.architecture, found.task, found.text))
+    text = found.text
     beside = None
     if quantization is not None:
         beside = Config(quantization, path, top.architecture, "hf_quant_config.json: ")
-    stored, dtype, unnamed = _dtype(top, found.text)
+    stored, dtype, unnamed = _dtype(top, text)
     counted, open_bytes = weight_facts(weights(top, found, model, stored, beside))
-    places = [top] if found.text is top else [top, found.text]
+    places = [top] if text is top else [top, text]
     if checkpoint is not None:
         layers = len(model.layers)
         counted, open_bytes = checkpoint_weights(checkpoint, places, layers, counted, open_bytes)
-    context, stretched = native_context(levels(top, found.text)[::-1], found.family)
+    context, stretched = native_context(levels(top, text)[::-1], found.family)
+    said = (*task_notes(top.architecture, found.task, text), *model.assumptions, *stretched)
     facts: dict[str, Any] = {
         "native_context_tokens": context,
         "dtype": dtype,
         "kv_cache_dtype": _kv_cache_dtype(places, beside, model),
-        "assumptions": (
-            *said,
-            *model.assumptions,
-            *stretched,
-            *caches_beside(top, found.text),
-            *unnamed,
-            *open_bytes,
-        ),
+        "assumptions": (*assumed, *said, *caches_beside(top, text), *unnamed, *open_bytes),
         "class_defaults": _class_defaults(top),
     }
     return _spec(top, name, facts, model, counted, checkpoint.origin if checkpoint else None)

@@ -166,7 +166,7 @@ def aliases(config_class: type, keys: set[str]) -> dict[str, str]:
 def null_is_one_a_head(config_class: type) -> bool:
     """Whether null KV heads are one for each attention head."""
     key = "num_key_value_heads"
-    if key not in {field.name for field in dataclasses.fields(config_class)}:  # type: ignore[arg-type]
+    if key not in {field.name for field in dataclasses.fields(config_class)}:
         return False
     try:
         made = config_class(**{key: None})
