@@ -167,6 +167,11 @@ def _gemma4(config: Config) -> Model:
     )
 
 
+def _gemma4_unified(config: Config) -> Model:
+    """Gemma-4 without towers, and without a second embedding whatever the file says."""
+    return _gemma4(replace(config, raw={**config.raw, _PER_LAYER[0]: 0}))
+
+
 def _gemma4_layers(config: Config, layers: int, own: int) -> list[Layer]:
     """``use_double_wide_mlp`` doubles the width of layers that share keys and values."""
     width = config.size("intermediate_size")
@@ -244,10 +249,18 @@ FAMILIES: dict[str, Family] = {
         read=_gemma3n,
         classes=("gemma3n",),
     ),
+    "gemma4_unified_text": Family(read=_gemma4_unified, classes=("gemma4unified",)),
     "gemma4_text": Family(read=_gemma4),
 }
 
 WRAPPERS: dict[str, Wrapper] = {
+    "gemma4_unified": Wrapper(
+        text="gemma4_unified_text",
+        beside=(
+            Beside("vision_config", "image embedder", optional=True),
+            Beside("audio_config", "audio embedder", optional=True),
+        ),
+    ),
     "paligemma": Wrapper(),
     "gemma3": Wrapper(tower=siglip),
     "gemma3n": Wrapper(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from kvplan.hf.blocks.base import Extra, Layer, Model, buffer
 from kvplan.hf.config import Config, UncountedError
-from kvplan.hf.families.base import Family, Wrapper
+from kvplan.hf.families.base import Beside, Family, Wrapper
 from kvplan.hf.families.decoder import (
     ATTENTION_BIAS,
     PRE_NORM,
@@ -95,6 +95,7 @@ FAMILIES: dict[str, Family] = {
     "glm": Family(read=decoder(_GLM)),
     "glm4": Family(read=decoder(_GLM4)),
     "glm4v_text": Family(read=_glm4v_text),
+    "glm_ocr_text": Family(read=decoder(replace(_GLM4, dialect=DENSE, bias=False))),
     "glm4_moe": Family(read=decoder(_GLM4_MOE, never, BALANCED, dense_first)),
     "glm4v_moe_text": Family(read=decoder(_GLM4V_MOE, never, BALANCED, dense_first)),
     "glm4_moe_lite": Family(read=latent_decoder(BALANCED)),
@@ -107,4 +108,5 @@ WRAPPERS: dict[str, Wrapper] = {
     "glm4v": Wrapper(),
     "glm4v_moe": Wrapper(),
     "glm46v": Wrapper(),
+    "glm_ocr": Wrapper(text="glm_ocr_text", beside=(Beside("vision_config", "vision tower"),)),
 }

@@ -48,5 +48,5 @@ FAMILIES: dict[str, Family] = {
     "phi3small": Family(read=decoder(_PHI3_SMALL)),
     "phimoe": Family(read=decoder(_PHIMOE, always, MIXTRAL)),
     "phi4_multimodal": Family(read=decoder(_PHI3, always), sees=True),
-    **{name: _seeing(name) for name in ("phi3_v", "phi4mm")},
+    **{name: _seeing(name) for name in ("phi3_v", "phi4mm", "phi4-siglip")},
 }

@@ -32,6 +32,7 @@ _QWEN1 = Style(
     ends=("transformer.wte", "lm_head"),
 )
 _MELLUM = replace(QWEN, count=("num_experts", "num_local_experts"))
+_QWEN3 = Family(read=decoder(QWEN3, after_full_layers))
 _QWEN2 = Family(read=decoder(QWEN2, after_full_layers))
 
 
@@ -55,16 +56,24 @@ FAMILIES: dict[str, Family] = {
     "qwen2_moe": Family(
         read=decoder(replace(QWEN2, bias=("qkv_bias", True)), unsettled, QWEN_SHARED, every_step)
     ),
-    "qwen3": Family(read=decoder(QWEN3, after_full_layers)),
+    "qwen3": _QWEN3,
     "qwen3_vl_text": Family(read=decoder(QWEN3)),
     "qwen3_moe": Family(read=decoder(QWEN3, unsettled, QWEN, every_step)),
     "qwen3_vl_moe_text": Family(read=decoder(QWEN3, never, QWEN, every_step)),
     "qwen3_omni_moe_text": Family(read=decoder(QWEN3, never, QWEN, every_step)),
+    "qwen3_asr_text": Family(read=decoder(QWEN3)),
+    "dots_ocr": replace(_QWEN2, classes=("dotsocr",), sees=True),
+    "KeyeVL": replace(_QWEN3, classes=("keye",), sees=True),
+    "KeyeVL1_5": replace(_QWEN3, classes=("keyevl15",), sees=True),
+    "isaac": replace(_QWEN3, sees=True),
     "mellum": Family(read=decoder(QWEN3, mixed(), _MELLUM, every_step)),
     "qwen": Family(read=decoder(_QWEN1, forward=_half_as_wide), classes=("qwenlmhead",)),
 }
 
 WRAPPERS: dict[str, Wrapper] = {
+    "isaac": Wrapper(
+        optional=True, text="qwen3", beside=(Beside("vision_config", "vision tower"),)
+    ),
     "qwen2_vl": Wrapper(optional=True, text="qwen2_vl_text"),
     "qwen2_5_vl": Wrapper(optional=True, text="qwen2_5_vl_text"),
     "qwen2_5_omni": Wrapper(
