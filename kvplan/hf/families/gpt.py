@@ -18,7 +18,7 @@ from kvplan.hf.geometry import MULTI_HEAD, OWN_HEAD_DIM, Dialect, needed_window
 from kvplan.hf.quantization import Published
 
 _HEADS = Dialect(("n_head", "num_attention_heads"), ("n_embd", "hidden_size"), (), (), "heads")
-_GPT2 = Style(
+GPT2 = Style(
     dialect=_HEADS,
     layers=("n_layer", "num_hidden_layers"),
     hidden=("n_embd", "hidden_size"),
@@ -40,7 +40,7 @@ _GPT2 = Style(
     tie=True,
 )
 _GPTJ = replace(
-    _GPT2,
+    GPT2,
     positions=(),
     bias=False,
     fused="",
@@ -52,7 +52,7 @@ _GPTJ = replace(
 )
 _CODEGEN = replace(_GPTJ, fused="qkv_proj")
 _GPT_NEO = replace(
-    _GPT2,
+    GPT2,
     dialect=Dialect(("num_heads", "num_attention_heads"), ("hidden_size",), (), (), "heads"),
     layers=("num_layers", "num_hidden_layers"),
     hidden=("hidden_size",),
@@ -165,12 +165,12 @@ def _japanese(config: Config) -> Model:
 
 
 FAMILIES: dict[str, Family] = {
-    "gpt2": Family(read=decoder(_GPT2)),
-    "gpt-sw3": Family(read=decoder(_GPT2), classes=("gpt2lmhead",)),
+    "gpt2": Family(read=decoder(GPT2)),
+    "gpt-sw3": Family(read=decoder(GPT2), classes=("gpt2lmhead",)),
     "codegen": Family(read=decoder(_CODEGEN)),
     "gpt_neo": Family(read=decoder(_GPT_NEO, _local)),
     "gpt_neox_japanese": Family(read=_japanese),
-    "gpt_bigcode": Family(read=decoder(_GPT2, full, heads=_bigcode_heads)),
+    "gpt_bigcode": Family(read=decoder(GPT2, full, heads=_bigcode_heads)),
     "gptj": Family(read=decoder(_GPTJ)),
     "gpt_neox": Family(read=decoder(_GPT_NEOX)),
     "starcoder2": Family(read=decoder(_STARCODER2, always)),

@@ -22,7 +22,7 @@ from kvplan.hf.families.decoder import (
 from kvplan.hf.families.experts import NUM_SHARED, Mixture, dense_first
 from kvplan.hf.families.latent import LATENT, latent_decoder
 from kvplan.hf.families.windows import mixed, unsettled
-from kvplan.hf.geometry import DENSE, MULTI_HEAD, OWN_HEAD_DIM
+from kvplan.hf.geometry import DENSE, MULTI_HEAD, OWN_HEAD_DIM, Dialect
 
 _NO_MLP_BIAS = replace(LLAMA, mlp_bias=False, uncounted_if=("mlp_bias",))
 _APERTUS = Style(
@@ -59,6 +59,12 @@ _STABLELM = Style(
     out_bias=False,
     norm_bias=True,
     uncounted_if=("use_parallel_residual", "qk_layernorm"),
+)
+# vLLM 0.33.0 step1.py:97; ALiBi needs no rotation.
+_STEP1 = replace(
+    LLAMA,
+    dialect=Dialect(kv=("num_attention_groups", "num_key_value_heads"), head_dim=()),
+    tie=True,
 )
 _ORION = Style(norm_bias=True, uncounted_if=("attention_bias", "bias"))
 _INTERNLM2 = Style(
@@ -158,6 +164,8 @@ FAMILIES: dict[str, Family] = {
         )
     ),
     **each("xverse aquila", Family(read=decoder(_NO_MLP_BIAS))),
+    **each("solar telechat3 TeleFLM", Family(read=decoder(LLAMA))),
+    "step1": Family(read=decoder(_STEP1)),
     "orion": Family(read=decoder(_ORION)),
     "youtu": Family(read=latent_decoder(None, replace(LATENT, tie=True))),
     "persimmon": Family(read=decoder(_PERSIMMON)),
