@@ -169,7 +169,7 @@ FAMILIES: dict[str, Family] = {
     "orion": Family(read=decoder(_ORION)),
     "youtu": Family(read=latent_decoder(None, replace(LATENT, tie=True))),
     "persimmon": Family(read=decoder(_PERSIMMON)),
-    "stablelm": Family(read=decoder(_STABLELM)),
+    **each("stablelm stablelm_epoch", Family(read=decoder(_STABLELM))),
     "baichuan": Family(
         read=decoder(Style(dialect=MULTI_HEAD, fused="W_pack")), classes=("baichuan", "baichuanm1")
     ),

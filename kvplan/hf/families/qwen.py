@@ -67,7 +67,7 @@ FAMILIES: dict[str, Family] = {
     "KeyeVL1_5": replace(_QWEN3, classes=("keyevl15",), sees=True),
     "isaac": replace(_QWEN3, sees=True),
     "mellum": Family(read=decoder(QWEN3, mixed(), _MELLUM, every_step)),
-    "qwen": Family(read=decoder(_QWEN1, forward=_half_as_wide), classes=("qwenlmhead",)),
+    "qwen": Family(read=decoder(_QWEN1, forward=_half_as_wide), classes=("qwenlmhead", "qwenvl")),
 }
 
 WRAPPERS: dict[str, Wrapper] = {

@@ -16,7 +16,7 @@ _INNER = Wrapper(path=("llm_config",))
 _THINKER = Wrapper(beside=(*_SEES, *_HEARS))
 
 _IMAGES: dict[str, Wrapper] = {
-    "llava": _PLAIN,
+    "llava": replace(_PLAIN, classes=("llava", "mantis", "tarsier")),
     "llava_next": _PLAIN,
     "llava_next_video": _PLAIN,
     "llava_onevision": _PLAIN,
@@ -63,13 +63,14 @@ _IMAGES: dict[str, Wrapper] = {
     "perception_lm": _VISION,
     "shieldgemma2": replace(_VISION, text="gemma3_text", classes=("gemma3",)),
     "emu3": replace(_PLAIN, beside=(Beside("vq_config", "image tokenizer"),)),
-    "cosmos3_omni": _VISION,
+    "cosmos3_omni": replace(_VISION, classes=("cosmos3",)),
     "hyperclovax_vlm": Wrapper(beside=_SEES, classes=("hcxvision",)),
     "vlm": Wrapper(beside=_SEES, classes=("hcxvisionv2",)),
     "hyperclovax_vision_v2": replace(_VISION, classes=("hcxvisionv2",)),
     "step_robotics": Wrapper(beside=_SEES, classes=("stepvl", "step3vl10b")),
     "llava_onevision2": _VISION,
     "kanana-1.5-v": Wrapper(beside=_SEES, classes=("kananav",)),
+    "minimax_vl_01": Wrapper(text="minimax_text_01", beside=_SEES, classes=("minimaxvl01",)),
     "opencua": Wrapper(beside=_SEES, text="qwen2"),
     "bagel": replace(_INNER, beside=(Beside("vit_config", "vision tower"),)),
     "openvla": Wrapper(text="llama", classes=("openvlaforactionprediction",)),
@@ -84,7 +85,11 @@ _SOUND: dict[str, Wrapper] = {
     "nemo_speechlm": replace(_AUDIO, text="nemotron_h", classes=("nemotron35transcribe",)),
     "omniasr": replace(_AUDIO, text="llama"),
     "qwen3_asr": replace(
-        _AUDIO, text="qwen3", or_path=("thinker_config", "text_config"), beside=()
+        _AUDIO,
+        text="qwen3",
+        or_path=("thinker_config", "text_config"),
+        beside=(),
+        classes=("qwen3asrrealtimegeneration",),
     ),
     "vibevoice_asr": Wrapper(
         text="qwen2",

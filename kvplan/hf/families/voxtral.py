@@ -33,6 +33,7 @@ WRAPPERS: dict[str, Wrapper] = {
     "voxtral": Wrapper(beside=(Beside("audio_config", "audio tower"),)),
     "voxtral_realtime": Wrapper(
         text="voxtral_realtime_text",
+        classes=("voxtralrealtimegeneration",),
         beside=(Beside("audio_config", "audio tower"),),
     ),
 }
