@@ -9,7 +9,8 @@ from functools import partial
 from kvplan.hf.blocks.base import Block, Tensors
 from kvplan.hf.blocks.mlp import MLP, Experts
 from kvplan.hf.config import MAX_SIZE, Config, UncountedError
-from kvplan.hf.families.base import Beside, Family, Wrapper
+from kvplan.hf.families.base import Family, Wrapper
+from kvplan.hf.families.clip_vision import merged, tower
 from kvplan.hf.families.decoder import Style, alternate, decoder, mlp
 from kvplan.hf.families.experts import Mixture, dense_first, some_of
 from kvplan.hf.families.windows import never
@@ -92,6 +93,6 @@ WRAPPERS: dict[str, Wrapper] = {
     "paddleocr_vl": Wrapper(
         optional=True,
         text="paddleocr_vl_text",
-        beside=(Beside("vision_config", "vision tower"),),
+        tower=tower(merged),
     ),
 }

@@ -19,6 +19,7 @@ from kvplan.hf.blocks.ends import Embedding
 from kvplan.hf.blocks.mlp import MLP, Experts
 from kvplan.hf.config import MAX_SIZE, Config, UncountedError
 from kvplan.hf.families.base import Beside, Family, Wrapper
+from kvplan.hf.families.clip_vision import one_matrix, tower
 from kvplan.hf.families.decoder import (
     ATTENTION_BIAS,
     INPUT,
@@ -261,7 +262,7 @@ WRAPPERS: dict[str, Wrapper] = {
             Beside("audio_config", "audio embedder", optional=True),
         ),
     ),
-    "paligemma": Wrapper(),
+    "paligemma": Wrapper(tower=tower(one_matrix)),
     "gemma3": Wrapper(tower=siglip),
     "gemma3n": Wrapper(
         beside=(Beside("vision_config", "vision tower"), Beside("audio_config", "audio tower")),

@@ -135,6 +135,7 @@ FAMILIES: dict[str, Family] = {
     "llama": Family(
         read=decoder(LLAMA),
         architectures=("LlavaLlamaForCausalLM",),
+        classes=("vllama3",),  # SmolVLM's text part
     ),
     "Yi": Family(read=decoder(LLAMA)),
     "arcee": Family(read=decoder(replace(LLAMA, gated=False))),

@@ -10,7 +10,7 @@ from kvplan.hf.config import Config, UncountedError
 from kvplan.hf.families.base import Beside, Family, Wrapper, each
 from kvplan.hf.families.decoder import ATTENTION_BIAS, Style, decoder, mlp
 from kvplan.hf.families.experts import QWEN, QWEN_SHARED, every_step
-from kvplan.hf.families.qwen_vision import qwen3_vl
+from kvplan.hf.families.qwen_vision import qwen2_5_vl, qwen2_vl, qwen3_vl
 from kvplan.hf.families.windows import after_full_layers, mixed, never, unsettled
 from kvplan.hf.geometry import OWN_HEAD_DIM, Dialect
 
@@ -74,8 +74,8 @@ WRAPPERS: dict[str, Wrapper] = {
     "isaac": Wrapper(
         optional=True, text="qwen3", beside=(Beside("vision_config", "vision tower"),)
     ),
-    "qwen2_vl": Wrapper(optional=True, text="qwen2_vl_text"),
-    "qwen2_5_vl": Wrapper(optional=True, text="qwen2_5_vl_text"),
+    "qwen2_vl": Wrapper(optional=True, text="qwen2_vl_text", tower=qwen2_vl),
+    "qwen2_5_vl": Wrapper(optional=True, text="qwen2_5_vl_text", tower=qwen2_5_vl),
     "qwen2_5_omni": Wrapper(
         path=("thinker_config", "text_config"),
         text="qwen2_5_omni_text",

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kvplan.hf.families.base import Beside, Wrapper
+from kvplan.hf.families.clip_vision import shuffled, tower, two_layers
+from kvplan.hf.families.internvl_vision import internvl
+from kvplan.hf.families.mistral_vision import pixtral
 
 _PLAIN = Wrapper()
+_TILED = Wrapper(tower=tower(two_layers, newline=True))
+_SHUFFLED = Wrapper(tower=tower(shuffled))
 _SEES = (Beside("vision_config", "vision tower"),)
 _HEARS = (Beside("audio_config", "audio tower"),)
 _QFORMER = (*_SEES, Beside("qformer_config", "query transformer"))
@@ -16,19 +21,19 @@ _INNER = Wrapper(path=("llm_config",))
 _THINKER = Wrapper(beside=(*_SEES, *_HEARS))
 
 _IMAGES: dict[str, Wrapper] = {
-    "llava": replace(_PLAIN, classes=("llava", "mantis", "tarsier")),
-    "llava_next": _PLAIN,
-    "llava_next_video": _PLAIN,
-    "llava_onevision": _PLAIN,
+    "llava": Wrapper(tower=tower(two_layers), classes=("llava", "mantis", "tarsier")),
+    "llava_next": _TILED,
+    "llava_next_video": _TILED,
+    "llava_onevision": _TILED,
     "vipllava": _PLAIN,
     "video_llava": _VISION,
     "video_llama_3": _VISION,
     "idefics2": Wrapper(text="mistral", beside=(*_SEES, Beside("perceiver_config", "perceiver"))),
-    "idefics3": _PLAIN,
-    "smolvlm": Wrapper(classes=("smolvlm", "idefics3")),
+    "idefics3": _SHUFFLED,
+    "smolvlm": replace(_SHUFFLED, classes=("smolvlm", "idefics3")),
     "got_ocr2": Wrapper(),
     "pp_chart2table": replace(_VISION, classes=("gotocr2",)),
-    "internvl": Wrapper(classes=("internvl", "interns1")),
+    "internvl": Wrapper(tower=internvl, classes=("internvl", "interns1")),
     "internvl_chat": Wrapper(path=("llm_config",), classes=("internvlchat",)),
     "qianfan_ocr": _VISION,
     "skywork_chat": replace(_INNER, classes=("skyworkr1vchat",)),
@@ -48,7 +53,7 @@ _IMAGES: dict[str, Wrapper] = {
     "fast_vlm": _VISION,
     "fuyu": _PLAIN,
     "glmga": replace(_VISION, classes=("glm46v",)),
-    "lighton_ocr": _VISION,
+    "lighton_ocr": Wrapper(tower=pixtral),
     "minicpm_ocr": _VISION,
     "minicpmv4_6": _VISION,
     "minicpmv4_7": _VISION,
