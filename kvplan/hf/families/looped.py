@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kvplan.hf.blocks.attention import Attention, Gate
-from kvplan.hf.blocks.base import Again, Layer, Model, Stack, extra, vector
+from kvplan.hf.blocks.base import Again, Extra, Layer, Model, Stack, extra, linear, vector
 from kvplan.hf.config import Config, Figure, shown
 from kvplan.hf.families.base import Family, each
 from kvplan.hf.families.decoder import (
@@ -32,6 +32,7 @@ _HRM_HEADS = Dialect(kv=(), kv_absent="heads")
 _LOOPCODER = "vLLM 0.33.0 iquest_loopcoder.py:99"
 _OURO = replace(
     LLAMA,
+    dialect=DENSE,
     bias=False,
     mlp_bias=False,
     norms=(*PRE_NORM, "input_layernorm_2", "post_attention_layernorm_2"),
@@ -114,12 +115,14 @@ def _ouro(config: Config) -> Model:
         return [layer] * count + [()] * (len(layers) - count)
 
     key = f"{count.origin} × {steps.origin}"
-    gate = (
-        *vector("other", "model.early_exit_gate", 1, config.size("hidden_size")),
-        *vector("other", "model.early_exit_gate.bias", 1),
-    )
     plain = model(config, _OURO, layers, others, layers_key=key)
-    return replace(plain, ends=lambda: (*ends(config, _OURO), extra(gate)))
+    return replace(plain, ends=lambda: (*ends(config, _OURO), _exit_gate(config)))
+
+
+def _exit_gate(config: Config) -> Extra:
+    """Says after a pass whether that was enough."""
+    name, hidden = "model.early_exit_gate", config.size("hidden_size")
+    return extra(linear("other", name, 1, hidden, bias=True))
 
 
 def _loopcoder(config: Config) -> Model:
@@ -169,8 +172,11 @@ def _dory(config: Config) -> Model:
         return [rest] * (before + between) + [()] * len(more) + [rest] * len(after)
 
     plain = model(config, _DORY, [*layers[: before + between], *more, *after], others)
-    scale = extra(vector("lm_head", "lm_head.logit_scale", config.size("vocab_size")))
-    return replace(plain, ends=lambda: (*ends(config, _DORY), scale))
+    return replace(plain, ends=lambda: (*ends(config, _DORY), _logit_scale(config)))
+
+
+def _logit_scale(config: Config) -> Extra:
+    return extra(vector("lm_head", "lm_head.logit_scale", config.size("vocab_size")))
 
 
 def _sections(config: Config) -> tuple[Sequence[str], tuple[int, int]]:

@@ -26,10 +26,12 @@ _OPENELM = Style(
 
 def _openelm(config: Config) -> Model:
     """``num_query_heads`` and ``num_kv_heads`` are lists, one entry a layer."""
-    config.ignore("num_gqa_groups", "qkv_multipliers")
+    config.ignore("qkv_multipliers")
     count, width = layer_count(config, *_OPENELM.layers), config.count("head_dim")
     queries, keys = (_heads(config, key, count) for key in ("num_query_heads", "num_kv_heads"))
-    normed = config.flag("normalize_qk_projections")
+    groups, normed = config.maybe("num_gqa_groups"), config.flag("normalize_qk_projections")
+    if groups is not None and any(q != k * groups for q, k in zip(queries, keys, strict=True)):
+        config.refuse("num_query_heads is not num_gqa_groups × num_kv_heads on every layer")
     layers = [
         Attention(
             heads=heads,
