@@ -137,7 +137,7 @@ def _runs(config: Config) -> list[str] | None:
     """What ``attention_types`` says in full."""
     key, value = config.value("attention_types")
     types: list[str] = []
-    for run in value or ():
+    for run in config.expect(key, value, list, "a list") if key else ():
         names, times = (*run, None, None)[:2] if isinstance(run, list) else (None, None)
         if not isinstance(names, list) or type(times) is not int or not 0 < times <= MAX_LAYERS:
             config.refuse(f"{config.name(key)} has to be a list of [[types], times]")
