@@ -164,8 +164,10 @@ def _type(top: Config) -> str:
 
 
 def _nested(top: Config, wrapper: Wrapper) -> Config:
-    text = top
-    for step in wrapper.path:
+    text, path = top, wrapper.path
+    if wrapper.or_path and not top.has(path[0]) and top.has(wrapper.or_path[0]):
+        path = wrapper.or_path
+    for step in path:
         nested = text.section(step)
         if nested is None:
             text.missing(step)

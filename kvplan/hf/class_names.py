@@ -136,6 +136,9 @@ CLASSES = {
     # These have their output head all the same.
     "ChatGLMModel": LANGUAGE_MODEL,  # vLLM 0.33.0 registry.py:86
     "AquilaModel": LANGUAGE_MODEL,  # vLLM 0.23.0 registry.py, as LlamaForCausalLM
+    "IdeficsForVisionText2Text": LANGUAGE_MODEL,  # transformers 5.24.0 modeling_auto.py
+    "OpenVLAForActionPrediction": LANGUAGE_MODEL,  # vLLM 0.33.0 registry.py
+    "Phi4ForCausalLMV": LANGUAGE_MODEL,  # vLLM 0.33.0 registry.py
     "Qwen2_5OmniModel": LANGUAGE_MODEL,  # vLLM 0.33.0 registry.py, _MULTIMODAL_MODELS
     "Qwen2ForRewardModel": Task(head=_two_layers(1), says=_REWARD),
     "Qwen2ForProcessRewardModel": Task(head=_two_layers(2), says=_REWARD),

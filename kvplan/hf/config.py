@@ -268,6 +268,16 @@ class Config:
         """A list of whole numbers, or None."""
         return self.items(key, int, "whole numbers")
 
+    def floats(self, key: str) -> list[float] | None:
+        """A list of positive numbers with or without a fraction, or None."""
+        _, value = self.value(key)
+        if value is None:
+            return None
+        entries = self.expect(key, value, list, "a list of numbers")
+        if any(type(entry) not in (int, float) or not 0 < entry <= MAX_SIZE for entry in entries):
+            self.refuse(f"{self.name(key)} has to be a list of numbers, 0 to {MAX_SIZE}")
+        return [float(entry) for entry in entries]
+
     def words(self, key: str) -> list[str] | None:
         """A list of texts, or None."""
         return self.items(key, str, "texts")

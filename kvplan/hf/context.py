@@ -16,8 +16,10 @@ _CONTEXT_KEYS = (
     "n_positions",
     "max_seq_len",
     "max_target_positions",
+    "max_decoder_position_embeddings",
     "max_sequence_length",
     "seq_length",
+    "max_context_length",
     "n_ctx",
 )
 _ORIGINAL = "original_max_position_embeddings"

@@ -23,7 +23,7 @@ from tests.hf.configs import HEADS, LLAMA, S, refusal, sizes, spec_of
         ({"model_type": "llava"}, "text_config is missing"),
         ({"hidden_size": 64}, "no model_type: this architecture is not known"),
         ({**LLAMA, "architectures": ["NovelForCausalLM"]}, "architectures names 'NovelForCausal"),
-        ({"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}, "t5"),
+        ({"model_type": "bert", "architectures": ["BertLMHeadModel"]}, "bert"),
     ],
 )
 def test_what_is_not_known_is_refused_by_name(

@@ -47,6 +47,8 @@ class Wrapper:
 
     path: tuple[str, ...] = ("text_config",)
     """Where the text model's config stands."""
+    or_path: tuple[str, ...] = ()
+    """Where files of another generation have it."""
     optional: bool = False
     """Some files have the text's figures at the top: the model type is a family as well."""
     text: str = ""

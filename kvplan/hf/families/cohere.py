@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from kvplan.hf.blocks.base import Model
 from kvplan.hf.config import Config
-from kvplan.hf.families.base import Family, Wrapper
+from kvplan.hf.families.base import Beside, Family, Wrapper
 from kvplan.hf.families.decoder import INPUT, LLAMA, decoder
 from kvplan.hf.families.experts import Mixture, dense_first, every_layer
 from kvplan.hf.families.windows import mixed
@@ -54,9 +54,14 @@ FAMILIES: dict[str, Family] = {
     "cohere": Family(read=decoder(_COHERE)),
     "cohere2": Family(read=decoder(replace(_COHERE, qk_norm=""), mixed(4, _PATTERN))),
     "cohere2_moe": Family(read=_cohere2_moe),
+    "cohere_compass_text": Family(read=decoder(replace(_COHERE, qk_norm=""), mixed(4, _PATTERN))),
 }
 
 WRAPPERS: dict[str, Wrapper] = {
     "aya_vision": Wrapper(),
     "cohere2_vision": Wrapper(),
+    "cohere_compass": Wrapper(
+        text="cohere_compass_text",
+        beside=(Beside("vision_config", "vision tower"),),
+    ),
 }

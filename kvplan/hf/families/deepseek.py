@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from kvplan.hf.blocks.base import Kind, Model
 from kvplan.hf.config import Config
-from kvplan.hf.families.base import Family, Wrapper
+from kvplan.hf.families.base import Beside, Family, Wrapper
 from kvplan.hf.families.decoder import LLAMA, decoder
 from kvplan.hf.families.deepseek_v4 import DEEPSEEK_V4
 from kvplan.hf.families.experts import BALANCED, DEEPSEEK, by_topk_method, dense_first
@@ -43,6 +43,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "deepseek_v32": Family(read=sparse_decoder(V3_EXPERTS)),
     "deepseek_v4": DEEPSEEK_V4,
+    "deepseek_ocr2_text": Family(read=decoder(_HEADS, never, DEEPSEEK, dense_first)),
     "axk1": Family(read=latent_decoder(replace(BALANCED, norm="mlp.post_mlp_layernorm"))),
 }
 
@@ -50,6 +51,10 @@ WRAPPERS: dict[str, Wrapper] = {
     "deepseek_vl": Wrapper(),
     "multi_modality": Wrapper(
         path=("language_config",), classes=("multimodality", "multimodalitycausallm")
+    ),
+    "deepseek_ocr2": Wrapper(
+        text="deepseek_ocr2_text",
+        beside=(Beside("vision_config", "vision tower"),),
     ),
     "deepseek_vl_v2": Wrapper(
         path=("language_config",),

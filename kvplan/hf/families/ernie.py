@@ -10,11 +10,14 @@ from kvplan.hf.blocks.base import Block, Tensors
 from kvplan.hf.blocks.mlp import MLP, Experts
 from kvplan.hf.config import MAX_SIZE, Config, UncountedError
 from kvplan.hf.families.base import Family, Wrapper
+from kvplan.hf.families.clip_vision import merged, tower
 from kvplan.hf.families.decoder import Style, alternate, decoder, mlp
 from kvplan.hf.families.experts import Mixture, dense_first, some_of
 from kvplan.hf.families.windows import never
 
 _BIAS = ("use_bias", False)
+_DENSE = Style(bias=_BIAS, mlp_bias=_BIAS, tie=True)
+_PADDLE = replace(_DENSE, mlp_bias=False)
 _MOE = Style(tie=True, uncounted_if=("use_bias",))
 _EXPERTS = Mixture(
     count=("moe_num_experts",),
@@ -77,9 +80,18 @@ def _experts_by_sight(config: Config) -> _ExpertsBySight:
 
 
 FAMILIES: dict[str, Family] = {
-    "ernie4_5": Family(read=decoder(Style(bias=_BIAS, mlp_bias=_BIAS, tie=True))),
+    "ernie4_5": Family(read=decoder(_DENSE)),
+    "paddleocr_vl_text": Family(read=decoder(_PADDLE)),
+    "paddleocr_vl": Family(read=decoder(_PADDLE), sees=True),
     "ernie4_5_moe": Family(read=decoder(_MOE, never, _EXPERTS, _in_range), classes=("ernie45moe",)),
     "ernie4_5_vl_moe_text": Family(read=decoder(_MOE, forward=_forward)),
 }
 
-WRAPPERS: dict[str, Wrapper] = {"ernie4_5_vl_moe": Wrapper()}
+WRAPPERS: dict[str, Wrapper] = {
+    "ernie4_5_vl_moe": Wrapper(),
+    "paddleocr_vl": Wrapper(
+        optional=True,
+        text="paddleocr_vl_text",
+        tower=tower(merged),
+    ),
+}

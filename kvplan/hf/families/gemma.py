@@ -19,6 +19,7 @@ from kvplan.hf.blocks.ends import Embedding
 from kvplan.hf.blocks.mlp import MLP, Experts
 from kvplan.hf.config import MAX_SIZE, Config
 from kvplan.hf.families.base import Beside, Family, Wrapper
+from kvplan.hf.families.clip_vision import one_matrix, tower
 from kvplan.hf.families.decoder import (
     ATTENTION_BIAS,
     INPUT,
@@ -164,6 +165,11 @@ def _gemma4(config: Config) -> Model:
     )
 
 
+def _gemma4_unified(config: Config) -> Model:
+    """Gemma-4 without towers, and without a second embedding whatever the file says."""
+    return _gemma4(replace(config, raw={**config.raw, _PER_LAYER[0]: 0}))
+
+
 def _gemma4_layers(config: Config, layers: int, own: int) -> list[Layer]:
     """``use_double_wide_mlp`` doubles the width of layers that share keys and values."""
     width = config.size("intermediate_size")
@@ -244,11 +250,19 @@ FAMILIES: dict[str, Family] = {
         classes=("gemma3n",),
         context_is_stretched=True,
     ),
+    "gemma4_unified_text": Family(read=_gemma4_unified, classes=("gemma4unified",)),
     "gemma4_text": Family(read=_gemma4),
 }
 
 WRAPPERS: dict[str, Wrapper] = {
-    "paligemma": Wrapper(),
+    "gemma4_unified": Wrapper(
+        text="gemma4_unified_text",
+        beside=(
+            Beside("vision_config", "image embedder", optional=True),
+            Beside("audio_config", "audio embedder", optional=True),
+        ),
+    ),
+    "paligemma": Wrapper(tower=tower(one_matrix)),
     "gemma3": Wrapper(tower=siglip),
     "gemma3n": Wrapper(
         beside=(Beside("vision_config", "vision tower"), Beside("audio_config", "audio tower")),

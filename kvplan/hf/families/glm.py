@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from kvplan.hf.blocks.base import Extra, Layer, Model, buffer
 from kvplan.hf.config import Config, UncountedError, shown
-from kvplan.hf.families.base import Family, Wrapper, each
+from kvplan.hf.families.base import Beside, Family, Wrapper, each
 from kvplan.hf.families.decoder import (
     ATTENTION_BIAS,
     PRE_NORM,
@@ -123,6 +123,7 @@ FAMILIES: dict[str, Family] = {
     "glm4": Family(read=decoder(_GLM4)),
     "glm4v_text": Family(read=_glm4v_text),
     "glm4v": Family(read=_glm4v_flat, sees=True),
+    "glm_ocr_text": Family(read=decoder(replace(_GLM4, dialect=DENSE, bias=False))),
     "glm4_moe": Family(read=decoder(_GLM4_MOE, never, BALANCED, dense_first)),
     **each("glm4v_moe_text Glm4vMoe_text", _GLM4V_MOE_TEXT),
     "glm4_moe_lite": Family(read=latent_decoder(BALANCED)),
@@ -135,4 +136,5 @@ WRAPPERS: dict[str, Wrapper] = {
     "glm4v": Wrapper(optional=True, tower=glm4v),
     "glm4v_moe": Wrapper(tower=glm4v),
     "glm46v": Wrapper(tower=glm4v),
+    "glm_ocr": Wrapper(text="glm_ocr_text", beside=(Beside("vision_config", "vision tower"),)),
 }

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from kvplan.hf.blocks.attention import Attention
+from kvplan.hf.blocks.base import Block, Layer, Model, extra, vector
 from kvplan.hf.blocks.mlp import GATED
-from kvplan.hf.config import Config, Figure
+from kvplan.hf.config import MAX_LAYERS, Config, Figure
 from kvplan.hf.families.base import Family
-from kvplan.hf.families.decoder import Style, attention, decoder
+from kvplan.hf.families.decoder import Style, attention, decoder, mlp
 from kvplan.hf.families.experts import MIXTRAL
-from kvplan.hf.families.windows import always, full, mixed
-from kvplan.hf.geometry import MULTI_HEAD, OWN_HEAD_DIM, Dialect
+from kvplan.hf.families.windows import WindowPlan, always, full, mixed
+from kvplan.hf.geometry import MULTI_HEAD, OWN_HEAD_DIM, Dialect, needed_window
 from kvplan.hf.quantization import Published
 
 _HEADS = Dialect(("n_head", "num_attention_heads"), ("n_embd", "hidden_size"), (), (), "heads")
-_GPT2 = Style(
+GPT2 = Style(
     dialect=_HEADS,
     layers=("n_layer", "num_hidden_layers"),
     hidden=("n_embd", "hidden_size"),
@@ -37,7 +40,7 @@ _GPT2 = Style(
     tie=True,
 )
 _GPTJ = replace(
-    _GPT2,
+    GPT2,
     positions=(),
     bias=False,
     fused="",
@@ -46,6 +49,20 @@ _GPTJ = replace(
     norms=("ln_1",),
     head_bias=True,
     tie=False,
+)
+_CODEGEN = replace(_GPTJ, fused="qkv_proj")
+_GPT_NEO = replace(
+    GPT2,
+    dialect=Dialect(("num_heads", "num_attention_heads"), ("hidden_size",), (), (), "heads"),
+    layers=("num_layers", "num_hidden_layers"),
+    hidden=("hidden_size",),
+    width=("intermediate_size",),
+    positions=("max_position_embeddings",),
+    bias=False,
+    out_bias=True,
+    fused="",
+    out="out_proj",
+    attn_root="attn.attention",
 )
 _GPT_NEOX = Style(
     dialect=MULTI_HEAD,
@@ -60,6 +77,16 @@ _GPT_NEOX = Style(
     root="gpt_neox.layers",
     final="gpt_neox.final_layer_norm",
     ends=("gpt_neox.embed_in", "embed_out"),
+)
+_JAPANESE = replace(
+    _GPT_NEOX,
+    dialect=Dialect(kv=(), head_dim=(), kv_absent="heads"),
+    bias=False,
+    mlp_bias=False,
+    root="gpt_neox_japanese.layers",
+    final="gpt_neox_japanese.final_layer_norm",
+    ends=("gpt_neox_japanese.embed_in", "embed_out"),
+    tie=True,
 )
 _STARCODER2 = Style(
     bias=("use_bias", True),
@@ -89,9 +116,61 @@ def _bigcode_heads(config: Config, style: Style) -> Attention:
     return heads
 
 
+def _local(config: Config, layers: Figure) -> WindowPlan:
+    """``attention_layers``, which ``attention_types`` gives in short: [[[a, b], times], ...]."""
+    types = config.per_layer("attention_layers", config.words("attention_layers"), layers)
+    runs = _runs(config)
+    if types is None:
+        types = config.per_layer("attention_types", runs, layers)
+    elif runs is not None and list(types) != runs:
+        config.refuse("attention_layers and attention_types contradict each other")
+    if types is None:
+        config.missing("attention_layers", "attention_types")
+    if not set(types) <= {"global", "local"}:
+        config.refuse("attention_layers names other layers than global and local")
+    size = needed_window(config, "window_size") if "local" in types else None
+    config.ignore("window_size")
+    return WindowPlan([size if kind == "local" else None for kind in types])
+
+
+def _runs(config: Config) -> list[str] | None:
+    """What ``attention_types`` says in full."""
+    key, value = config.value("attention_types")
+    types: list[str] = []
+    for run in config.expect(key, value, list, "a list") if key else ():
+        names, times = (*run, None, None)[:2] if isinstance(run, list) else (None, None)
+        if not isinstance(names, list) or type(times) is not int or not 0 < times <= MAX_LAYERS:
+            config.refuse(f"{config.name(key)} has to be a list of [[types], times]")
+        if len(types) + len(names) * times > MAX_LAYERS:
+            config.refuse(f"{config.name(key)} names more than {MAX_LAYERS} layers")
+        types += [str(name) for name in names] * times
+    return types if key else None
+
+
+def _japanese(config: Config) -> Model:
+    """The last layer's output has a bias, no other matrix has one (GPTNeoXJapaneseAttention)."""
+    factor = partial(config.maybe, "intermediate_multiple_size", most=1_000)
+
+    def wide(config: Config, style: Style, layers: int) -> Sequence[Block]:
+        return [mlp(config, style, width=(factor() or 4) * config.size("hidden_size"))] * layers
+
+    plain = decoder(_JAPANESE, forward=wide)(config)
+
+    def others() -> Sequence[Layer]:
+        bias = vector("attention", "attention.dense_bias", config.size("hidden_size"))
+        *first, last = plain.others()
+        return [*first, (*last, extra(bias))]
+
+    return replace(plain, others=others)
+
+
 FAMILIES: dict[str, Family] = {
-    "gpt2": Family(read=decoder(_GPT2)),
-    "gpt_bigcode": Family(read=decoder(_GPT2, full, heads=_bigcode_heads)),
+    "gpt2": Family(read=decoder(GPT2)),
+    "gpt-sw3": Family(read=decoder(GPT2), classes=("gpt2lmhead",)),
+    "codegen": Family(read=decoder(_CODEGEN)),
+    "gpt_neo": Family(read=decoder(_GPT_NEO, _local)),
+    "gpt_neox_japanese": Family(read=_japanese),
+    "gpt_bigcode": Family(read=decoder(GPT2, full, heads=_bigcode_heads)),
     "gptj": Family(read=decoder(_GPTJ)),
     "gpt_neox": Family(read=decoder(_GPT_NEOX)),
     "starcoder2": Family(read=decoder(_STARCODER2, always)),

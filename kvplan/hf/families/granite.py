@@ -14,11 +14,18 @@ from kvplan.hf.families.decoder import ATTENTION_BIAS, LLAMA, Style, decoder, mo
 from kvplan.hf.families.experts import MIXTRAL, experts
 from kvplan.hf.families.windows import mixed, never
 from kvplan.hf.geometry import DENSE, MULTI_HEAD
+from kvplan.hf.layers import FULL, SLIDING
 
 _NO_MLP_BIAS = replace(LLAMA, mlp_bias=False)
 _EXPERTS = replace(MIXTRAL, router="router.layer", names=GATED, shared_root="shared_mlp")
 _SHARED = replace(_EXPERTS, shared_width=("shared_intermediate_size",))
+_SWASH = replace(_SHARED, router="router", no_shared="missing")
 _HYBRID = Style(dialect=MULTI_HEAD, bias=ATTENTION_BIAS)
+
+
+def _full_first(index: int) -> str:
+    """One full layer in four, the first of each (GraniteMoeSWAConfig)."""
+    return SLIDING if index % 4 else FULL
 
 
 def _hybrid(config: Config) -> Model:
@@ -46,12 +53,25 @@ FAMILIES: dict[str, Family] = {
     "granite_swa": Family(
         read=decoder(replace(LLAMA, dialect=DENSE, tie=True, sinks="sinks"), mixed())
     ),
+    "granite4_vision_text": Family(read=decoder(LLAMA)),
+    "granite_docling_text": Family(read=decoder(replace(LLAMA, tie=True))),
     "granitemoe": Family(read=decoder(_NO_MLP_BIAS, never, _EXPERTS)),
     "granitemoeshared": Family(read=decoder(_NO_MLP_BIAS, never, _SHARED)),
+    "granitemoe_swa": Family(
+        read=decoder(replace(_NO_MLP_BIAS, sinks="sinks"), mixed(rule=_full_first), _SWASH)
+    ),
     "granitemoehybrid": Family(read=_hybrid),
 }
 
+_SEES = Beside("vision_config", "vision tower")
+
 WRAPPERS: dict[str, Wrapper] = {
+    "granite4_vision": Wrapper(
+        text="granite4_vision_text",
+        beside=(_SEES, Beside("qformer_config", "query transformer", optional=True)),
+    ),
+    "granite_docling": Wrapper(text="granite_docling_text", beside=(_SEES,)),
+    "granite_speech_plus": Wrapper(beside=(Beside("encoder_config", "audio tower"),)),
     # GraniteSpeechConfig's window_size is of frames of sound, for its projector.
     "granite_speech": Wrapper(
         beside=(Beside("encoder_config", "audio tower"),), own_keys=("window_size",)

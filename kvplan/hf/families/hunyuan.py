@@ -8,7 +8,7 @@ from dataclasses import replace
 from kvplan.hf.blocks.base import Block, Model
 from kvplan.hf.blocks.mlp import MLP
 from kvplan.hf.config import Config, UncountedError
-from kvplan.hf.families.base import Family
+from kvplan.hf.families.base import Beside, Family, Wrapper
 from kvplan.hf.families.decoder import (
     ATTENTION_BIAS,
     MLP_BIAS,
@@ -36,6 +36,7 @@ _HUNYUAN = Style(
 # Files of model_type "hunyuan" have code of their own (modeling_hunyuan.py): what no key turns on
 # is off there; in the classes of transformers 5.23.0 it is on.
 _OWN_CODE = replace(_HUNYUAN, qk_norm_key=("use_qk_norm", False))
+_SEEING = replace(_HUNYUAN, mlp_bias=False, tie=True, uncounted_if=("mlp_bias",))
 _HY_V3 = Style(bias=ATTENTION_BIAS, qk_norm="head", uncounted_if=("mlp_bias",))
 
 
@@ -103,9 +104,19 @@ FAMILIES: dict[str, Family] = {
         architectures=("HunYuanForCausalLM",),
         classes=("hunyuandensev1", "hunyuanmoev1", "hunyuan"),
     ),
+    "hunyuan_vl_text": Family(read=decoder(_SEEING)),
+    "hunyuan_vl": Family(read=decoder(_SEEING), sees=True),
     _DENSE: Family(read=_hunyuan, classes=("hunyuandensev1",)),
     _MOE: Family(
         read=_hunyuan, architectures=("HunYuanMoEV1ForCausalLM",), classes=("hunyuanmoev1",)
     ),
     "hy_v3": Family(read=decoder(_HY_V3, never, NUM_SHARED, dense_first)),
+}
+
+WRAPPERS: dict[str, Wrapper] = {
+    "hunyuan_vl": Wrapper(
+        optional=True,
+        text="hunyuan_vl_text",
+        beside=(Beside("vision_config", "vision tower"),),
+    ),
 }

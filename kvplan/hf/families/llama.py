@@ -5,21 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kvplan.hf.blocks.attention import Attention
-from kvplan.hf.blocks.base import Layer, buffer, extra, vector
+from kvplan.hf.blocks.base import Layer, Model, buffer, extra, vector
+from kvplan.hf.blocks.ends import Head
 from kvplan.hf.config import Config
-from kvplan.hf.families.base import Family, Wrapper
+from kvplan.hf.families.base import Beside, Family, Wrapper, each
 from kvplan.hf.families.decoder import (
     ATTENTION_BIAS,
     LLAMA,
     MLP_BIAS,
     POST_NORM,
+    PRE_NORM,
     Style,
     attention,
     decoder,
+    ends,
 )
 from kvplan.hf.families.experts import NUM_SHARED, Mixture, dense_first
+from kvplan.hf.families.latent import LATENT, latent_decoder
 from kvplan.hf.families.windows import mixed, unsettled
-from kvplan.hf.geometry import DENSE, MULTI_HEAD, OWN_HEAD_DIM
+from kvplan.hf.geometry import DENSE, MULTI_HEAD, OWN_HEAD_DIM, Dialect
 
 _NO_MLP_BIAS = replace(LLAMA, mlp_bias=False, uncounted_if=("mlp_bias",))
 _APERTUS = Style(
@@ -56,6 +60,13 @@ _STABLELM = Style(
     norm_bias=True,
     uncounted_if=("use_parallel_residual", "qk_layernorm"),
 )
+# vLLM 0.33.0 step1.py:97; ALiBi needs no rotation.
+_STEP1 = replace(
+    LLAMA,
+    dialect=Dialect(kv=("num_attention_groups", "num_key_value_heads"), head_dim=()),
+    tie=True,
+)
+_ORION = Style(norm_bias=True, uncounted_if=("attention_bias", "bias"))
 _INTERNLM2 = Style(
     bias=("bias", False),
     fused="wqkv",
@@ -111,10 +122,30 @@ def _helium_heads(config: Config, style: Style) -> Attention:
     return own
 
 
+def _hyperclovax(config: Config) -> Model:
+    """Norms after each branch too, where ``use_post_norm`` is on (HyperCLOVAXConfig: on)."""
+    post = ("post_norm1", "post_norm2") if config.flag("use_post_norm", default=True) else ()
+    return decoder(replace(LLAMA, norms=(*PRE_NORM, *post)))(config)
+
+
+def _apertus_pruned(config: Config) -> Model:
+    """The head may have fewer rows than the embedding: ``output_vocab_size``."""
+    plain = decoder(_APERTUS, extra=_xielu)(config)
+
+    def all_ends() -> Layer:
+        rows = config.maybe("output_vocab_size") or config.size("vocab_size")
+        blocks = ends(config, _APERTUS)
+        return tuple(replace(b, rows=rows) if isinstance(b, Head) else b for b in blocks)
+
+    return replace(plain, ends=all_ends)
+
+
 FAMILIES: dict[str, Family] = {
+    "hyperclovax": Family(read=_hyperclovax),
     "llama": Family(
         read=decoder(LLAMA),
         architectures=("LlavaLlamaForCausalLM",),
+        classes=("vllama3",),  # SmolVLM's text part
     ),
     "Yi": Family(read=decoder(LLAMA)),
     "arcee": Family(read=decoder(replace(LLAMA, gated=False))),
@@ -145,24 +176,42 @@ FAMILIES: dict[str, Family] = {
             )
         )
     ),
+    **each("xverse aquila", Family(read=decoder(_NO_MLP_BIAS))),
+    **each("solar telechat3 TeleFLM", Family(read=decoder(LLAMA))),
+    "step1": Family(read=decoder(_STEP1)),
+    "orion": Family(read=decoder(_ORION)),
+    "youtu": Family(read=latent_decoder(None, replace(LATENT, tie=True))),
     "persimmon": Family(read=decoder(_PERSIMMON)),
-    "stablelm": Family(read=decoder(_STABLELM)),
+    **each("stablelm stablelm_epoch", Family(read=decoder(_STABLELM))),
     "baichuan": Family(
         read=decoder(Style(dialect=MULTI_HEAD, fused="W_pack")), classes=("baichuan", "baichuanm1")
     ),
     "aria_text": Family(
         read=decoder(replace(LLAMA, uncounted_if=("mlp_bias",)), mixture=_ARIA),
     ),
+    "emu3_text_model": Family(read=decoder(Style()), classes=("emu3",)),
+    "cosmos3_edge_text": Family(read=decoder(replace(LLAMA, dialect=OWN_HEAD_DIM))),
+    "apertus1p5_text": Family(read=_apertus_pruned),
     "internlm": Family(read=decoder(Style(dialect=MULTI_HEAD, bias=("bias", True)))),
     "internlm2": Family(read=decoder(_INTERNLM2)),
     "internlm3": Family(read=decoder(_INTERNLM3), saved_as=_SAVED),
     "exaone": Family(read=decoder(_EXAONE), saved_as=_SAVED),
-    "exaone4": Family(
-        read=decoder(Style(norms=POST_NORM, qk_norm="head"), mixed(pattern=_PATTERN))
+    # Exaone4_5Config reads its text part as exaone4, whatever name it has.
+    **each(
+        "exaone4 exaone4_5_text",
+        Family(read=decoder(Style(norms=POST_NORM, qk_norm="head"), mixed(pattern=_PATTERN))),
     ),
     "exaone_moe": Family(
         read=decoder(Style(qk_norm="head"), mixed(pattern=_PATTERN), NUM_SHARED, dense_first)
     ),
 }
 
-WRAPPERS: dict[str, Wrapper] = {"aria": Wrapper()}
+_SEES = Beside("vision_config", "vision tower")
+
+WRAPPERS: dict[str, Wrapper] = {
+    "aria": Wrapper(),
+    "apertus1p5": Wrapper(
+        text="apertus1p5_text", beside=(_SEES, Beside("audio_config", "audio tower"))
+    ),
+    "cosmos3_edge": Wrapper(text="cosmos3_edge_text", beside=(_SEES,)),
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kvplan.hf.families.base import Beside, Family, Wrapper
+from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.decoder import PLAIN, Style, decoder
 from kvplan.hf.families.experts import DEEPSEEK, MIXTRAL
 from kvplan.hf.families.latent import latent_decoder
@@ -26,5 +26,4 @@ FAMILIES: dict[str, Family] = {
 
 WRAPPERS: dict[str, Wrapper] = {
     "mistral3": Wrapper(classes=("mistral3", "pixtral"), tower=pixtral),
-    "voxtral": Wrapper(beside=(Beside("audio_config", "audio tower"),)),
 }

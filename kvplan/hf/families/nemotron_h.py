@@ -9,7 +9,7 @@ from kvplan.hf.blocks.base import Extra, Layer, Model, linear
 from kvplan.hf.blocks.mlp import MLP
 from kvplan.hf.blocks.recurrent import Mamba2
 from kvplan.hf.config import MAX_LAYERS, Config, shown
-from kvplan.hf.families.base import Family, Wrapper
+from kvplan.hf.families.base import Beside, Family, Wrapper
 from kvplan.hf.families.decoder import ATTENTION_BIAS, attention, mlp, model, norms
 from kvplan.hf.families.experts import Mixture, experts
 from kvplan.hf.families.mamba import BACKBONE
@@ -129,14 +129,20 @@ FAMILIES: dict[str, Family] = {
     "nemotron_h": Family(read=_nemotron_h),
 }
 
-_NANO = Wrapper(path=("llm_config",))
-WRAPPERS: dict[str, Wrapper] = dict.fromkeys(
-    # One class in vLLM 0.33.0 (registry.py, nano_nemotron_vl).
-    (
-        "NemotronH_Nano_VL_V2",
-        "NemotronH_Nano_Omni_Reasoning_V3",
-        "NemotronH_Super_Omni_Reasoning_V3",
-        "NemotronH_Omni_Reasoning_V3",
+_OMNI = Wrapper(
+    or_path=("llm_config",),
+    text="nemotron_h",
+    classes=tuple(f"nemotronh{size}omnireasoningv3" for size in ("", "nano", "super")),
+    beside=(
+        Beside("vision_config", "vision tower"),
+        Beside("sound_config", "audio tower", optional=True),
     ),
-    _NANO,
 )
+
+WRAPPERS: dict[str, Wrapper] = {
+    "NemotronH_Nano_VL_V2": Wrapper(path=("llm_config",)),
+    "nemotron_h_omni": _OMNI,
+    "NemotronH_Nano_Omni_Reasoning_V3": _OMNI,
+    "NemotronH_Super_Omni_Reasoning_V3": _OMNI,
+    "NemotronH_Omni_Reasoning_V3": _OMNI,
+}

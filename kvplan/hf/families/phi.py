@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import ATTENTION_BIAS, INPUT, Style, decoder, uncounted
 from kvplan.hf.families.experts import MIXTRAL
@@ -49,4 +51,5 @@ FAMILIES: dict[str, Family] = {
     "phimoe": Family(read=decoder(_PHIMOE, always, MIXTRAL)),
     "phi4_multimodal": Family(read=decoder(_PHI3, always), sees=True),
     **{name: _seeing(name) for name in ("phi3_v", "phi4mm")},
+    "phi4-siglip": replace(_seeing("phi4-siglip"), classes=("phi4",)),
 }

@@ -10,7 +10,7 @@ from kvplan.hf.config import Config, UncountedError
 from kvplan.hf.families.base import Beside, Family, Wrapper, each
 from kvplan.hf.families.decoder import ATTENTION_BIAS, Style, decoder, mlp
 from kvplan.hf.families.experts import QWEN, QWEN_SHARED, every_step
-from kvplan.hf.families.qwen_vision import qwen3_vl
+from kvplan.hf.families.qwen_vision import qwen2_5_vl, qwen2_vl, qwen3_vl
 from kvplan.hf.families.windows import after_full_layers, mixed, never, unsettled
 from kvplan.hf.geometry import DENSE, OWN_HEAD_DIM, Dialect
 
@@ -35,6 +35,7 @@ _QWEN1 = Style(
     ends=("transformer.wte", "lm_head"),
 )
 _MELLUM = replace(QWEN, count=("num_experts", "num_local_experts"))
+_QWEN3 = Family(read=decoder(QWEN3, after_full_layers))
 _QWEN2 = Family(read=decoder(QWEN2, after_full_layers))
 
 
@@ -58,18 +59,26 @@ FAMILIES: dict[str, Family] = {
     "qwen2_moe": Family(
         read=decoder(replace(QWEN2, bias=("qkv_bias", True)), unsettled, QWEN_SHARED, every_step)
     ),
-    "qwen3": Family(read=decoder(QWEN3, after_full_layers)),
+    "qwen3": _QWEN3,
     "qwen3_vl_text": Family(read=decoder(QWEN3)),
     "qwen3_moe": Family(read=decoder(_QWEN3_MOE, unsettled, QWEN, every_step)),
     "qwen3_vl_moe_text": Family(read=decoder(_QWEN3_MOE, never, QWEN, every_step)),
     "qwen3_omni_moe_text": Family(read=decoder(QWEN3, never, QWEN, every_step)),
+    "qwen3_asr_text": Family(read=decoder(QWEN3)),
+    "dots_ocr": replace(_QWEN2, classes=("dotsocr",), sees=True),
+    "KeyeVL": replace(_QWEN3, classes=("keye",), sees=True),
+    "KeyeVL1_5": replace(_QWEN3, classes=("keyevl15",), sees=True),
+    "isaac": replace(_QWEN3, sees=True),
     "mellum": Family(read=decoder(QWEN3, mixed(), _MELLUM, every_step)),
-    "qwen": Family(read=decoder(_QWEN1, forward=_half_as_wide), classes=("qwenlmhead",)),
+    "qwen": Family(read=decoder(_QWEN1, forward=_half_as_wide), classes=("qwenlmhead", "qwenvl")),
 }
 
 WRAPPERS: dict[str, Wrapper] = {
-    "qwen2_vl": Wrapper(optional=True, text="qwen2_vl_text"),
-    "qwen2_5_vl": Wrapper(optional=True, text="qwen2_5_vl_text"),
+    "isaac": Wrapper(
+        optional=True, text="qwen3", beside=(Beside("vision_config", "vision tower"),)
+    ),
+    "qwen2_vl": Wrapper(optional=True, text="qwen2_vl_text", tower=qwen2_vl),
+    "qwen2_5_vl": Wrapper(optional=True, text="qwen2_5_vl_text", tower=qwen2_5_vl),
     "qwen2_5_omni": Wrapper(
         path=("thinker_config", "text_config"),
         text="qwen2_5_omni_text",

@@ -16,16 +16,7 @@ def qwen3_vl(vision: Config, _: Config) -> Model:
     hidden, width = vision.size("hidden_size"), vision.size("intermediate_size")
     layer: Layer = (
         Norms(names=("norm1", "norm2"), bias=True),
-        Attention(
-            heads=1,
-            kv=1,
-            width=hidden,
-            bias=True,
-            out_bias=True,
-            fused="qkv",
-            out="proj",
-            root="attn",
-        ),
+        _attention(hidden),
         MLP(width=width, gated=False, bias=True, names=("linear_fc1", "linear_fc2")),
     )
     root = "model.visual"
@@ -38,6 +29,53 @@ def qwen3_vl(vision: Config, _: Config) -> Model:
         (_front(vision, root), _merger(f"{root}.merger", hidden, merged, out)),
         Stack(root=f"{root}.deepstack_merger_list", layers=((merger,),) * _deepstack(vision)),
     )
+
+
+def qwen2_vl(vision: Config, _: Config) -> Model:
+    """Qwen2VisionTransformer: ``embed_dim`` is its width, ``hidden_size`` the text's."""
+    hidden, names = vision.size("embed_dim"), ("fc1", "fc2")
+    width = hidden * vision.size("mlp_ratio")
+    block = MLP(width=width, gated=False, bias=True, names=names)
+    layer: Layer = (Norms(names=("norm1", "norm2"), bias=True), _attention(hidden), block)
+    return _plain(vision, hidden, vision.size("hidden_size"), layer, bias=True)
+
+
+def qwen2_5_vl(vision: Config, _: Config) -> Model:
+    """Qwen2_5_VisionTransformer: RMSNorms and a gated MLP; which layers see all changes nothing."""
+    hidden = vision.size("hidden_size")
+    block = MLP(width=vision.size("intermediate_size"), bias=True)
+    layer: Layer = (Norms(names=("norm1", "norm2")), _attention(hidden), block)
+    return _plain(vision, hidden, vision.size("out_hidden_size"), layer, bias=False)
+
+
+def _attention(hidden: int) -> Attention:
+    return Attention(
+        heads=1,
+        kv=1,
+        width=hidden,
+        bias=True,
+        out_bias=True,
+        fused="qkv",
+        out="proj",
+        root="attn",
+    )
+
+
+def _plain(vision: Config, hidden: int, out: int, layer: Layer, *, bias: bool) -> Model:
+    """Patches without bias or positions, the layers, and a merger."""
+    root, patch = "visual", vision.size("patch_size")
+    # Published files say in_chans, transformers in_channels.
+    channels, frames = vision.size("in_channels", "in_chans"), vision.size("temporal_patch_size")
+    merged = hidden * vision.size("spatial_merge_size") ** 2
+    ends = Extra(
+        tensors=(
+            *vector(_PART, f"{root}.patch_embed.proj", hidden, channels, frames, patch, patch),
+            *norm(f"{root}.merger.ln_q", hidden, bias=bias, part=_PART),
+            *linear(_PART, f"{root}.merger.mlp.0", merged, merged, bias=True),
+            *linear(_PART, f"{root}.merger.mlp.2", out, merged, bias=True),
+        )
+    )
+    return vision_model(hidden, f"{root}.blocks", [layer] * vision.size("depth"), (ends,))
 
 
 def _front(vision: Config, root: str) -> Extra:

@@ -27,6 +27,7 @@ RELEASE = "5.24.0"
 # Draft layers are never built by these classes, and the rest says nothing of the model's shape.
 NOT_READ = {
     *("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules"),
+    "num_mtp_layers",
     *("architectures", "dtype", "is_encoder_decoder", "transformers_version", "hidden_act"),
 }
 
