@@ -138,3 +138,21 @@ def lost(found: Patterns, tensors: list[Tensor]) -> str | None:
         if not _hits(pattern, names):
             return f"{shown(pattern.replace('#', str(min(layers)), 1))} is not a module known here"
     return None
+
+
+def unmatched(found: Patterns, tensors: list[Tensor]) -> str | None:
+    """A name or pattern that fits no linear layer: a class, or another spelling."""
+    linear = [tensor for tensor in tensors if tensor.kind == "linear"]
+    spelt = [
+        name.replace("*", "#", 1).replace("*", "0", 1)
+        for tensor in linear
+        for name in spellings(tensor.name)
+    ]
+    for pattern in found.plain:
+        if not OUTSIDE.search(pattern) and not _hits(pattern, spelt):
+            return f"{shown(pattern)} is not a module known here"
+    for regular in found.regular:
+        alone = Patterns(regular=[regular])
+        if not OUTSIDE.search(regular.pattern) and not any(skipped(alone, t) for t in linear):
+            return f"{shown(regular.pattern)} fits no module known here"
+    return None

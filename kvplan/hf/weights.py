@@ -66,6 +66,8 @@ class Weights:
     """Routed experts of a layer."""
     expert_intermediate_size: int | None = None
     """Width of one routed expert; None where they differ."""
+    assumes: str | None = None
+    """What the stored bytes rest on that is not the file's own word."""
 
     @property
     def total(self) -> int | None:
@@ -111,6 +113,7 @@ def weights(
         active_varies=model.active_varies,
         routed_experts=max(routed, default=None),
         expert_intermediate_size=_expert_width(tensors),
+        assumes=stored.assumes,
     )
 
 

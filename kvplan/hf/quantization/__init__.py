@@ -1,0 +1,136 @@
+"""From the quantisation that a checkpoint's files name to the scheme that its weights follow.
+
+One file a lineage of methods. Where the file does not decide which modules are quantised, or how,
+the scheme is a refusal; a key about quantisation that nothing here reads is one as well.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from kvplan.hf.blocks.base import Tensor
+from kvplan.hf.config import Config, printable, shown
+from kvplan.hf.quantization import floats, gptq, integers
+from kvplan.hf.quantization.averages import exl2, exl3
+from kvplan.hf.quantization.base import (
+    PLAIN_FILES,
+    Method,
+    Published,
+    Question,
+    without_towers,
+)
+from kvplan.hf.quantization.bitsandbytes import bitsandbytes
+from kvplan.hf.quantization.compressed_tensors import compressed_tensors
+from kvplan.hf.quantization.mlx import FIGURES, mlx
+from kvplan.hf.quantization.modelopt import modelopt
+from kvplan.hf.quantized_rows import Scheme
+
+SECTIONS = ("quantization_config", "compression_config", "quantization")
+"""Sections of a config.json that name what was done to its weights; ``quantization`` is MLX's."""
+
+METHODS: dict[str, Method] = {
+    "fp8": floats.fp8,
+    "fbgemm_fp8": floats.fbgemm_fp8,
+    "mxfp4": floats.mxfp4,
+    "compressed-tensors": compressed_tensors,
+    "modelopt": modelopt,
+    "gptq": gptq.gptq,
+    "awq": gptq.awq,
+    "auto-round": gptq.auto_round,
+    "intel/auto-round": gptq.auto_round,
+    "bitsandbytes": bitsandbytes,
+    "mlx": mlx,
+    "exl2": exl2,
+    "exl3": exl3,
+    "torchao": integers.torchao,
+    "hqq": integers.hqq,
+    "eetq": integers.eetq,
+    "bitnet": integers.bitnet,
+    "quark": integers.quark,
+}
+"""Every method whose bytes follow from its figures, by its ``quant_method``."""
+
+
+def scheme(
+    top: Config,
+    text: Config,
+    dtype: str,
+    beside: Config | None,
+    published: Published,
+    tensors: list[Tensor],
+) -> Scheme:
+    """The scheme that this file and hf_quant_config.json (``beside``) name.
+
+    ``dtype`` is that of what is not quantised. Raises RefusedError.
+    """
+    plain = Scheme(dtype)
+    unread = _unread(top) or (_unread(text) if text is not top else None)
+    if unread is not None:
+        return replace(plain, refusal=unread)
+
+    def question(section: Config) -> Question:
+        return Question(section=section, plain=plain, published=published, tensors=tensors, top=top)
+
+    if beside is not None:
+        return modelopt(question(beside.section("quantization") or beside))
+    outer = _section(top)
+    section = outer or _section(text)
+    if section is None:
+        return plain
+    named = _named(question(section))
+    return named if outer is not None else without_towers(named)
+
+
+def _section(config: Config) -> Config | None:
+    return next((found for key in SECTIONS if (found := config.section(key)) is not None), None)
+
+
+def _named(question: Question) -> Scheme:
+    section = question.section
+    method = str(section.word("quant_method") or "").lower()
+    if section.has("quant_algo") and method in ("", "fp8"):
+        method = "modelopt"
+    if not method and _is_mlx(section, question.top):
+        method = "mlx"
+    if method not in METHODS:
+        return question.refused(f"quant_method {shown(method)}: its layout is not counted")
+    return METHODS[method](question)
+
+
+def _is_mlx(section: Config, top: Config) -> bool:
+    """mlx-lm names no method; it writes its figures under ``quantization``, of late under both."""
+    figures = {key for key in section.raw if key in FIGURES or isinstance(section.raw[key], dict)}
+    if not {"group_size", "bits"} <= set(section.raw):
+        return False
+    paths = {key for key, value in section.raw.items() if isinstance(value, bool)}
+    same = top.raw.get("quantization") == section.raw
+    return same and figures | paths == set(section.raw)
+
+
+# Names of quantisers and of their figures, at the level of a model's own keys.
+_KEYS = re.compile(
+    r"quant|^(w_?bits?|bits|weight_bits|num_bits|nbits|bpw|q_group_size|group_size|"
+    r"head_bits|wbits|groupsize)$|gptq|(^|_)awq|^exl\d|^hqq|^bnb_|load_in_\d|gguf|^nf4$|^fp8_|"
+    r"compression_config|sparsity_config",
+    re.IGNORECASE,
+)
+_HARMLESS = re.compile(
+    r"num_(de)?quantizers?|.*quantizer_.*|.*dequant.*|use_.*quant.*kernel.*", re.IGNORECASE
+)
+
+
+def _unread(config: Config) -> str | None:
+    """A key about quantisation that nothing here reads: it cannot count as absent."""
+    for key, value in config.raw.items():
+        known = key in SECTIONS and isinstance(value, dict)
+        if known or not _KEYS.search(key) or _HARMLESS.fullmatch(key):
+            continue
+        if value in (None, False, 0, "", [], {}):
+            continue
+        name = config.name(printable(key))
+        return f"{name} is {shown(value)}, and what that does to the weights is not known"
+    return None
+
+
+__all__ = ["METHODS", "PLAIN_FILES", "SECTIONS", "Published", "scheme"]
