@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 from kvplan.hf.blocks.base import Tensor
 from kvplan.hf.config import Config, printable, shown
@@ -24,6 +25,7 @@ from kvplan.hf.quantization.bitsandbytes import bitsandbytes
 from kvplan.hf.quantization.compressed_tensors import compressed_tensors
 from kvplan.hf.quantization.mlx import FIGURES, mlx
 from kvplan.hf.quantization.modelopt import modelopt
+from kvplan.hf.quantization.quark import quark
 from kvplan.hf.quantized_rows import Scheme
 
 SECTIONS = ("quantization_config", "compression_config", "quantization")
@@ -47,9 +49,12 @@ METHODS: dict[str, Method] = {
     "hqq": integers.hqq,
     "eetq": integers.eetq,
     "bitnet": integers.bitnet,
-    "quark": integers.quark,
+    "quark": quark,
 }
 """Every method whose bytes follow from its figures, by its ``quant_method``."""
+
+
+_MAX_LEVELS = 1_000
 
 
 def scheme(
@@ -65,7 +70,7 @@ def scheme(
     ``dtype`` is that of what is not quantised. Raises RefusedError.
     """
     plain = Scheme(dtype)
-    unread = _unread(top) or (_unread(text) if text is not top else None)
+    unread = _unread(top) or (_unread(text) if text is not top else None) or _elsewhere(top, text)
     if unread is not None:
         return replace(plain, refusal=unread)
 
@@ -74,8 +79,11 @@ def scheme(
 
     if beside is not None:
         return modelopt(question(beside.section("quantization") or beside))
-    outer = _section(top)
-    section = outer or _section(text)
+    outer, inner = _section(top), _section(text) if text is not top else None
+    if outer is not None and inner is not None and outer.raw != inner.raw:
+        what = f"{outer.prefix.rstrip('. ')} and {inner.prefix.rstrip('. ')} differ"
+        return replace(plain, refusal=what)
+    section = outer or inner
     if section is None:
         return plain
     named = _named(question(section))
@@ -83,7 +91,21 @@ def scheme(
 
 
 def _section(config: Config) -> Config | None:
-    return next((found for key in SECTIONS if (found := config.section(key)) is not None), None)
+    """The section that says what was done; of two that differ MLX's, where it came from fp8.
+
+    mlx-lm turned fp8 into 16 bits before its own quantisation, and until it wrote both keys left
+    the old section where it was.
+    """
+    found = [config.section(key) for key in SECTIONS if config.raw.get(key)]
+    sections = [section for section in found if section is not None]
+    for other in sections[1:]:
+        if other.raw != sections[0].raw:
+            if _has_figures(other) and sections[0].raw.get("quant_method") == "fp8":
+                return other
+            config.refuse(
+                f"{sections[0].prefix.rstrip('. ')} and {other.prefix.rstrip('. ')} differ"
+            )
+    return sections[0] if sections else None
 
 
 def _named(question: Question) -> Scheme:
@@ -91,21 +113,36 @@ def _named(question: Question) -> Scheme:
     method = str(section.word("quant_method") or "").lower()
     if section.has("quant_algo") and method in ("", "fp8"):
         method = "modelopt"
-    if not method and _is_mlx(section, question.top):
+    if not method and _has_figures(section) and _is_mlx(section, question.top):
         method = "mlx"
     if method not in METHODS:
         return question.refused(f"quant_method {shown(method)}: its layout is not counted")
     return METHODS[method](question)
 
 
+def _has_figures(section: Config) -> bool:
+    return {"group_size", "bits"} <= set(section.raw)
+
+
 def _is_mlx(section: Config, top: Config) -> bool:
     """mlx-lm names no method; it writes its figures under ``quantization``, of late under both."""
-    figures = {key for key in section.raw if key in FIGURES or isinstance(section.raw[key], dict)}
-    if not {"group_size", "bits"} <= set(section.raw):
-        return False
-    paths = {key for key, value in section.raw.items() if isinstance(value, bool)}
+    modules = {key for key, value in section.raw.items() if isinstance(value, dict | bool)}
     same = top.raw.get("quantization") == section.raw
-    return same and figures | paths == set(section.raw)
+    return same and modules | set(FIGURES) >= set(section.raw)
+
+
+def _elsewhere(top: Config, text: Config) -> str | None:
+    """A section about quantisation at a level of the file where nothing looks."""
+    levels: list[tuple[str, Any]] = [("", top.raw)]
+    for prefix, level in levels:
+        for key, value in level.items() if len(levels) <= _MAX_LEVELS else ():
+            if not isinstance(value, dict) or not value:
+                continue
+            if key not in SECTIONS:
+                levels.append((f"{prefix}{key}.", value))
+            elif level is not top.raw and level is not text.raw:
+                return f"{printable(prefix + key)} is an object that nothing here reads"
+    return None
 
 
 # Names of quantisers and of their figures, at the level of a model's own keys.

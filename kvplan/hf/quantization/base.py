@@ -80,6 +80,17 @@ def all_but(question: Question, layout: Layout, listed: list[str], *, head: bool
     return chosen(question, of, listed)
 
 
+def all_but_listed(question: Question, layout: Layout, key: str) -> Scheme:
+    """As transformers converts: all linear layers but the listed ones, or the head without a list.
+
+    transformers 5.24.0 quantizers/base.py (get_modules_to_not_convert).
+    """
+    if any(map(is_fused, question.tensors)):
+        return question.refused("experts that lie in one tensor are not counted for this method")
+    listed = question.listed(key)
+    return all_but(question, layout, listed, head=bool(listed))
+
+
 def chosen(
     question: Question, layout: Callable[[Tensor], Layout | None], listed: list[str]
 ) -> Scheme:

@@ -12,8 +12,8 @@ from kvplan.hf import module_names as names
 from kvplan.hf.blocks.base import Tensor
 from kvplan.hf.config import Config, shown
 from kvplan.hf.quantization.base import Question, chosen, is_fused
-from kvplan.hf.quantized_matrix import SCALES, Codebook, Layout, Scaled, UnknownBytesError
-from kvplan.hf.quantized_rows import Scheme
+from kvplan.hf.quantized_matrix import SCALES, Codebook, Doubtful, Layout, Scaled, UnknownBytesError
+from kvplan.hf.quantized_rows import Scheme, is_linear
 
 _TORCH = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 # weight, SCB (a scale a row) and weight_format, which older releases do not write.
@@ -25,7 +25,8 @@ _FUSED_SINCE = 5
 def bitsandbytes(question: Question) -> Scheme:
     """Every linear layer, in towers too, but those of ``llm_int8_skip_modules``; none: the head.
 
-    Experts are linear layers up to transformers 4, and parameters that nobody quantises since 5.
+    Experts are linear layers up to transformers 4, and parameters that nobody quantises since 5
+    (models of 5.24.0, saved).
     """
     section = question.section
     layout = _layout(question)
@@ -38,6 +39,9 @@ def bitsandbytes(question: Question) -> Scheme:
     def of(tensor: Tensor) -> Layout | None:
         if tensor.part == "lm_head" and not section.has("llm_int8_skip_modules"):
             return None
+        if not is_linear(tensor):
+            router = tensor.part == "router" and release is not None and release >= _FUSED_SINCE
+            return None if router else Doubtful(layout, question.plain.dtype)
         if tensor.part != "routed_experts":
             return layout
         if len(names.skipped(skipped, tensor)) == tensor.times:
@@ -49,7 +53,13 @@ def bitsandbytes(question: Question) -> Scheme:
             )
         return layout if release < _FUSED_SINCE else None
 
-    return replace(chosen(question, of, listed), default_rule=True)
+    return replace(chosen(question, of, listed), default_rule=True, covers=_may_be_linear)
+
+
+def _may_be_linear(tensor: Tensor) -> bool:
+    """Routers and gates of experts are linear layers in some classes and releases."""
+    gate = tensor.part in ("router", "shared_experts") and len(tensor.shape) > 1
+    return is_linear(tensor) or (gate and tensor.kind == "other" and tensor.dtype is None)
 
 
 def _layout(question: Question) -> Layout | None:

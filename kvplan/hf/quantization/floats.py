@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kvplan.hf.quantization.base import Question, all_but, is_fused
+from kvplan.hf.quantization.base import Question, all_but, all_but_listed
 from kvplan.hf.quantized_matrix import MXFP4, Layout, Scaled, fp8_blocks, fp8_tensor
 from kvplan.hf.quantized_rows import Scheme
 
@@ -46,6 +46,4 @@ def fbgemm_fp8(question: Question) -> Scheme:
 
     transformers 5.24.0 integrations/fbgemm_fp8.py:103 (FbgemmFp8Linear).
     """
-    if any(map(is_fused, question.tensors)):
-        return question.refused("fbgemm_fp8 of experts that lie in one tensor is not counted")
-    return all_but(question, _FBGEMM, question.listed("modules_to_not_convert"))
+    return all_but_listed(question, _FBGEMM, "modules_to_not_convert")

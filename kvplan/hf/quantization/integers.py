@@ -1,4 +1,4 @@
-"""Whole numbers of other packers: torchao, HQQ, EETQ, BitNet, AQLM, and AMD's Quark."""
+"""Whole numbers of other packers: torchao, HQQ, EETQ, BitNet."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvplan.hf.config import Config, shown
-from kvplan.hf.quantization.base import MAX_GROUP, Question, all_but, is_fused
+from kvplan.hf.quantization.base import MAX_GROUP, Question, all_but, all_but_listed
 from kvplan.hf.quantized_matrix import (
-    MXFP4,
     SCALES,
     SHAPES,
     ZEROS,
@@ -21,7 +20,8 @@ from kvplan.hf.quantized_matrix import (
 from kvplan.hf.quantized_rows import Scheme
 from kvplan.units import ceil_div
 
-_WORD = 4
+_WORD, _SHAPE = 4, 16
+"""Bytes of an int32, and of two int64."""
 
 
 def torchao(question: Question) -> Scheme:
@@ -76,8 +76,8 @@ def _granularity(data: Config) -> Any:
 class _Hqq(Layout):
     """W_q packed, scale and zero for each group, and what describes them as tensors of bytes.
 
-    hqq 0.2.8 core/quantize.py (HQQLinear.state_dict): nbits, group_size, axis as int32, shape,
-    three names as text and nine flags.
+    hqq 0.2.8 core/quantize.py (HQQLinear.state_dict): nbits, group_size, axis as int32, shape, the
+    names "4bit_u8", "torch.uint8" and "torch.bfloat16" as text, and nine flags.
     """
 
     bits: int
@@ -89,24 +89,20 @@ class _Hqq(Layout):
         if elements % group:
             raise UnknownBytesError(f"{out} x {into} is not a multiple of {group}")
         groups = elements // group
-        weights = Row((f"int{self.bits}",), elements, "weight")
+        stored = [Row((f"int{self.bits}",), elements, "weight")]
         if self.bits == 3:  # noqa: PLR2004 - ten of them in an int32, by rows of the group
-            # 30 of 32 bits are used; a last row is filled up
-            extra = 32 * ceil_div(groups, 10) * group - 3 * elements
-            weights = Row(("int3",), elements, "weight")
-            spare = [Row(("int1",), extra, SHAPES)]
-        else:
-            spare = []
-        text = {8: (7, 11), 4: (7, 11), 2: (7, 11), 1: (7, 11), 3: (7, 11)}[self.bits]
+            spare = 32 * ceil_div(groups, 10) * group - 3 * elements
+            stored.append(Row(("int1",), spare, SHAPES))
         name = {"bf16": 14, "fp16": 13, "fp32": 13}[self.dtype]
-        scales = Row((self.dtype,), groups, SCALES)
         return [
-            weights,
-            *spare,
-            scales,
+            *stored,
+            Row((self.dtype,), groups, SCALES),
             Row((self.dtype,), groups, ZEROS),
-            Row(("uint8",), 3 * _WORD + 2 * 8 + sum(text) + name + 9, SHAPES),
+            Row(("uint8",), 3 * _WORD + _SHAPE + 7 + 11 + name + 9, SHAPES),
         ]
+
+
+_HQQ_NESTED = ("scale_quant_params", "zero_quant_params", "offload_meta")
 
 
 def hqq(question: Question) -> Scheme:
@@ -114,16 +110,9 @@ def hqq(question: Question) -> Scheme:
     section = question.section
     outer = section.section("quant_config")
     inner = outer.section("weight_quant_params") if outer is not None else None
-    if (
-        inner is None
-        or outer is None
-        or set(outer.raw)
-        - {"weight_quant_params", "scale_quant_params", "zero_quant_params", "offload_meta"}
-    ):
+    if outer is None or inner is None or set(outer.raw) - {"weight_quant_params", *_HQQ_NESTED}:
         return question.refused("HQQ without weight_quant_params for all modules")
-    if any(
-        outer.raw.get(key) for key in ("scale_quant_params", "zero_quant_params", "offload_meta")
-    ):
+    if any(outer.raw.get(key) for key in _HQQ_NESTED):
         return question.refused("HQQ with quantised scales: not counted")
     bits, group = inner.maybe("nbits", most=8), inner.maybe("group_size", most=MAX_GROUP)
     if bits not in (1, 2, 3, 4, 8) or inner.raw.get("view_as_float"):
@@ -131,13 +120,13 @@ def hqq(question: Question) -> Scheme:
     if any(tensor.part == "routed_experts" for tensor in question.tensors):
         return question.refused("HQQ of a model with experts: not counted")
     layout = _Hqq(bits=bits, group=group or 0, dtype=question.plain.dtype)
-    return all_but(question, layout, question.listed("skip_modules"))
+    return all_but_listed(question, layout, "skip_modules")
 
 
 def eetq(question: Question) -> Scheme:
     """int8 with an fp16 scale a row (transformers 5.24.0 integrations/eetq.py:74)."""
     layout = Scaled("int8", (1, 0), ("fp16",), SCALES)
-    return _without_fused(question, layout, "modules_to_not_convert")
+    return all_but_listed(question, layout, "modules_to_not_convert")
 
 
 def bitnet(question: Question) -> Scheme:
@@ -151,50 +140,4 @@ def bitnet(question: Question) -> Scheme:
         return question.plain
     scale = ((question.plain.dtype,), 1, SCALES)
     layout = Scaled("int2", scalars=(scale,))
-    return _without_fused(question, layout, "modules_to_not_convert")
-
-
-def _without_fused(question: Question, layout: Layout, *keys: str) -> Scheme:
-    if any(map(is_fused, question.tensors)):
-        return question.refused("experts that lie in one tensor are not counted for this method")
-    return all_but(question, layout, question.listed(*keys))
-
-
-def quark(question: Question) -> Scheme:
-    """AMD Quark: one ``global_quant_config``, and modules that are left out by name.
-
-    vLLM 0.33.0 quantization/quark/schemes: fp8 with an fp32 scale a tensor or row, OCP MXFP4.
-    """
-    section = question.section
-    if section.raw.get("layer_type_quant_config") or section.raw.get("algo_config"):
-        return question.refused("Quark with layer_type_quant_config or algo_config: not counted")
-    if _own_layers(section):
-        return question.refused("Quark with layer_quant_config: not counted")
-    outer = section.section("global_quant_config")
-    layout = None if outer is None else _quark_layout(outer)
-    if layout is None:
-        return question.refused("Quark's global_quant_config: not counted")
-    return all_but(question, layout, question.listed("exclude"), head=True)
-
-
-def _own_layers(section: Config) -> bool:
-    """Entries that are about more than the KV cache."""
-    layers = section.section("layer_quant_config")
-    export = section.section("export")
-    cache = export.words("kv_cache_group") if export is not None else None
-    return layers is not None and bool(set(layers.raw) - set(cache or ()))
-
-
-def _quark_layout(outer: Config) -> Layout | None:
-    weight, inputs = outer.raw.get("weight"), outer.raw.get("input_tensors")
-    if not isinstance(weight, dict) or not (inputs is None or isinstance(inputs, dict)):
-        return None
-    dtype, scheme = weight.get("dtype"), weight.get("qscheme")
-    if dtype == "fp4" and scheme == "per_group" and weight.get("group_size") == 32:  # noqa: PLR2004 - OCP MX
-        return MXFP4 if weight.get("scale_format") == "e8m0" else None
-    if dtype != "fp8_e4m3" or weight.get("is_dynamic"):
-        return None
-    static = inputs is not None and inputs.get("is_dynamic") is False
-    scalars = ((("fp32",), 1, "activation scale"),) if static else ()
-    block = {"per_tensor": (0, 0), "per_channel": (1, 0)}.get(str(scheme))
-    return Scaled("fp8", block, ("fp32",), SCALES, scalars) if block else None
+    return all_but_listed(question, layout, "modules_to_not_convert")
