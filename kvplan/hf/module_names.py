@@ -15,6 +15,7 @@ OUTSIDE = re.compile(
     r"kv_cache",
     re.IGNORECASE,
 )
+_TOWER = re.compile(r"vision|visual|audio", re.IGNORECASE)
 _NUMBER = re.compile(r"\.(\d{1,6})(?=\.|$)")
 _GLOB_NUMBER = re.compile(r"\d[*?]|[*?]\d|[\[?]")
 # Letters, dots and ".*": a pattern of these alone means every layer or none.
@@ -36,6 +37,12 @@ def spellings(name: str) -> tuple[str, ...]:
     else:
         found += [f"language_model.{name}", f"model.{name}"]
     return tuple(found)
+
+
+def _tails(name: str) -> tuple[str, ...]:
+    """The name from each of its parts on: lists say ``visual`` or ``merger`` wherever these are."""
+    parts = name.split(".")
+    return tuple(".".join(parts[first:]) for first in range(1, len(parts)))
 
 
 @dataclass
@@ -101,7 +108,8 @@ def _hits(pattern: str, names: Iterable[str]) -> bool:
 def skipped(found: Patterns, tensor: Tensor) -> frozenset[int]:
     """Layers on which the list leaves this tensor alone."""
     where = frozenset(tensor.layers or (0,))
-    names = [name.replace("*", "#", 1).replace("*", "0", 1) for name in spellings(tensor.name)]
+    spelt = (*spellings(tensor.name), *(_tails(tensor.name) if tensor.part in TOWERS else ()))
+    names = [name.replace("*", "#", 1).replace("*", "0", 1) for name in spelt]
     if any(_hits(pattern, names) for pattern in found.plain):
         return where
     skipped: set[int] = set()
@@ -138,6 +146,16 @@ def lost(found: Patterns, tensors: list[Tensor]) -> str | None:
         if not _hits(pattern, names):
             return f"{shown(pattern.replace('#', str(min(layers)), 1))} is not a module known here"
     return None
+
+
+def unmatched_in_towers(found: Patterns, tensors: list[Tensor]) -> bool:
+    """Whether the list names a layer of a tower by a name that none here has."""
+    towers = [tensor for tensor in tensors if tensor.part in TOWERS]
+    return any(
+        not any(skipped(Patterns(layers={key: set(t.layers or (0,))}), t) for t in towers)
+        for key in found.layers
+        if _TOWER.search(key)
+    )
 
 
 def unmatched(found: Patterns, tensors: list[Tensor]) -> str | None:

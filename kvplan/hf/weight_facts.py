@@ -32,7 +32,8 @@ def weight_facts(weights: Weights) -> tuple[dict[str, Any], tuple[str, ...]]:
         facts["parameters"] = parameters(weights)
     rows = _rows(weights)
     if rows is None:
-        why = "; ".join(dict.fromkeys(part.unknown for part in weights.parts if part.unknown))
+        unbounded = [part for part in weights.parts if part.most_bytes is None] or weights.parts
+        why = "; ".join(dict.fromkeys(part.unknown for part in unbounded if part.unknown))
         return facts, (f"weights in bytes are not known: {why}"[:2_000],) if why else ()
     facts["weights"] = rows
     facts["routed_experts"] = weights.routed_experts

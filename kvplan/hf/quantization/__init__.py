@@ -26,6 +26,7 @@ from kvplan.hf.quantization.compressed_tensors import compressed_tensors
 from kvplan.hf.quantization.mlx import FIGURES, mlx
 from kvplan.hf.quantization.modelopt import modelopt
 from kvplan.hf.quantization.quark import quark
+from kvplan.hf.quantized_matrix import UnknownBytesError
 from kvplan.hf.quantized_rows import Scheme
 
 SECTIONS = ("quantization_config", "compression_config", "quantization")
@@ -79,15 +80,23 @@ def scheme(
 
     if beside is not None:
         return modelopt(question(beside.section("quantization") or beside))
-    outer, inner = _section(top), _section(text) if text is not top else None
-    if outer is not None and inner is not None and outer.raw != inner.raw:
-        what = f"{outer.prefix.rstrip('. ')} and {inner.prefix.rstrip('. ')} differ"
-        return replace(plain, refusal=what)
+    try:
+        outer, inner = _sections(top, text)
+    except UnknownBytesError as error:
+        return replace(plain, refusal=error.reason)
     section = outer or inner
     if section is None:
         return plain
     named = _named(question(section))
     return named if outer is not None else without_towers(named)
+
+
+def _sections(top: Config, text: Config) -> tuple[Config | None, Config | None]:
+    """The section of the whole file, and that of its text part. Raises UnknownBytesError."""
+    outer, inner = _section(top), _section(text) if text is not top else None
+    if outer is not None and inner is not None and outer.raw != inner.raw:
+        raise UnknownBytesError(_differ(outer, inner))
+    return outer, inner
 
 
 def _section(config: Config) -> Config | None:
@@ -102,10 +111,12 @@ def _section(config: Config) -> Config | None:
         if other.raw != sections[0].raw:
             if _has_figures(other) and sections[0].raw.get("quant_method") == "fp8":
                 return other
-            config.refuse(
-                f"{sections[0].prefix.rstrip('. ')} and {other.prefix.rstrip('. ')} differ"
-            )
+            raise UnknownBytesError(_differ(sections[0], other))
     return sections[0] if sections else None
+
+
+def _differ(one: Config, other: Config) -> str:
+    return f"{one.prefix.rstrip('. ')} and {other.prefix.rstrip('. ')} differ"
 
 
 def _named(question: Question) -> Scheme:

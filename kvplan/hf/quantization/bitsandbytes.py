@@ -9,7 +9,7 @@ import re
 from dataclasses import replace
 
 from kvplan.hf import module_names as names
-from kvplan.hf.blocks.base import Tensor
+from kvplan.hf.blocks.base import TOWERS, Tensor
 from kvplan.hf.config import Config, shown
 from kvplan.hf.quantization.base import Question, chosen, is_fused
 from kvplan.hf.quantized_matrix import SCALES, Codebook, Doubtful, Layout, Scaled, UnknownBytesError
@@ -35,6 +35,7 @@ def bitsandbytes(question: Question) -> Scheme:
     release = _release(question.top)
     listed = question.listed("llm_int8_skip_modules")
     skipped = names.patterns(listed)
+    doubtful = names.unmatched_in_towers(skipped, question.tensors)
 
     def of(tensor: Tensor) -> Layout | None:
         if tensor.part == "lm_head" and not section.has("llm_int8_skip_modules"):
@@ -42,6 +43,10 @@ def bitsandbytes(question: Question) -> Scheme:
         if not is_linear(tensor):
             router = tensor.part == "router" and release is not None and release >= _FUSED_SINCE
             return None if router else Doubtful(layout, question.plain.dtype)
+        if doubtful and tensor.part in TOWERS:
+            raise UnknownBytesError(
+                "llm_int8_skip_modules names layers of the tower not known here"
+            )
         if tensor.part != "routed_experts":
             return layout
         if len(names.skipped(skipped, tensor)) == tensor.times:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from kvplan.hf import module_names as names
-from kvplan.hf.blocks.base import Tensor
+from kvplan.hf.blocks.base import TOWERS, Tensor
 from kvplan.hf.config import Config, shown
 from kvplan.hf.quantization.base import (
     MAX_GROUP,
@@ -21,6 +21,7 @@ from kvplan.hf.quantization.base import (
     is_fused,
     without_towers,
 )
+from kvplan.hf.quantization.rules import Rule, Rules
 from kvplan.hf.quantized_matrix import Doubtful, Gemv, Grouped, Layout, UnknownBytesError
 from kvplan.hf.quantized_rows import Scheme, is_linear
 
@@ -28,7 +29,7 @@ _FP16 = ("fp16",)
 # What quantisers of a decoder list for every family: its projections, MLPs and experts.
 _SURE_PARTS = ("attention", "attention_down", "dense_mlp", "routed_experts", "shared_experts")
 _GPTQ_FORMATS = (None, "gptq", "gptq_v2")
-_MAX_RULES = 100_000
+_PATTERN = re.compile(r"[*+?^$|\\\[(]")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def gptq(question: Question) -> Scheme:
         return question.refused(f"GPTQ format {shown(str(form or 'marlin'))}: not counted")
     if section.word("pack_dtype") not in (None, "int32") or section.raw.get("adapter"):
         return question.refused("GPTQ in other words than int32, or with an adapter")
-    rules = _rules(section)
+    rules = _dynamic(section)
     if isinstance(rules, str):
         return question.refused(rules)
     known = _quantizer(section).startswith("gptqmodel") or section.has("provider")
@@ -92,58 +93,49 @@ def _quantizer(section: Config) -> str:
     return first.lower() if isinstance(first, str) else ""
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """Modules that a pattern fits: left alone, or with figures of their own."""
-
-    pattern: re.Pattern[str]
-    own: Config | None
-    """None: not quantised."""
-
-
-def _rules(section: Config) -> list[_Rule] | str:
+def _dynamic(section: Config) -> Rules | str:
     """GPTQModel's ``dynamic``: ``-:`` leaves modules alone, ``+:`` or nothing changes figures.
 
     gptqmodel/quantization/config.py, _resolve_dynamic_override: the first that matches.
     """
     dynamic = section.section("dynamic")
-    rules: list[_Rule] = []
+    patterns: list[Rule] = []
     for key in dynamic.raw if dynamic is not None else ():
         text = key[2:] if key[:2] in ("-:", "+:") else key
         found = names.patterns([f"re:{text}"])
-        if found.problem is not None or len(rules) > _MAX_RULES:
-            return f"dynamic: {found.problem or 'too many rules'}"
+        if found.problem is not None:
+            return f"dynamic: {found.problem}"
         own = None if key[:2] == "-:" or dynamic is None else dynamic.section(key)
-        rules.append(_Rule(found.regular[0], own))
-    return rules
+        patterns.append(Rule(text, found.regular[0], own))
+    return Rules({}, patterns)
 
 
 def _decoder(
     question: Question,
     width: _Width,
     layouts: Callable[[Tensor, _Width], Layout],
-    rules: list[_Rule],
+    rules: Rules,
 ) -> Scheme:
     """The decoder's linear layers but those that a list or rule leaves out."""
     listed = question.listed("modules_to_not_convert")
     only = _only(question.section)
     head = question.section.flag("lm_head")
     left = names.patterns(listed)
-    problem = left.problem or names.lost(left, question.tensors)
+    problem = left.problem or names.lost(left, question.tensors) or rules.problem(question.tensors)
     if problem is not None:
         return question.refused(f"{question.section_name}: {problem}")
 
     def by_layer(tensor: Tensor, layer: int) -> Layout | None:
         if (tensor.part == "lm_head" and not head) or layer in names.skipped(left, tensor):
             return None
-        rule = next((rule for rule in rules if _fits(rule.pattern, tensor, layer)), None)
-        if rule is not None and rule.own is None:
+        ruled, figures = rules.of(tensor, layer)
+        if ruled and figures is None:
             return None
         if only and tensor.part != "lm_head" and not _named_only(only, tensor):
             return None
         if is_fused(tensor) or (tensor.part not in (*_SURE_PARTS, "lm_head") and not only):
             raise UnknownBytesError(f"{tensor.name}: no list says whether it is quantised")
-        own = width if rule is None or rule.own is None else _width(rule.own, width)
+        own = width if figures is None else _width(figures, width)
         return None if own is None or own.bits >= 16 else layouts(tensor, own)  # noqa: PLR2004 - bits of a plain weight
 
     return without_towers(replace(question.plain, by_layer=by_layer))
@@ -164,13 +156,6 @@ def _only(section: Config) -> list[str]:
 def _named_only(only: list[str], tensor: Tensor) -> bool:
     name = tensor.name.replace(".experts.*.", ".experts.0.")
     return any(name.endswith(f".{part}") for part in only)
-
-
-def _fits(pattern: re.Pattern[str], tensor: Tensor, layer: int) -> bool:
-    return any(
-        pattern.match(name.replace("*", str(layer), 1).replace("*", "0", 1))
-        for name in names.spellings(tensor.name)
-    )
 
 
 def awq(question: Question) -> Scheme:
@@ -223,8 +208,9 @@ def _unclear(listed: list[str], tensors: list[Tensor]) -> str | None:
     found = names.patterns(listed)
     for name in listed:
         for tensor in tensors:
-            alone = names.skipped(found, tensor)
-            if is_linear(tensor) and name in tensor.name and not alone:
+            if tensor.part in TOWERS or not is_linear(tensor) or name not in tensor.name:
+                continue
+            if not names.skipped(found, tensor):
                 return name
     return None
 
@@ -264,17 +250,21 @@ def _auto_round_layouts(*, awq: bool) -> Callable[[Tensor, _Width], Layout]:
     return layout
 
 
-def _extra_rules(section: Config) -> list[_Rule] | str:
+def _extra_rules(section: Config) -> Rules | str:
     """``extra_config``: a layer's name, or a pattern, to its own figures."""
     extra = section.section("extra_config")
-    rules: list[_Rule] = []
+    rules = Rules({}, [])
     for key in extra.raw if extra is not None else ():
         own = extra.section(key) if extra is not None else None
-        text = key if re.search(r"[*+?^$|\\\[(]", key) else f"{re.escape(key)}$"
-        found = names.patterns([f"re:{text}"])
-        if found.problem is not None or own is None:
-            return f"extra_config: {found.problem or 'no figures'}"
-        rules.append(_Rule(found.regular[0], own))
+        if own is None:
+            return f"extra_config: {shown(key)} has no figures"
+        if not _PATTERN.search(key):
+            rules.named[key] = own
+            continue
+        found = names.patterns([f"re:{key}"])
+        if found.problem is not None:
+            return f"extra_config: {found.problem}"
+        rules.patterns.append(Rule(key, found.regular[0], own))
     return rules
 
 
