@@ -128,7 +128,27 @@ def _named(question: Question) -> Scheme:
         method = "mlx"
     if method not in METHODS:
         return question.refused(f"quant_method {shown(method)}: its layout is not counted")
-    return METHODS[method](question)
+    named = METHODS[method](question)
+    unread = None if method == "mlx" else _unread_within(section)
+    return question.refused(unread) if unread and named.refusal is None else named
+
+
+# Figures of bits, and lists of modules: what a method does not know may change its bytes.
+_WITHIN = re.compile(
+    r"bits|group_size|modules|layer|ignore|exclu|skip|regex|expert|embed|head|dynamic|adapter",
+    re.IGNORECASE,
+)
+_HARMLESS_WITHIN = re.compile(r"(act|super|mtp|kv)_.*", re.IGNORECASE)
+
+
+def _unread_within(section: Config) -> str | None:
+    """A key of the section itself that its method did not look at."""
+    for key, value in section.raw.items():
+        if key in section.read or not _WITHIN.search(key) or _HARMLESS_WITHIN.fullmatch(key):
+            continue
+        if value not in (None, False, 0, "", [], {}):
+            return f"{section.name(printable(key))} is {shown(value)}, and nothing here reads it"
+    return None
 
 
 def _has_figures(section: Config) -> bool:

@@ -65,7 +65,7 @@ def gptq(question: Question) -> Scheme:
         return question.refused(rules)
     known = _quantizer(section).startswith("gptqmodel") or section.has("provider")
     layouts = _gptq_layouts(question, spare=not known)
-    return _decoder(question, width, layouts, rules)
+    return _decoder(question, width, layouts, rules, head=section.flag("lm_head"))
 
 
 def _gptq_layouts(question: Question, *, spare: bool) -> Callable[[Tensor, _Width], Layout]:
@@ -115,11 +115,12 @@ def _decoder(
     width: _Width,
     layouts: Callable[[Tensor, _Width], Layout],
     rules: Rules,
+    *,
+    head: bool,
 ) -> Scheme:
     """The decoder's linear layers but those that a list or rule leaves out."""
     listed = question.listed("modules_to_not_convert")
     only = _only(question.section)
-    head = question.section.flag("lm_head")
     left = names.patterns(listed)
     problem = left.problem or names.lost(left, question.tensors) or rules.problem(question.tensors)
     if problem is not None:
@@ -238,7 +239,8 @@ def auto_round(question: Question) -> Scheme:
     if _names_towers(section):
         return question.refused("AutoRound of blocks outside the language model")
     layouts = _auto_round_layouts(awq=form.endswith("awq"))
-    return _decoder(question, width, layouts, rules)
+    head = section.flag("quant_lm_head") or "lm_head" in rules.named
+    return _decoder(question, width, layouts, rules, head=head)
 
 
 def _auto_round_layouts(*, awq: bool) -> Callable[[Tensor, _Width], Layout]:

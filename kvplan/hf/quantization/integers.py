@@ -51,13 +51,13 @@ def _torchao_layout(kind: Config, dtype: str) -> Layout | None:
     name, data = kind.raw.get("_type"), kind.section("_data")
     if data is None or kind.raw.get("_version") != 2:  # noqa: PLR2004 - version 1 is pickled, not safetensors
         return None
-    by_row = _granularity(data) in (None, "PerRow")
+    by_row = _granularity(data) == "PerRow"
     if name in ("Int8WeightOnlyConfig", "Int8DynamicActivationInt8WeightConfig"):
         plain = data.raw.get("group_size") is None and by_row
         return Scaled("int8", (1, 0), ("fp32",), SCALES, zeros=("int8",)) if plain else None
     if name in ("Float8WeightOnlyConfig", "Float8DynamicActivationFloat8WeightConfig"):
-        block = (1, 0) if by_row else (0, 0)
-        return Scaled("fp8", block, ("fp32",), SCALES)
+        block = {"PerRow": (1, 0), "PerTensor": (0, 0)}.get(str(_granularity(data)))
+        return Scaled("fp8", block, ("fp32",), SCALES) if block else None
     size = data.maybe("group_size", most=MAX_GROUP) or 128
     packing = data.raw.get("int4_packing_format")
     plain = packing is None or (isinstance(packing, dict) and packing.get("_data") == "PLAIN")
@@ -117,6 +117,8 @@ def hqq(question: Question) -> Scheme:
     bits, group = inner.maybe("nbits", most=8), inner.maybe("group_size", most=MAX_GROUP)
     if bits not in (1, 2, 3, 4, 8) or inner.raw.get("view_as_float"):
         return question.refused("HQQ without nbits of 1, 2, 3, 4 or 8")
+    if bits == 3 and inner.raw.get("axis") != 1:  # noqa: PLR2004 - ten in a word, by rows of the group
+        return question.refused("HQQ of 3 bits along another axis than 1: not counted")
     if any(tensor.part == "routed_experts" for tensor in question.tensors):
         return question.refused("HQQ of a model with experts: not counted")
     layout = _Hqq(bits=bits, group=group or 0, dtype=question.plain.dtype)
@@ -125,6 +127,8 @@ def hqq(question: Question) -> Scheme:
 
 def eetq(question: Question) -> Scheme:
     """int8 with an fp16 scale a row (transformers 5.24.0 integrations/eetq.py:74)."""
+    if question.section.word("weights") not in (None, "int8"):
+        return question.refused("EETQ of other weights than int8")
     layout = Scaled("int8", (1, 0), ("fp16",), SCALES)
     return all_but_listed(question, layout, "modules_to_not_convert")
 

@@ -143,6 +143,11 @@ def test_autoround_of_single_layers(tmp_path: Path) -> None:
     assert ("int32", "order") not in mlp
 
 
+def test_autoround_of_the_head(tmp_path: Path) -> None:
+    spec = llama(tmp_path, {**AUTO_ROUND, "extra_config": {"lm_head": {"bits": 8}}})
+    assert stored(spec, "lm_head")["int8", None] == 32_000 * 4096
+
+
 UNKNOWN: list[tuple[dict[str, Any], str]] = [
     ({**GPTQ, "bits": None}, "GPTQ without bits of 2 to 8 and group_size"),
     ({**GPTQ, "bits": 16}, "GPTQ without bits of 2 to 8"),

@@ -62,3 +62,16 @@ def test_sections_that_differ(tmp_path: Path) -> None:
     assert "quantization_config and text_config.quantization_config differ" in why(spec)
     two = {**LLAMA, "quantization_config": AWQ, "compression_config": GPTQ}
     assert "quantization_config and compression_config differ" in why(spec_of(tmp_path, two))
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        (GPTQ, "expert_bits"),
+        (AWQ, "layer_config"),
+        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "skip_layers"),
+    ],
+)
+def test_it_is_seen_within_the_section(tmp_path: Path, section: dict[str, Any], key: str) -> None:
+    spec = spec_of(tmp_path, {**LLAMA, "quantization_config": {**section, key: 8}})
+    assert f"quantization_config.{key} is 8, and nothing here reads it" in why(spec)
