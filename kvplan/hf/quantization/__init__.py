@@ -79,7 +79,7 @@ def scheme(
         return Question(section=section, plain=plain, published=published, tensors=tensors, top=top)
 
     if beside is not None:
-        return modelopt(question(beside.section("quantization") or beside))
+        return _followed(question(beside.section("quantization") or beside), modelopt)
     try:
         outer, inner = _sections(top, text)
     except UnknownBytesError as error:
@@ -128,8 +128,13 @@ def _named(question: Question) -> Scheme:
         method = "mlx"
     if method not in METHODS:
         return question.refused(f"quant_method {shown(method)}: its layout is not counted")
-    named = METHODS[method](question)
-    unread = None if method == "mlx" else _unread_within(section)
+    return mlx(question) if method == "mlx" else _followed(question, METHODS[method])
+
+
+def _followed(question: Question, method: Method) -> Scheme:
+    """The method's scheme, where it looked at all that the section says."""
+    named = method(question)
+    unread = _unread_within(question.section)
     return question.refused(unread) if unread and named.refusal is None else named
 
 
