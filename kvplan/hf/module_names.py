@@ -15,6 +15,7 @@ OUTSIDE = re.compile(
     r"kv_cache",
     re.IGNORECASE,
 )
+ONE_EXPERT = re.compile(r"experts\\?\.\(?\d")
 _TOWER = re.compile(r"vision|visual|audio", re.IGNORECASE)
 _NUMBER = re.compile(r"\.(\d{1,6})(?=\.|$)")
 _GLOB_NUMBER = re.compile(r"\d[*?]|[*?]\d|[\[?]")
@@ -85,6 +86,9 @@ def _add_glob(found: Patterns, name: str) -> None:
 
 
 def _add_regular(found: Patterns, text: str) -> None:
+    if ONE_EXPERT.search(text):
+        found.problem = f"{shown(text)} is one expert of many"
+        return
     repeats = len(_REPEAT.findall(text))
     if len(text) > _BOUNDED or repeats > _REPEATS or _NESTED_REPEAT.search(text):
         found.problem = "a pattern that is too long, or could take forever"

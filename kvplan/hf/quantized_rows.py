@@ -51,6 +51,8 @@ class Scheme:
     """The tensors that the method speaks of."""
     default_rule: bool = False
     """Towers and head follow a rule of the method where no list speaks of them."""
+    adds: tuple[Tensor, ...] = ()
+    """Copies that it stores of what the model has once: a tied head."""
     assumes: str | None = None
     """What is not the file's own word."""
 

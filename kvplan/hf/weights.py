@@ -108,7 +108,7 @@ def weights(
     routed = [tensor.copies for tensor in tensors if tensor.part == "routed_experts"]
     stored = scheme(top, found.text, dtype, beside, found.family.published, tensors)
     return Weights(
-        parts=_parts(tensors, stored),
+        parts=_parts([*tensors, *stored.adds], stored),
         not_counted=missing,
         active_varies=model.active_varies,
         routed_experts=max(routed, default=None),

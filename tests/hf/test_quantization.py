@@ -193,7 +193,10 @@ UNKNOWN: list[tuple[dict[str, Any], str]] = [
     ),
     (compressed({"targets": [], **GROUP}), "names no targets"),
     (compressed(GROUP, quantization_status="frozen"), "quantization_status is 'frozen'"),
-    (compressed(GROUP, sparsity_config={"format": "dense"}), "sparsity_config or transform_config"),
+    (
+        compressed(GROUP, sparsity_config={"format": "sparse-24-bitmask"}),
+        "sparsity_config or transform_config",
+    ),
     (compressed(GROUP, format="marlin-24"), "compressed-tensors format 'marlin-24': not counted"),
     (compressed({}, format="pack-quantized"), "format 'pack-quantized': not counted"),
     (

@@ -189,7 +189,8 @@ _KEYS = re.compile(
     re.IGNORECASE,
 )
 _HARMLESS = re.compile(
-    r"num_(de)?quantizers?|.*quantizer_.*|.*dequant.*|use_.*quant.*kernel.*", re.IGNORECASE
+    r"_pre_quantization_dtype|num_(de)?quantizers?|.*quantizer_.*|.*dequant.*|use_.*quant.*kernel.*",
+    re.IGNORECASE,
 )
 
 

@@ -28,6 +28,8 @@ class Published:
     """quant_method mxfp4 is known: the experts' matrices, not their biases (gpt-oss)."""
     modelopt_base: Layout | None = None
     """ModelOpt exports need their list of layers and leave the rest as this base."""
+    mlx_doubts: tuple[str, ...] = ()
+    """Last names of modules that some releases of mlx-lm leave as they are."""
     shape_dtype: str = "int64"
     """weight_shape of compressed-tensors' packed weights (0.20.1: int64; Kimi-K2.5: int32)."""
 
@@ -69,6 +71,15 @@ class Question:
 
 
 Method = Callable[[Question], Scheme]
+
+
+def cache_scales(question: Question) -> int:
+    """Layers whose KV scales the quantiser may have stored; published files differ."""
+    keys = ("kv_cache_quant_algo", "kv_cache_scheme")
+    if not any(question.section.raw.get(key) for key in keys):
+        return 0
+    outs = (t for t in question.tensors if t.part == "attention" and t.name.endswith("o_proj"))
+    return sum(tensor.times for tensor in outs)
 
 
 def all_but(question: Question, layout: Layout, listed: list[str], *, head: bool = False) -> Scheme:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from kvplan.hf import module_names as names
 from kvplan.hf.blocks.base import TOWERS, Tensor
 from kvplan.hf.config import Config, shown
-from kvplan.hf.quantization.base import MAX_GROUP, Question, all_but
+from kvplan.hf.quantization.base import MAX_GROUP, Question, all_but, cache_scales
 from kvplan.hf.quantized_matrix import (
     MXFP4,
     MXFP8,
@@ -32,6 +32,8 @@ _NAIVE = ("int-quantized", "float-quantized", "naive-quantized")
 
 def compressed_tensors(question: Question) -> Scheme:
     """The formats of the groups, on all that they target but the ignored modules."""
+    plain = replace(question.plain, cache_scales=cache_scales(question))
+    question = replace(question, plain=plain)
     problem = _problem(question.section)
     targeted = problem or _targeted(question)
     if isinstance(targeted, str):
@@ -47,7 +49,9 @@ def _problem(section: Config) -> str | None:
     status = section.word("quantization_status")
     if status not in (None, "compressed"):
         return f"quantization_status is {shown(str(status))}"
-    if any(section.raw.get(key) for key in ("sparsity_config", "transform_config")):
+    sparse = section.raw.get("sparsity_config")
+    dense = isinstance(sparse, dict) and sparse.get("format") == "dense"
+    if section.raw.get("transform_config") or (sparse and not dense):
         return "sparsity_config or transform_config is set"
     return None
 

@@ -91,7 +91,9 @@ def _scheme(
                 return None if found is None or tensor.shape[-1] % found[1] else found[0]
         if tensor.shape[-1] % default[1]:
             return None
-        return default[0] if _is_sure(tensor) else Doubtful(default[0], plain)
+        doubted = tensor.name.endswith(question.published.mlx_doubts)
+        sure = _is_sure(tensor) and not doubted
+        return default[0] if sure else Doubtful(default[0], plain)
 
     return replace(question.plain, by_layer=by_layer, covers=_has_columns)
 

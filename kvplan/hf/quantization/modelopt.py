@@ -10,8 +10,8 @@ from typing import Any
 
 from kvplan.hf import module_names as names
 from kvplan.hf.blocks.base import TOWERS, Tensor
-from kvplan.hf.config import MAX_LAYERS, Config, shown
-from kvplan.hf.quantization.base import MAX_GROUP, Question, all_but
+from kvplan.hf.config import MAX_LAYERS, shown
+from kvplan.hf.quantization.base import MAX_GROUP, Question, all_but, cache_scales
 from kvplan.hf.quantized_matrix import (
     MXFP4,
     MXFP8,
@@ -27,7 +27,7 @@ def modelopt(question: Question) -> Scheme:
     """What ``quant_algo`` does to the linear layers."""
     section = question.section
     word = str(section.word("quant_algo") or "").upper()
-    plain = replace(question.plain, cache_scales=_cache_scales(section, question.tensors))
+    plain = replace(question.plain, cache_scales=cache_scales(question))
     question = replace(question, plain=plain)
     if word == "MIXED_PRECISION":
         return _mixed(question)
@@ -74,14 +74,6 @@ def _layout(word: str, size: int | None, dtype: str) -> Scaled | None:
     }
     unknown_group = size is None and known.get(word) in (awq, known["W4A8_AWQ"])
     return None if unknown_group else known.get(word)
-
-
-def _cache_scales(section: Config, tensors: list[Tensor]) -> int:
-    """Layers whose KV scales ModelOpt may have stored; published files differ."""
-    keys = ("kv_cache_quant_algo", "kv_cache_scheme")
-    if not any(section.raw.get(key) for key in keys):
-        return 0
-    return sum(t.times for t in tensors if t.part == "attention" and t.name.endswith("o_proj"))
 
 
 def _mixed(question: Question) -> Scheme:

@@ -11,7 +11,6 @@ from kvplan.hf.blocks.base import Tensor
 from kvplan.hf.config import Config, shown
 
 _MAX_PATTERNS = 500
-_ONE_EXPERT = re.compile(r"experts\\?\.[\d(\[]")
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Rules:
     def problem(self, tensors: list[Tensor]) -> str | None:
         """A rule about single experts, or one that fits nothing: it would be missed in silence."""
         texts = [*self.named, *(rule.text for rule in self.patterns)]
-        single = next((text for text in texts if _ONE_EXPERT.search(text)), None)
+        single = next((text for text in texts if names.ONE_EXPERT.search(text)), None)
         if single is not None or len(self.patterns) > _MAX_PATTERNS:
             return f"{shown(single or 'a long list')} is about single experts or modules"
         places = [(t, layer) for t in tensors for layer in t.layers or (0,)]

@@ -157,7 +157,7 @@ UNKNOWN: list[tuple[dict[str, Any], str]] = [
     ({**GPTQ, "pack_dtype": "int16"}, "in other words than int32"),
     ({**GPTQ, "dynamic": {"-:(a+)+": {}}}, "dynamic: a pattern that is too long"),
     ({**GPTQ, "dynamic": {"-:.*novel": {}}}, "'.*novel' fits no module known here"),
-    ({**GPTQ, "dynamic": {r"-:.*experts\.3\..*": {}}}, "single experts"),
+    ({**GPTQ, "dynamic": {r"-:.*experts\.3\..*": {}}}, "one expert of many"),
     ({**AUTO_ROUND, "extra_config": {"model.layers.0.ffn": {"bits": 8}}}, "fits no module"),
     ({**AWQ, "bits": 8}, "AWQ without 4 bits and group_size"),
     ({**AWQ, "version": "marlin"}, "AWQ version 'marlin': not counted"),

@@ -81,8 +81,15 @@ def test_exl2_has_its_scales_in_its_bits(tmp_path: Path) -> None:
     assert stored(spec, "dense_mlp") == {("int3", None): MATRICES * ONE_MATRIX}
 
 
-def test_a_tied_head_that_exl3_stores_by_itself(tmp_path: Path) -> None:
-    assert "tied head" in why(llama(tmp_path, EXL3, tie_word_embeddings=True))
+def test_a_tied_head_is_stored_once_more_by_exl3(tmp_path: Path) -> None:
+    """In 6 bits beside the embedding in 16; it is no parameter of its own."""
+    spec = llama(tmp_path, EXL3, tie_word_embeddings=True)
+    assert stored(spec, "lm_head")["int6", None] == 32_000 * 4096
+    assert stored(spec, "embedding") == {("bf16", None): 32_000 * 4096}
+    assert spec.parameters is not None
+    assert spec.parameters.total == PARAMETERS - 32_000 * 4096
+    exl2 = llama(tmp_path, {**EXL3, "quant_method": "exl2"}, tie_word_embeddings=True)
+    assert "tied head" in why(exl2)
 
 
 INT4 = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128, "symmetric": True}
