@@ -28,6 +28,7 @@ from kvplan.hf.quantized_rows import Scheme, is_linear
 _FP16 = ("fp16",)
 # What quantisers of a decoder list for every family: its projections, MLPs and experts.
 _SURE_PARTS = ("attention", "attention_down", "dense_mlp", "routed_experts", "shared_experts")
+_NO_LIST = "{}: no list says whether it is quantised"
 _GPTQ_FORMATS = (None, "gptq", "gptq_v2")
 _PATTERN = re.compile(r"[*+?^$|\\\[(]")
 
@@ -135,7 +136,7 @@ def _decoder(
         if only and tensor.part != "lm_head" and not _named_only(only, tensor):
             return None
         if is_fused(tensor) or (tensor.part not in (*_SURE_PARTS, "lm_head") and not only):
-            raise UnknownBytesError(f"{tensor.name}: no list says whether it is quantised")
+            raise UnknownBytesError(_NO_LIST.format(tensor.name))
         own = width if figures is None else _width(figures, width)
         return None if own is None or own.bits >= 16 else layouts(tensor, own)  # noqa: PLR2004 - bits of a plain weight
 
@@ -185,17 +186,33 @@ def awq(question: Question) -> Scheme:
 
 
 def _awq_scheme(question: Question, layout: Layout, listed: list[str]) -> Scheme:
+    left = _left_by_awq(listed)
+
     def of(tensor: Tensor) -> Layout | None:
         if tensor.part == "lm_head":
             return None
         if tensor.part == "router" or not is_linear(tensor):
             return Doubtful(layout, question.plain.dtype)
-        if is_fused(tensor):
-            raise UnknownBytesError(f"{tensor.name}: experts in one tensor are not counted")
+        unsure = is_fused(tensor) or tensor.part not in _SURE_PARTS
+        if unsure and len(left(tensor)) < tensor.times:
+            raise UnknownBytesError(_NO_LIST.format(tensor.name))
         return layout
 
     scheme = without_towers(chosen(question, of, listed))
-    return replace(scheme, covers=_is_linear_or_router)
+    if scheme.refusal is not None:
+        return scheme
+    return replace(scheme, covers=_is_linear_or_router, skips=left)
+
+
+def _left_by_awq(listed: list[str]) -> Callable[[Tensor], frozenset[int]]:
+    """Layers that stay: a name is looked for anywhere in a module's, here by whole parts of it."""
+    found = names.patterns(listed)
+
+    def left(tensor: Tensor) -> frozenset[int]:
+        inside = any(f".{name}." in f".{tensor.name}." for name in listed)
+        return frozenset(tensor.layers or (0,)) if inside else names.skipped(found, tensor)
+
+    return left
 
 
 def _is_linear_or_router(tensor: Tensor) -> bool:
@@ -206,12 +223,12 @@ def _is_linear_or_router(tensor: Tensor) -> bool:
 
 def _unclear(listed: list[str], tensors: list[Tensor]) -> str | None:
     """AutoAWQ looks for the name anywhere in a module's, transformers for whole modules."""
-    found = names.patterns(listed)
+    left = _left_by_awq(listed)
     for name in listed:
         for tensor in tensors:
             if tensor.part in TOWERS or not is_linear(tensor) or name not in tensor.name:
                 continue
-            if not names.skipped(found, tensor):
+            if not left(tensor):
                 return name
     return None
 

@@ -179,12 +179,14 @@ def test_what_the_file_does_not_determine(
 def test_recurrent_layers_need_a_rule(tmp_path: Path) -> None:
     """GPTQModel leaves some projections of Qwen3-Next out; a rule of the file decides."""
     name = "Qwen/Qwen3-Next-80B-A3B-Thinking"
-    silent = spec_of(tmp_path, changed(name, {"quantization_config": GPTQ}))
-    assert "no list says whether it is quantised" in why(silent)
-    section = {**GPTQ, "dynamic": {"-:.*attn.*": {}}}
-    ruled = spec_of(tmp_path, changed(name, {"quantization_config": section}))
-    assert {dtype for dtype, _ in stored(ruled, "attention")} == {"bf16"}
-    assert ("int4", None) in stored(ruled, "routed_experts")
+    for section in (GPTQ, AWQ):
+        silent = spec_of(tmp_path, changed(name, {"quantization_config": section}))
+        assert "no list says whether it is quantised" in why(silent)
+    rules = {"dynamic": {"-:.*linear_attn.*": {}}}
+    for section in ({**GPTQ, **rules}, {**AWQ, "modules_to_not_convert": ["linear_attn"]}):
+        ruled = spec_of(tmp_path, changed(name, {"quantization_config": section}))
+        assert {dtype for dtype, _ in stored(ruled, "recurrent")} <= {"bf16", "fp32"}
+        assert ("int4", None) in stored(ruled, "routed_experts")
 
 
 @pytest.mark.parametrize(
