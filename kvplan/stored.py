@@ -21,13 +21,19 @@ WeightDtype = Literal[
     "fp6_e2m3",
     "fp6_e3m2",
     "fp4",
+    "nf4",
     "complex64",
     "int64",
     "int32",
     "int16",
     "int8",
+    "int7",
+    "int6",
+    "int5",
     "int4",
+    "int3",
     "int2",
+    "int1",
     "uint64",
     "uint32",
     "uint16",
@@ -48,13 +54,19 @@ WEIGHT_BITS = {
     "fp6_e2m3": 6,
     "fp6_e3m2": 6,
     "fp4": 4,
+    "nf4": 4,
     "complex64": 64,
     "int64": 64,
     "int32": 32,
     "int16": 16,
     "int8": 8,
+    "int7": 7,
+    "int6": 6,
+    "int5": 5,
     "int4": 4,
+    "int3": 3,
     "int2": 2,
+    "int1": 1,
     "uint64": 64,
     "uint32": 32,
     "uint16": 16,
@@ -119,10 +131,10 @@ class Parameters(Input):
 class StoredWeights(Input):
     """Elements of one dtype in one part of the published checkpoint.
 
-    ``what`` names what is stored beside the parameters themselves: ``scales``, ``buffers``, or
-    weights ``not in parameters`` (what the class whose parameters are counted does not build).
-    ``skipped`` are parameters that engines do not load, ``packed`` several in one element, nobody
-    knows how many.
+    ``what`` names what is stored beside the parameters themselves: ``scales``, ``zero points``,
+    ``order`` (the group of each column), ``shapes``, ``buffers``, or weights ``not in parameters``
+    (what the class whose parameters are counted does not build). ``skipped`` are parameters that
+    engines do not load, ``packed`` several in one element, nobody knows how many.
     """
 
     part: Part | None = None

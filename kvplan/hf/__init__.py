@@ -6,6 +6,7 @@ The raw JSON is read and nothing is run: no transformers, no network, no remote 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from kvplan.files import CHECKPOINT_FILES
 from kvplan.hf.checkpoint import read_checkpoint
@@ -13,11 +14,14 @@ from kvplan.hf.config import printable, read_json
 from kvplan.hf.grouping import Provenance
 from kvplan.hf.hub import fetch_checkpoint, fetched_config
 from kvplan.hf.import_ import model_spec
+from kvplan.hf.quantization import SECTIONS
 from kvplan.hf.spec_yaml import to_yaml
 from kvplan.spec import ModelSpec
 
 CONFIG_FILE = CHECKPOINT_FILES[0]
 QUANTIZATION_FILE = "hf_quant_config.json"
+OLDER_QUANTIZATION_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
+"""What AutoGPTQ and AutoAWQ wrote beside a config.json that says nothing, and the method."""
 
 
 def read_config(
@@ -38,6 +42,8 @@ def read_config(
     raw = read_json(file)
     beside = file.with_name(QUANTIZATION_FILE)
     quantization = read_json(beside) if file.name == CONFIG_FILE and _is(beside, "file") else None
+    if file.name == CONFIG_FILE:
+        raw = _with_older_quantization(raw, file.parent)
     checkpoint = read_checkpoint(file.parent) if file.name == CONFIG_FILE else None
     if repository is not None:
         if checkpoint is None or not checkpoint.tensors:
@@ -45,6 +51,17 @@ def read_config(
         name = repository.partition("@")[0]
         return model_spec(raw, repository, name, quantization, assume, checkpoint)
     return model_spec(raw, printable(str(file)), _name(file), quantization, assume, checkpoint)
+
+
+def _with_older_quantization(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The config with what an older file beside it says, where it says nothing itself."""
+    if any(raw.get(key) for key in SECTIONS):
+        return raw
+    for name, method in OLDER_QUANTIZATION_FILES.items():
+        if _is(folder / name, "file"):
+            section = {"quant_method": method, **read_json(folder / name)}
+            return {**raw, "quantization_config": section}
+    return raw
 
 
 def _is(path: Path, what: str) -> bool:

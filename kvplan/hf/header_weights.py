@@ -16,6 +16,7 @@ from kvplan.hf.checkpoint import Checkpoint, few
 from kvplan.hf.config import Config
 from kvplan.hf.headers import StoredTensor
 from kvplan.hf.packing import PLAIN, contents, packed_bits
+from kvplan.hf.quantization import SECTIONS
 from kvplan.hf.tensor_parts import (
     Omission,
     checkpoint_names,
@@ -33,7 +34,6 @@ _EXPERT_MATRIX = re.compile(
     r"\bexperts\.\d{1,6}\.(?:(?P<up>gate_proj|up_proj|w1|w3)|down_proj|w2)\.weight$"
 )
 _TOWERS: tuple[Part, ...] = ("vision", "audio")
-_QUANTIZATION_KEYS = ("quantization_config", "compression_config", "quantization")
 
 
 @dataclass
@@ -166,7 +166,7 @@ def checkpoint_weights(
 
 
 def _bits(raws: Iterable[Mapping[str, Any]]) -> int | None:
-    return packed_bits({key: raw[key] for raw in raws for key in _QUANTIZATION_KEYS if key in raw})
+    return packed_bits({key: raw[key] for raw in raws for key in SECTIONS if key in raw})
 
 
 def _is_tied(raws: Iterable[Mapping[str, Any]]) -> bool:

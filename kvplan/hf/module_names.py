@@ -15,6 +15,8 @@ OUTSIDE = re.compile(
     r"kv_cache",
     re.IGNORECASE,
 )
+ONE_EXPERT = re.compile(r"experts\\?\.\(?\d")
+_TOWER = re.compile(r"vision|visual|audio", re.IGNORECASE)
 _NUMBER = re.compile(r"\.(\d{1,6})(?=\.|$)")
 _GLOB_NUMBER = re.compile(r"\d[*?]|[*?]\d|[\[?]")
 # Letters, dots and ".*": a pattern of these alone means every layer or none.
@@ -36,6 +38,12 @@ def spellings(name: str) -> tuple[str, ...]:
     else:
         found += [f"language_model.{name}", f"model.{name}"]
     return tuple(found)
+
+
+def _tails(name: str) -> tuple[str, ...]:
+    """The name from each of its parts on: lists say ``visual`` or ``merger`` wherever these are."""
+    parts = name.split(".")
+    return tuple(".".join(parts[first:]) for first in range(1, len(parts)))
 
 
 @dataclass
@@ -78,6 +86,9 @@ def _add_glob(found: Patterns, name: str) -> None:
 
 
 def _add_regular(found: Patterns, text: str) -> None:
+    if ONE_EXPERT.search(text):
+        found.problem = f"{shown(text)} is one expert of many"
+        return
     repeats = len(_REPEAT.findall(text))
     if len(text) > _BOUNDED or repeats > _REPEATS or _NESTED_REPEAT.search(text):
         found.problem = "a pattern that is too long, or could take forever"
@@ -101,7 +112,8 @@ def _hits(pattern: str, names: Iterable[str]) -> bool:
 def skipped(found: Patterns, tensor: Tensor) -> frozenset[int]:
     """Layers on which the list leaves this tensor alone."""
     where = frozenset(tensor.layers or (0,))
-    names = [name.replace("*", "#", 1).replace("*", "0", 1) for name in spellings(tensor.name)]
+    spelt = (*spellings(tensor.name), *(_tails(tensor.name) if tensor.part in TOWERS else ()))
+    names = [name.replace("*", "#", 1).replace("*", "0", 1) for name in spelt]
     if any(_hits(pattern, names) for pattern in found.plain):
         return where
     skipped: set[int] = set()
@@ -137,4 +149,32 @@ def lost(found: Patterns, tensors: list[Tensor]) -> str | None:
             continue
         if not _hits(pattern, names):
             return f"{shown(pattern.replace('#', str(min(layers)), 1))} is not a module known here"
+    return None
+
+
+def unmatched_in_towers(found: Patterns, tensors: list[Tensor]) -> bool:
+    """Whether the list names a layer of a tower by a name that none here has."""
+    towers = [tensor for tensor in tensors if tensor.part in TOWERS]
+    return any(
+        not any(skipped(Patterns(layers={key: set(t.layers or (0,))}), t) for t in towers)
+        for key in found.layers
+        if _TOWER.search(key)
+    )
+
+
+def unmatched(found: Patterns, tensors: list[Tensor]) -> str | None:
+    """A name or pattern that fits no linear layer: a class, or another spelling."""
+    linear = [tensor for tensor in tensors if tensor.kind == "linear"]
+    spelt = [
+        name.replace("*", "#", 1).replace("*", "0", 1)
+        for tensor in linear
+        for name in spellings(tensor.name)
+    ]
+    for pattern in found.plain:
+        if not OUTSIDE.search(pattern) and not _hits(pattern, spelt):
+            return f"{shown(pattern)} is not a module known here"
+    for regular in found.regular:
+        alone = Patterns(regular=[regular])
+        if not OUTSIDE.search(regular.pattern) and not any(skipped(alone, t) for t in linear):
+            return f"{shown(regular.pattern)} fits no module known here"
     return None

@@ -11,6 +11,15 @@ from kvplan.stored import Part as PartName
 # Bounds of the bytes that lie this near to one another are as good as a figure.
 _NEAR = 1.01
 
+_BESIDE = {
+    "scale": "scales",
+    "zero point": "zero points",
+    "order": "order",
+    "shape": "shapes",
+    "buffer": "buffers",
+}
+"""Words of what a row is, and its name in a spec."""
+
 
 def weight_facts(weights: Weights) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The spec's keys about weights, and what every answer that rests on them has to say.
@@ -23,12 +32,14 @@ def weight_facts(weights: Weights) -> tuple[dict[str, Any], tuple[str, ...]]:
         facts["parameters"] = parameters(weights)
     rows = _rows(weights)
     if rows is None:
-        why = "; ".join(dict.fromkeys(part.unknown for part in weights.parts if part.unknown))
+        unbounded = [part for part in weights.parts if part.most_bytes is None] or weights.parts
+        why = "; ".join(dict.fromkeys(part.unknown for part in unbounded if part.unknown))
         return facts, (f"weights in bytes are not known: {why}"[:2_000],) if why else ()
     facts["weights"] = rows
     facts["routed_experts"] = weights.routed_experts
     facts["expert_intermediate_size"] = weights.expert_intermediate_size
-    return facts, _open_bytes(weights)
+    said = (weights.assumes,) if weights.assumes else ()
+    return facts, (*said, *_open_bytes(weights))
 
 
 def parameters(weights: Weights) -> Parameters:
@@ -67,7 +78,7 @@ def _stored(part: Part) -> tuple[StoredWeights, ...] | None:
 def _beside(row: StoredWeights) -> str | None:
     """What a row is, where it is no parameter."""
     what = row.what or ""
-    for word, name in (("scale", "scales"), ("buffer", "buffers"), ("shape", "shapes")):
+    for word, name in _BESIDE.items():
         if word in what:
             return name
     return None

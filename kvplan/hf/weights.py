@@ -67,6 +67,8 @@ class Weights:
     """Routed experts of a layer."""
     expert_intermediate_size: int | None = None
     """Width of one routed expert; None where they differ."""
+    assumes: str | None = None
+    """What the stored bytes rest on that is not the file's own word."""
 
     @property
     def total(self) -> int | None:
@@ -108,11 +110,12 @@ def weights(
     routed = [tensor.copies for tensor in tensors if tensor.part == "routed_experts"]
     stored = scheme(top, found.text, dtype, beside, found.family.published, tensors)
     return Weights(
-        parts=_parts(tensors, stored),
+        parts=_parts([*tensors, *stored.adds], stored),
         not_counted=missing,
         active_varies=model.active_varies,
         routed_experts=max(routed, default=None),
         expert_intermediate_size=_expert_width(tensors),
+        assumes=stored.assumes,
     )
 
 

@@ -59,7 +59,7 @@ def test_a_listed_module_that_does_not_exist_makes_the_bytes_unknown(tmp_path: P
     assert spec.parameters is not None
 
 
-@pytest.mark.parametrize("method", ["gptq", "bitsandbytes", "awq", "something"])
+@pytest.mark.parametrize("method", ["spqr", "bitsandbytes", "higgs", "something"])
 def test_a_quantisation_of_unknown_layout_leaves_parameters_and_no_bytes(
     tmp_path: Path, method: str
 ) -> None:
@@ -71,7 +71,7 @@ def test_a_quantisation_of_unknown_layout_leaves_parameters_and_no_bytes(
 
 
 def test_int4_pack_has_scales_and_a_shape_for_each_expert_matrix(tmp_path: Path) -> None:
-    """compressed-tensors: bf16 scale for 32 and two int32 a matrix."""
+    """compressed-tensors 0.20.1: bf16 scale for 32 and two int64 a matrix."""
     weights = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32}
     group = {
         "targets": ["Linear"],
@@ -88,7 +88,7 @@ def test_int4_pack_has_scales_and_a_shape_for_each_expert_matrix(tmp_path: Path)
             ignore=["lm_head", "re:.*self_attn.*"],
         ),
     )
-    expected = [("int4", ROUTED), ("bf16", ROUTED // 32), ("int32", 2 * 2 * 8 * 3)]
+    expected = [("int4", ROUTED), ("bf16", ROUTED // 32), ("int64", 2 * 2 * 8 * 3)]
     assert Counter(rows(spec, "routed_experts")) == Counter(expected)
     assert [dtype for dtype, _ in rows(spec, "attention")] == ["bf16"]
 
@@ -186,18 +186,21 @@ def test_a_list_of_what_is_quantised_and_how(tmp_path: Path) -> None:
 GROUP = {"weights": INT4}
 UNKNOWN: list[tuple[dict[str, Any], str]] = [
     ({"quant_method": "mxfp4"}, "mxfp4 is known for gpt-oss alone"),
-    ({"quant_method": "compressed-tensors"}, "config_groups is not one group"),
-    (compressed({"targets": ["Conv"], **GROUP}), "config_groups names other targets than Linear"),
+    ({"quant_method": "compressed-tensors"}, "config_groups has no groups"),
+    (
+        compressed({"targets": ["LlamaMLP"], **GROUP}, format="pack-quantized"),
+        "'LlamaMLP' is not a module known here",
+    ),
+    (compressed({"targets": [], **GROUP}), "names no targets"),
     (compressed(GROUP, quantization_status="frozen"), "quantization_status is 'frozen'"),
-    (compressed(GROUP, sparsity_config={"format": "dense"}), "sparsity_config or transform_config"),
+    (
+        compressed(GROUP, sparsity_config={"format": "sparse-24-bitmask"}),
+        "sparsity_config or transform_config",
+    ),
     (compressed(GROUP, format="marlin-24"), "compressed-tensors format 'marlin-24': not counted"),
     (compressed({}, format="pack-quantized"), "format 'pack-quantized': not counted"),
     (
-        compressed({"weights": {**INT4, "actorder": "group"}}, format="pack-quantized"),
-        "format 'pack-quantized': not counted",
-    ),
-    (
-        compressed({"weights": {**INT4, "symmetric": False}}, format="pack-quantized"),
+        compressed({"weights": {**INT4, "actorder": "novel"}}, format="pack-quantized"),
         "format 'pack-quantized': not counted",
     ),
     (
@@ -214,7 +217,10 @@ UNKNOWN: list[tuple[dict[str, Any], str]] = [
     ),
     (
         compressed(
-            {"weights": {**FLOAT8, "strategy": "channel"}, "input_activations": FLOAT8},
+            {
+                "weights": {**FLOAT8, "strategy": "channel"},
+                "input_activations": {**FLOAT8, "strategy": "group"},
+            },
             format="float-quantized",
         ),
         "format 'float-quantized': not counted",
@@ -228,7 +234,10 @@ UNKNOWN: list[tuple[dict[str, Any], str]] = [
     ({"quant_algo": "INT3"}, "quant_algo 'INT3' is not counted"),
     ({"quant_method": "modelopt"}, "quant_algo '' is not counted"),
     ({"quant_algo": "FP8"}, "quant_algo FP8, and no list of what is left out"),
-    ({"quant_algo": "NVFP4", "ignore": [], "group_size": 32}, "group_size is not 16"),
+    (
+        {"quant_algo": "NVFP4", "ignore": [], "group_size": 32},
+        "group_size is 32, and NVFP4 has another",
+    ),
     (MIXED, "MIXED_PRECISION without quantized_layers"),
     ({**MIXED, "quantized_layers": {"model.layers.0.ffn": {"quant_algo": "FP8"}}}, "not known"),
     ({**MIXED, "quantized_layers": {"lm_head": {"quant_algo": "INT3"}}}, "has 'INT3' for 'lm_head"),

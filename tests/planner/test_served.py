@@ -117,6 +117,25 @@ def test_a_quantised_checkpoint_is_cast_only_where_it_is_not_quantised() -> None
     assert served_bytes(spec, "float32") == spec.weights_bytes + 2 * plain
 
 
+def test_what_stands_beside_packed_weights_is_never_cast() -> None:
+    """GPTQ's zero points, order of columns, fp16 scales and spare biases; an embedding is."""
+    beside = [
+        StoredWeights(part="attention", dtype="int4", elements=4096),
+        StoredWeights(part="attention", dtype="int32", elements=4, what="zero points"),
+        StoredWeights(part="attention", dtype="int32", elements=64, what="order"),
+        StoredWeights(part="attention", dtype="fp16", elements=32, what="scales"),
+        StoredWeights(part="attention", dtype="fp16", elements=64, what="buffers"),
+    ]
+    spec = replace(
+        LLAMA, weights=(*beside, StoredWeights(part="embedding", dtype="fp16", elements=640))
+    )
+    served = serve(spec, dtype="float32").spec
+    assert list(served.weights[:-1]) == beside
+    assert served.weights[-1] == StoredWeights(part="embedding", dtype="fp32", elements=640)
+    with pytest.raises(RefusedError, match="quantised already: its weights hold int4"):
+        serve(spec, quantization="fp8")
+
+
 def test_a_second_copy_of_a_tied_head_is_not_served() -> None:
     """falcon-7b: 6,921,720,704 parameters; its head of 295,469,056 is the embedding again."""
     assert served_bytes("falcon-7b") == 2 * 6_921_720_704

@@ -25,6 +25,7 @@ from kvplan.hf.layers import (
     layer_types,
     one_full_in,
 )
+from kvplan.hf.quantization import Published
 
 # BailingHybridForCausalLM has a head of its own whatever this flag says.
 _HYBRID = Style(uncounted_if=("tie_word_embeddings",))
@@ -90,6 +91,8 @@ FAMILIES: dict[str, Family] = {
     "bailing_moe": _dense("bailing_moe", "bailingmoe", "bailingmoev2"),
     "bailing_moe_v2": _dense("bailing_moe_v2", "bailingmoev2"),
     "bailing_hybrid": Family(
-        read=_bailing_hybrid, classes=("bailinghybrid", "bailingmoev2_5", "bailingmoev25")
+        read=_bailing_hybrid,
+        classes=("bailinghybrid", "bailingmoev2_5", "bailingmoev25"),
+        published=Published(mlx_doubts=("kv_b_proj",)),
     ),
 }

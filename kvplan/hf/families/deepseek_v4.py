@@ -14,7 +14,8 @@ from kvplan.hf.families.decoder import Style, ends, model
 from kvplan.hf.families.experts import DEEPSEEK, USED, experts
 from kvplan.hf.layers import MTP, drafts, layer_count, layer_types
 from kvplan.hf.quantization import Published
-from kvplan.hf.quantized_rows import MXFP4, Layout, Scheme, fp8_blocks
+from kvplan.hf.quantized_matrix import MXFP4, Layout, fp8_blocks
+from kvplan.hf.quantized_rows import Scheme
 
 _STYLE = Style(root="layers", final="norm", ends=("embed", "head"))
 _EXPERTS = replace(

@@ -28,6 +28,7 @@ from kvplan.hf.layers import (
     layer_count,
     layer_types,
 )
+from kvplan.hf.quantization import Published
 
 _LINEAR = Style(uncounted_if=("tie_word_embeddings",))
 _MOE = "block_sparse_moe"
@@ -133,7 +134,11 @@ def _ends(config: Config) -> Layer:
 
 
 FAMILIES: dict[str, Family] = {
-    "kimi_k2": Family(read=latent_decoder(V3_EXPERTS), classes=("deepseekv3",)),
+    "kimi_k2": Family(
+        read=latent_decoder(V3_EXPERTS),
+        classes=("deepseekv3",),
+        published=Published(shape_dtype="int32"),
+    ),
     "kimi_linear": Family(read=_kimi_linear),
 }
 
