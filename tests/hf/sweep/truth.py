@@ -1,0 +1,135 @@
+"""What transformers itself makes of a config: its parameters, and the cache it fills."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import transformers
+
+SHORT, LONG = 24, 40
+"""Tokens of the two passes; both are longer than a window."""
+
+
+@dataclass
+class Kept:
+    """Elements of a sequence's cache, by what kvplan and engines call them."""
+
+    growth: int = 0
+    index: int = 0
+    window: int = 0
+    conv: int = 0
+    state: int = 0
+
+
+@dataclass
+class Truth:
+    """The answer of transformers; what it could not give says why."""
+
+    total: int | None = None
+    kept: Kept | None = None
+    problem: str = ""
+    shapes: list[Any] = field(default_factory=list)
+
+
+def parameters(config: Any) -> int:
+    """Parameters of the model of this config on the meta device, a tied head once.
+
+    Without multi-token prediction layers, which these classes do not build.
+    """
+    model_class = getattr(transformers, config.architectures[0])
+    with torch.device("meta"):
+        model = model_class(copy.deepcopy(config))
+    model.tie_weights()
+    known = {id(parameter): parameter.numel() for parameter in model.parameters()}
+    return sum(known.values())
+
+
+def kept(config: Any) -> tuple[Kept, list[Any]]:
+    """The cache after a pass over text alone, by elements."""
+    torch.manual_seed(0)
+    model_class = getattr(transformers, config.architectures[0])
+    config = copy.deepcopy(config)
+    with contextlib.suppress(Exception):
+        config._attn_implementation = "eager"
+    model = model_class(config).eval()
+    first, second = (_cache(model, tokens) for tokens in (SHORT, LONG))
+    return _kept(first, second)
+
+
+def _cache(model: Any, tokens: int) -> Any:
+    ids = torch.arange(tokens).remainder(90).add(3)[None]
+    with torch.no_grad():
+        out = model(input_ids=ids, use_cache=True)
+    cache = getattr(out, "past_key_values", None)
+    if cache is None:
+        cache = getattr(out, "cache_params", None)
+    return cache
+
+
+def _kept(first: Any, second: Any) -> tuple[Kept, list[Any]]:
+    found, shapes = Kept(), []
+    for before, after in zip(first.layers, second.layers, strict=True):
+        shapes.append(
+            (type(after).__name__, _attention(found, before, after), _states(found, after))
+        )
+    return found, shapes
+
+
+def _elements(tensor: Any) -> int:
+    return 0 if tensor is None else int(tensor.numel())
+
+
+def _attention(found: Kept, before: Any, after: Any) -> Any:
+    """Keys and values of a layer; sliding ones keep window - 1 tokens and are taken at window."""
+    keys, values = getattr(after, "keys", None), getattr(after, "values", None)
+    if keys is None or not keys.numel():
+        return None
+    old = _elements(before.keys) + _elements(before.values)
+    new = _elements(keys) + _elements(values)
+    window = getattr(after, "sliding_window", None)
+    if new != old:
+        found.growth += (new - old) // (LONG - SHORT)
+    elif window:
+        found.window += new // keys.shape[-2] * window
+    index = getattr(after, "indexer_keys", None)
+    if index is not None:
+        found.index += (_elements(index) - _elements(before.indexer_keys)) // (LONG - SHORT)
+    return tuple(keys.shape), tuple(values.shape), window
+
+
+def _states(found: Kept, layer: Any) -> Any:
+    """States; transformers keeps as many columns as the kernel, engines without the newest."""
+    shapes = []
+    for name in ("conv_states", "recurrent_states"):
+        states = getattr(layer, name, None)
+        listed = states.values() if isinstance(states, dict) else [states]
+        for tensor in listed:
+            if tensor is None:
+                continue
+            if name == "conv_states":
+                width = tensor.shape[-1]
+                found.conv += tensor.numel() // width * (width - 1)
+            else:
+                found.state += tensor.numel()
+            shapes.append(tuple(tensor.shape))
+    return shapes
+
+
+def truth(config: Any, *, caches: bool = True) -> Truth:
+    """All of it, with the problem where a part cannot be had."""
+    answer = Truth()
+    try:
+        answer.total = parameters(config)
+    except Exception as error:  # noqa: BLE001 - whatever a class raises is its answer
+        answer.problem = f"not built: {type(error).__name__}: {error}"[:300]
+        return answer
+    if caches:
+        try:
+            answer.kept, answer.shapes = kept(config)
+        except Exception as error:  # noqa: BLE001
+            answer.problem = f"no pass: {type(error).__name__}: {error}"[:300]
+    return answer
