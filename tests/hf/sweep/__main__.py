@@ -36,7 +36,8 @@ def sweep(only: set[str]) -> Iterator[Row]:
         for name, changes in perturbations(decoder.config_class):
             row = _compared(decoder, name, changes)
             yield row
-            if row["verdict"] == "refused" and "is not known" in row["why"] and not changes:
+            unknown = row["verdict"] == "refused" and "architecture is not known" in row["why"]
+            if not changes and (unknown or row["verdict"] == "invalid"):
                 break
 
 

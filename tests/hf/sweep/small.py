@@ -71,7 +71,19 @@ OWN: dict[str, dict[str, Any]] = {
     "jamba": {"num_hidden_layers": 8, "mamba_dt_rank": 4},
     "bamba": {"attn_layer_indices": [1, 4]},
     "mamba2": {"num_heads": 8, "head_dim": 16},
-    "mamba": {"num_heads": 4},
+    "dots1": {"n_routed_experts": 8, "n_shared_experts": 1, "max_window_layers": 4},
+    "gemma3n_text": {
+        "layer_types": ["sliding_attention", "full_attention"] * 3,
+        "num_kv_shared_layers": 2,
+        "activation_sparsity_pattern": [0.0] * 6,
+    },
+    "gemma4_text": {"layer_types": ["sliding_attention", "full_attention"] * 3},
+    "deepseek_v4": {"num_key_value_heads": 1},
+    "deepseek_v2": {"n_routed_experts": 8, "num_experts_per_tok": 2},
+    "hunyuan_v1_dense": {"head_dim": 16},
+    "hunyuan_v1_moe": {"head_dim": 16, "moe_topk": 2},
+    "ministral": {"head_dim": 16},
+    "nemotron": {"head_dim": 16},
     "lfm2": {"layer_types": ["conv", "full_attention"] * 3, "block_multiple_of": 32},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 3},
     "falcon_h1": {"mamba_d_ssm": 128},
@@ -99,7 +111,7 @@ def decoders() -> Iterator[Decoder]:
     seen: set[str] = set()
     for name in names:
         table = getattr(modeling_auto, f"MODEL_FOR_{name}_MAPPING_NAMES")
-        for model_type, classes in table.items():
+        for classes in table.values():
             for model_class in (classes,) if isinstance(classes, str) else classes:
                 found = getattr(transformers, model_class, None)
                 if found is None or model_class in seen or found.config_class is None:

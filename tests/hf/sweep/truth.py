@@ -54,7 +54,7 @@ def kept(config: Any) -> tuple[Kept, list[Any]]:
     model_class = getattr(transformers, config.architectures[0])
     config = copy.deepcopy(config)
     with contextlib.suppress(Exception):
-        config._attn_implementation = "eager"
+        config._attn_implementation = "eager"  # noqa: SLF001 - transformers documents it so
     model = model_class(config).eval()
     first, second = (_cache(model, tokens) for tokens in (SHORT, LONG))
     return _kept(first, second)
