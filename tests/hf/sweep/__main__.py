@@ -22,6 +22,7 @@ import transformers
 
 from tests.hf.sweep import small
 from tests.hf.sweep.answer import answer, verdict
+from tests.hf.sweep.changes import defaults, mutate
 from tests.hf.sweep.perturb import changes_caches, perturbations
 from tests.hf.sweep.truth import truth
 
@@ -62,12 +63,22 @@ def judged(raw: Row, config: Any, *, caches: bool) -> Row:
     return {"verdict": word, "why": why, "truth": figures, "config": raw}
 
 
+def rows(arguments: argparse.Namespace) -> Iterator[Row]:
+    """What the mode that was asked for gives."""
+    only = set(arguments.only)
+    if arguments.mode == "mutate":
+        return mutate(arguments.number, arguments.seed)
+    return sweep(only) if arguments.mode == "sweep" else defaults(only)
+
+
 def main() -> None:
     """Runs one mode and prints what came out."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("mode", choices=("sweep",))
+    parser.add_argument("mode", choices=("sweep", "defaults", "mutate"))
     parser.add_argument("-o", "--output", default="sweep.jsonl")
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--number", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=20261130)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
@@ -75,10 +86,10 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     counts: Counter[str] = Counter()
     with open(arguments.output, "w", encoding="utf-8") as lines:  # noqa: PTH123
-        for row in sweep(set(arguments.only)):
+        for row in rows(arguments):
             counts[row["verdict"]] += 1
             lines.write(json.dumps(row) + "\n")
-            if row["verdict"] != "right" or arguments.only:
+            if row["verdict"] in ("wrong", "unjudged") or arguments.only:
                 line = (row["verdict"], row["model_type"], row["class"], row["change"], row["why"])
                 sys.stdout.write(" | ".join(line).replace("\n", " ")[:300] + "\n")
                 sys.stdout.flush()

@@ -8,7 +8,7 @@ from typing import Any
 from kvplan.errors import KvplanError
 from kvplan.hf.import_ import model_spec
 from kvplan.spec import ModelSpec
-from tests.hf.sweep.truth import Kept, Truth
+from tests.hf.sweep.truth import NOT_LOADED, Kept, Truth
 
 UNCOMPARED = {"compressed_kv", "latent_window", "compressor_state"}
 """DeepSeek-V4's: transformers pools while it reads, engines keep other tensors than these."""
@@ -40,12 +40,20 @@ def answer(raw: dict[str, Any]) -> Answer:
         return Answer(refused=error.message.removeprefix("config.json: "))
     kinds = [kind for kind, _, _ in spec.caches()]
     return Answer(
-        total=spec.parameters.total if spec.parameters else None,
+        total=_total(spec),
         kept=_kept(spec),
         compared=not {kind.kind for kind in kinds} & UNCOMPARED,
         not_counted="; ".join(spec.not_counted),
         spec=spec,
     )
+
+
+def _total(spec: ModelSpec) -> int | None:
+    """Everything in the checkpoint: a tower that a model's published size leaves out as well."""
+    if spec.parameters is None or spec.not_counted:
+        return None
+    beside = (row.elements for row in spec.weights if row.what == "not in parameters")
+    return spec.parameters.total + sum(beside)
 
 
 def _kept(spec: ModelSpec) -> Kept:
@@ -70,7 +78,7 @@ def _kept(spec: ModelSpec) -> Kept:
 
 
 def verdict(expected: Truth, got: Answer) -> tuple[str, str]:
-    """Right, wrong, refused or unjudged, and what the figures or the reason are."""
+    """Right, wrong, refused, not loaded (by the class) or unjudged, and figures or the reason."""
     if got.refused:
         return "refused", got.refused
     wrong = []
@@ -81,5 +89,6 @@ def verdict(expected: Truth, got: Answer) -> tuple[str, str]:
     if wrong:
         return "wrong", "; ".join(wrong)
     if expected.problem:
-        return "unjudged", expected.problem
+        unread = expected.problem.startswith(NOT_LOADED)
+        return "not loaded" if unread else "unjudged", expected.problem
     return ("right", "") if got.total is not None else ("right", f"not counted: {got.not_counted}")

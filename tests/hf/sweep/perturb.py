@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-_LEFT_ALONE = re.compile(
+LEFT_ALONE = re.compile(
     r"use_cache|output_.*|return_dict|is_decoder|is_encoder_decoder|add_cross_attention|"
     r"chunk_size.*|initializer.*|.*dropout.*|.*router.*logits|norm_topk_prob|scale_.*|"
     r"rope_.*|.*_token.*|use_mambapy|use_mamba_kernels|rescale.*|residual_in_fp32|reorder.*"
@@ -80,7 +80,7 @@ def perturbations(config_class: type) -> Iterator[tuple[str, dict[str, Any]]]:
     """A name and the keys of the text part to set, one change each; the first is none."""
     yield "as made", {}
     for field in dataclasses.fields(text_class(config_class)):
-        if isinstance(field.default, bool) and not _LEFT_ALONE.fullmatch(field.name):
+        if isinstance(field.default, bool) and not LEFT_ALONE.fullmatch(field.name):
             yield f"{field.name}={not field.default}", {field.name: not field.default}
         for value in _OTHER.get(field.name, ()):
             yield f"{field.name}={value}", {field.name: value}

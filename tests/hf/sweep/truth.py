@@ -12,6 +12,8 @@ import transformers
 
 SHORT, LONG = 24, 40
 """Tokens of the two passes; both are longer than a window."""
+NOT_LOADED = "does not load"
+"""How the problem of a file begins that transformers itself refuses."""
 
 
 @dataclass
@@ -45,7 +47,16 @@ def parameters(config: Any) -> int:
         model = model_class(copy.deepcopy(config))
     model.tie_weights()
     known = {id(parameter): parameter.numel() for parameter in model.parameters()}
-    return sum(known.values())
+    return sum(known.values()) - _of_nothing(model)
+
+
+def _of_nothing(model: Any) -> int:
+    """LongcatFlashExperts makes rows for experts that do nothing, which no checkpoint has."""
+    return sum(
+        module.gate_up_proj[module.num_routed_experts :].numel()
+        for module in model.modules()
+        if type(module).__name__ == "LongcatFlashExperts"
+    )
 
 
 def kept(config: Any) -> tuple[Kept, list[Any]]:
@@ -76,6 +87,9 @@ def _kept(first: Any, second: Any) -> tuple[Kept, list[Any]]:
         shapes.append(
             (type(after).__name__, _attention(found, before, after), _states(found, after))
         )
+    # MiniMaxCache keeps the states of its lightning layers in a list of its own.
+    for tensor in getattr(second, "linear_cache", ()):
+        found.state += tensor.numel() if len(tensor) else 0
     return found, shapes
 
 
@@ -91,10 +105,10 @@ def _attention(found: Kept, before: Any, after: Any) -> Any:
     old = _elements(before.keys) + _elements(before.values)
     new = _elements(keys) + _elements(values)
     window = getattr(after, "sliding_window", None)
-    if new != old:
-        found.growth += (new - old) // (LONG - SHORT)
-    elif window:
+    if window:
         found.window += new // keys.shape[-2] * window
+    else:
+        found.growth += (new - old) // (LONG - SHORT)
     index = getattr(after, "indexer_keys", None)
     if index is not None:
         found.index += (_elements(index) - _elements(before.indexer_keys)) // (LONG - SHORT)
