@@ -92,7 +92,6 @@ OWN: dict[str, dict[str, Any]] = {
     "gptj": {"rotary_dim": 8},
     "mllama_text_model": {"cross_attention_layers": [1, 3]},
     "ernie4_5_vl_moe_text": {"moe_num_experts": 8, "moe_intermediate_size": [24, 16]},
-    "ministral": {"head_dim": 16},
     "lfm2": {"layer_types": ["conv", "full_attention"] * 3, "block_multiple_of": 32},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 3},
     "falcon_h1": {"mamba_d_ssm": 128},
