@@ -59,7 +59,11 @@ def judged(raw: Row, config: Any, *, caches: bool) -> Row:
         return {"verdict": "refused", "why": got.refused, "config": raw}
     expected = truth(config, caches=caches)
     word, why = verdict(expected, got)
-    figures = {"total": expected.total, "kept": asdict(expected.kept) if expected.kept else None}
+    figures = {
+        "total": expected.total,
+        "language": expected.language,
+        "kept": asdict(expected.kept) if expected.kept else None,
+    }
     return {"verdict": word, "why": why, "truth": figures, "config": raw}
 
 

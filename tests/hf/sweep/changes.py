@@ -195,7 +195,7 @@ def _mutated(draw: random.Random, name: str, raw: Row, before: Answer) -> Row:
     row: Row = {"class": name, "model_type": str(raw.get("model_type")), "change": what}
     if got.refused:
         return row | {"verdict": "refused", "why": got.refused}
-    same = (got.total, got.kept) == (before.total, before.kept)
+    same = (got.total, got.language, got.kept) == (before.total, before.language, before.kept)
     if not same and draw.random() < 0.9:
         return row | {"verdict": "moved", "why": ""}
     keys = [place[-1] for place, _ in changes]

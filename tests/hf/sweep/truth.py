@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import transformers
+
+from tests.hf.sweep.elements import Kept
 
 SHORT, LONG = 24, 40
 """Tokens of the two passes; both are longer than a window."""
@@ -17,37 +20,36 @@ NOT_LOADED = "does not load"
 
 
 @dataclass
-class Kept:
-    """Elements of a sequence's cache, by what kvplan and engines call them."""
-
-    growth: int = 0
-    index: int = 0
-    window: int = 0
-    conv: int = 0
-    state: int = 0
-
-
-@dataclass
 class Truth:
     """The answer of transformers; what it could not give says why."""
 
     total: int | None = None
+    language: int | None = None
+    """Parameters of the language model alone, where the class has one under that name."""
     kept: Kept | None = None
     problem: str = ""
     shapes: list[Any] = field(default_factory=list)
 
 
-def parameters(config: Any) -> int:
+def parameters(config: Any) -> tuple[int, int | None]:
     """Parameters of the model of this config on the meta device, a tied head once.
 
-    Without multi-token prediction layers, which these classes do not build.
+    Without multi-token prediction layers, which these classes do not build. The second number is
+    the language model's own.
     """
     model_class = getattr(transformers, config.architectures[0])
     with torch.device("meta"):
         model = model_class(copy.deepcopy(config))
     model.tie_weights()
-    known = {id(parameter): parameter.numel() for parameter in model.parameters()}
-    return sum(known.values()) - _of_nothing(model)
+    named = {id(tensor): (name, tensor.numel()) for name, tensor in model.named_parameters()}
+    nothing = _of_nothing(model)
+    own = [size for name, size in named.values() if _LANGUAGE.search(name)]
+    apart = any(re.search(r"(^|\.)language_model\.", name) for name, _ in named.values())
+    total = sum(size for _, size in named.values()) - nothing
+    return total, sum(own) - nothing if apart else None
+
+
+_LANGUAGE = re.compile(r"(^|\.)language_model\.|^lm_head\.")
 
 
 def _of_nothing(model: Any) -> int:
@@ -143,7 +145,7 @@ def truth(config: Any, *, caches: bool = True) -> Truth:
     """All of it, with the problem where a part cannot be had."""
     answer = Truth()
     try:
-        answer.total = parameters(config)
+        answer.total, answer.language = parameters(config)
     except Exception as error:  # noqa: BLE001 - whatever a class raises is its answer
         answer.problem = f"not built: {type(error).__name__}: {error}"[:300]
         return answer
