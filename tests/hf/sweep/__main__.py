@@ -89,7 +89,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     transformers.logging.set_verbosity_error()
     counts: Counter[str] = Counter()
-    with open(arguments.output, "w", encoding="utf-8") as lines:  # noqa: PTH123
+    with open(arguments.output, "w", encoding="utf-8", buffering=1) as lines:  # noqa: PTH123
         for row in rows(arguments):
             counts[row["verdict"]] += 1
             lines.write(json.dumps(row) + "\n")

@@ -109,7 +109,8 @@ def truth_of(raw: Row, *, caches: bool) -> Truth:
     except Exception as error:  # noqa: BLE001 - whatever a class raises is its answer
         return Truth(problem=f"{NOT_LOADED}: {type(error).__name__}: {error}"[:200])
     for level in (config, config.get_text_config()):
-        level.pad_token_id = None
+        with contextlib.suppress(Exception):
+            level.pad_token_id = 0
     key = json.dumps([_shape(config.to_dict()), caches], sort_keys=True, default=str)
     if key not in _KNOWN:
         _KNOWN[key] = _truth(config, caches=caches)
@@ -127,7 +128,8 @@ def _shape(data: Any) -> Any:
     return {
         key: _shape(value)
         for key, value in data.items()
-        if not LEFT_ALONE.fullmatch(key) and (not isinstance(value, float) or _RATIO.search(key))
+        if not LEFT_ALONE.fullmatch(str(key))
+        and (not isinstance(value, float) or _RATIO.search(str(key)))
     }
 
 
@@ -175,12 +177,15 @@ def mutate(number: int, seed: int = 20261130) -> Iterator[Row]:
     A figure that stays as it was is judged by the class; so is one in ten of those that moved.
     """
     draw = random.Random(seed)  # noqa: S311
-    files = [*small_files(set())] * 3 + [*published_files()]
+    swept = [*small_files(set())]
+    files = swept * 3 + [*published_files()]
     before: dict[int, Answer] = {}
     for _ in range(number):
         index = draw.randrange(len(files))
         name, raw = files[index]
-        yield _mutated(draw, name, raw, before.setdefault(index, answer(raw)))
+        if index not in before:
+            before[index] = answer(raw)
+        yield _mutated(draw, name, raw, before[index])
 
 
 def _mutated(draw: random.Random, name: str, raw: Row, before: Answer) -> Row:
