@@ -57,7 +57,8 @@ class Experts(Block):
         yield from self._router(hidden)
         yield from self.routed(self.narrow or hidden)
         if self.shared is not None:
-            yield from replace(self.shared, part="shared_experts").weights(hidden)
+            if self.shared.width:
+                yield from replace(self.shared, part="shared_experts").weights(hidden)
             if self.shared_gate:
                 yield from vector("shared_experts", f"{self.root}.shared_expert_gate", 1, hidden)
         if self.norm:

@@ -61,7 +61,7 @@ def experts(config: Config, mixture: Mixture, layers: int) -> Experts:
         expert=MLP(width=width, gated=mixture.gated, bias=bias, names=mixture.names),
         count=count,
         used=some_of(config, count, used, mixture.used[0]),
-        shared=shared if beside else None,
+        shared=shared if beside or mixture.shared_gate else None,
         shared_gate=mixture.shared_gate,
         router=mixture.router,
         router_bias=mixture.router_bias,

@@ -84,9 +84,9 @@ def _falcon_heads(config: Config, *, new: bool) -> Attention:
 
 def _falcon_norms(config: Config, *, new: bool) -> tuple[str, ...]:
     branches = config.maybe("num_ln_in_parallel_attn") or (2 if new else 1)
-    if new and branches == len(PRE_NORM):
-        return ("ln_attn", "ln_mlp")
-    return (INPUT,) if config.flag("parallel_attn", default=True) else PRE_NORM
+    if not config.flag("parallel_attn", default=True):
+        return PRE_NORM
+    return ("ln_attn", "ln_mlp") if branches == len(PRE_NORM) else (INPUT,)
 
 
 def _stored_head(config: Config) -> Layer:

@@ -41,6 +41,7 @@ _GEMMA = Style(dialect=OWN_HEAD_DIM, bias=ATTENTION_BIAS, tie=True)
 _GEMMA3 = replace(_GEMMA, norms=SANDWICH, qk_norm="head")
 _PATTERN = ("sliding_window_pattern", "_sliding_window_pattern")
 _PER_LAYER = ("hidden_size_per_layer_input", "vocab_size_per_layer_input")
+_PER_LAYER_NORM = ("post_per_layer_input_norm",)
 
 
 def _gemma3(config: Config) -> Model:
@@ -60,7 +61,8 @@ def _gemma3n(config: Config) -> Model:
     heads = [full.sliding(span) if span else full for span in by_name(config, types)]
 
     def others() -> Sequence[Layer]:
-        every = (*_altup(config), *_per_layer_input(config), Norms(names=SANDWICH))
+        narrow = _per_layer_input(config) or (Norms(names=_PER_LAYER_NORM),)
+        every = (*_altup(config), *narrow, Norms(names=SANDWICH))
         return [(MLP(width=width), *every) for width in _widths(config, count)]
 
     stacked = model(config, _GEMMA3, _last_shared(config, heads, types), others)
@@ -122,7 +124,7 @@ def _per_layer_input(config: Config) -> Layer:
         return ()
     gate = linear("other", "per_layer_input_gate", width, hidden)
     projection = linear("other", "per_layer_projection", hidden, width)
-    return (extra(gate, projection), Norms(names=("post_per_layer_input_norm",)))
+    return (extra(gate, projection), Norms(names=_PER_LAYER_NORM))
 
 
 def _per_layer_ends(config: Config, layers: int) -> Layer:

@@ -23,7 +23,7 @@ def muse_glimmer(vision: Config, text: Config) -> Model:
     )
     root, adapter = "model.vision_tower", "model.vision_adapter"
     embedder, middle = f"{root}.patch_embedder", outer.size("projector_hidden_size")
-    seen, wide = hidden * vision.size("merge_size") ** 2, text.size("hidden_size")
+    seen, wide = outer.size("out_hidden_size"), text.size("hidden_size")
     tensors = (
         *linear(_PART, f"{embedder}.patch_embedding", hidden, 3 * frames * patch**2),
         *vector(_PART, f"{embedder}.position_embedding_table", rows, hidden),

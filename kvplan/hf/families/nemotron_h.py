@@ -8,7 +8,7 @@ from dataclasses import replace
 from kvplan.hf.blocks.base import Extra, Layer, Model, linear
 from kvplan.hf.blocks.mlp import MLP
 from kvplan.hf.blocks.recurrent import Mamba2
-from kvplan.hf.config import MAX_LAYERS, Config, shown
+from kvplan.hf.config import MAX_LAYERS, Config, UncountedError, shown
 from kvplan.hf.families.base import Beside, Family, Wrapper
 from kvplan.hf.families.decoder import ATTENTION_BIAS, attention, mlp, model, norms
 from kvplan.hf.families.experts import Mixture, experts
@@ -113,7 +113,8 @@ def _experts(config: Config, layers: int) -> Layer:
     Only the router's balancing bias is fp32 (Nemotron-3-Nano).
     """
     width = config.size("moe_shared_expert_intermediate_size", least=0)
-    width *= config.size("n_shared_experts", least=0)
+    if config.size("n_shared_experts", least=0) != 1:
+        raise UncountedError("n_shared_experts is not 1: vLLM multiplies by it, NemotronHMoE not")
     shared = MLP(width=width, gated=False, root="mixer.shared_experts") if width else None
     moe = replace(experts(config, _EXPERTS, layers), shared=shared)
     latent = config.maybe("moe_latent_size")

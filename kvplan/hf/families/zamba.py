@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Again, Extra, Layer, Model, Norms, linear, uncounted_layers
+from kvplan.hf.blocks.ends import tied
 from kvplan.hf.blocks.mlp import MLP
 from kvplan.hf.blocks.recurrent import Mamba2
 from kvplan.hf.config import Config, UncountedError
@@ -76,6 +77,8 @@ def _others(config: Config, types: Sequence[str], heads: Attention) -> Sequence[
 
     All of them alternate after that; each has an adapter of its own for every layer it serves.
     """
+    if not tied(config, default=True):
+        raise UncountedError("tie_word_embeddings is off, which takes shared layers apart too")
     hybrid = [index for index, kind in enumerate(types) if kind == _HYBRID]
     blocks = config.size("num_mem_blocks") if hybrid else 0
     if not config.flag("tie_word_embeddings", default=True):
