@@ -105,6 +105,8 @@ class HyperConnections(Block):
     """(2 + m) m figures that mix m residual streams, in fp32 (arXiv 2606.19348)."""
 
     streams: int
+    dtype: str = "fp32"
+    """Of the matrix, ``fn``."""
     places: tuple[str, ...] = ("hc_attn", "hc_ffn")
 
     def weights(self, hidden: int) -> Tensors:
@@ -112,7 +114,8 @@ class HyperConnections(Block):
         shapes = {"fn": (mixes, self.streams * hidden), "base": (mixes,), "scale": (3,)}
         for place in self.places:
             for name, shape in shapes.items():
-                yield from vector("other", f"{place}_{name}", *shape, dtype="fp32")
+                dtype = self.dtype if name == "fn" else "fp32"
+                yield from vector("other", f"{place}_{name}", *shape, dtype=dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,15 +60,23 @@ class MLA(Block):
 
 @dataclass(frozen=True, kw_only=True)
 class Indexer(Block):
-    """DeepSeek sparse attention's indexer (DeepseekV32Indexer); weights_proj is never quantised."""
+    """DeepSeek sparse attention's indexer (DeepseekV32Indexer); weights_proj is never quantised.
+
+    ``pool`` tokens share a key, which a gate and a figure for each place in the pool weigh out
+    (Glm5NextTextIndexer); of the open pool, engines keep key and gate of each token in bf16.
+    """
 
     width: int
     heads: Callable[[], int]
     q_rank: Callable[[], int]
+    pool: int | None = None
     root: str = "self_attn.indexer"
 
     def caches(self) -> tuple[Cache, ...]:
-        return (cache("index_keys", index_head_dim=self.width),)
+        if self.pool is None:
+            return (cache("index_keys", index_head_dim=self.width),)
+        keys = cache("index_keys", index_head_dim=self.width, compress_ratio=self.pool)
+        return (keys, cache("pool_tail", width=2 * self.width, tokens=self.pool))
 
     def weights(self, hidden: int) -> Tensors:
         part, root, heads = "indexer", self.root, self.heads()
@@ -76,6 +84,9 @@ class Indexer(Block):
         yield from linear(part, f"{root}.wk", self.width, hidden)
         yield from norm(f"{root}.k_norm", self.width, bias=True, part=part)
         yield from vector(part, f"{root}.weights_proj", heads, hidden)
+        if self.pool is not None:
+            yield from vector(part, f"{root}.index_kpool_compress_ape", self.pool, self.width)
+            yield from vector(part, f"{root}.index_kpool_compress_gate", self.width, hidden)
 
 
 @dataclass(frozen=True, kw_only=True)

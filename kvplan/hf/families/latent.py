@@ -7,10 +7,10 @@ from functools import partial
 
 from kvplan.hf.blocks.base import Layer, Model, Reader
 from kvplan.hf.blocks.latent import MLA, Indexer
-from kvplan.hf.config import Config, shown
+from kvplan.hf.config import Config
 from kvplan.hf.families.decoder import Style, stack
 from kvplan.hf.families.experts import Mixture, dense_first
-from kvplan.hf.layers import FULL, MTP, drafts, layer_count
+from kvplan.hf.layers import FULL, MTP, drafts, layer_count, only
 
 LATENT_KEYS = (
     "kv_lora_rank",
@@ -23,13 +23,13 @@ LATENT_KEYS = (
 LATENT = Style(uncounted_if=("mlp_bias",))
 
 
-def mla(config: Config, root: str = "self_attn") -> MLA:
+def mla(config: Config, root: str = "self_attn", *, least_rope: int = 1) -> MLA:
     """The file's MLA; num_key_value_heads and head_dim mean nothing there."""
     config.ignore("num_key_value_heads", "head_dim", "qk_head_dim", "q_lora_rank", "mla_use_nope")
     return MLA(
         heads=config.count("num_attention_heads"),
         rank=config.count("kv_lora_rank"),
-        rope=config.count("qk_rope_head_dim"),
+        rope=config.count("qk_rope_head_dim", least=least_rope),
         nope=config.count("qk_nope_head_dim"),
         v_width=config.count("v_head_dim"),
         q_rank=partial(_q_rank, config),
@@ -67,11 +67,8 @@ def sparse_decoder(mixture: Mixture) -> Reader:
         if attention is not None and not set(attention) <= known:
             config.refuse("layer_types names other layers than indexed_attention")
         kinds: dict[str, Layer] = {"full": (latent, indexer), "shared": (latent,)}
-        types = _indexer_types(config, count)
-        unknown = sorted(set(types) - set(kinds))
-        if unknown:
-            name = config.name("indexer_types")
-            config.refuse(f"{name} names {shown(unknown[0])}; known: {', '.join(kinds)}")
+        types = indexer_types(config, count)
+        only(config, "indexer_types", types, *kinds)
         # The draft layer brings an indexer of its own (vLLM 0.33.0 models/deepseek_mtp.py).
         draft = [kinds["full"]] * drafts(config, MTP)
         layers = [kinds[kind] for kind in types]
@@ -89,7 +86,7 @@ def _indexer(config: Config) -> Indexer:
     )
 
 
-def _indexer_types(config: Config, layers: int) -> Sequence[str]:
+def indexer_types(config: Config, layers: int) -> Sequence[str]:
     """``indexer_types``, else a pattern or period (GlmMoeDsaConfig), else every layer its own."""
     config.ignore("index_share_for_mtp_iteration", "indexer_rope_interleave")
     types = config.per_layer("indexer_types", config.words("indexer_types"), layers)
