@@ -153,7 +153,12 @@ class LightningAttention(StateKind):
 
 @dataclass(frozen=True, kw_only=True)
 class ShortConv(ConvState):
-    """A gated short convolution (LFM2): the tail of ``channels`` inputs and nothing else."""
+    """A short convolution: the tail of ``channels`` inputs and nothing else (LFM2, Inkling).
+
+    Tensor parallelism divides the channels; with ``heads``, it divides these, and replicates them
+    once GPUs outnumber them, as the KV heads whose keys or values are convolved (Inkling).
+    ``split: whole`` is a convolution that every GPU keeps (Qwen3.8's n-gram embeddings).
+    """
 
     label: ClassVar[str] = "conv"
     formula: ClassVar[str] = "channels × (conv_kernel − 1)"
@@ -161,6 +166,16 @@ class ShortConv(ConvState):
 
     kind: Literal["short_conv"] = "short_conv"
     channels: Size
+    heads: Size | None = None
+    split: Split | None = None
+
+    def __post_init__(self) -> None:
+        if self.channels % (self.heads or 1):
+            raise ValueError(f"{self.channels} channels are not a multiple of {self.heads} heads")
 
     def slots(self) -> tuple[Slot, ...]:
-        return (self.conv(self.channels, 1),)
+        if self.split == "whole":
+            return (self.conv(1, self.channels, "whole"),)
+        heads = self.heads or self.channels
+        split = self.split or ("divide" if self.heads is None else "replicate")
+        return (self.conv(heads, self.channels // heads, split),)

@@ -236,3 +236,28 @@ class ShortConv(_State):
         yield from _conv(f"{root}.conv", hidden, self.kernel, bias=self.bias)
         yield from linear(_PART, f"{root}.in_proj", 3 * hidden, hidden, bias=self.bias)
         yield from linear(_PART, f"{root}.out_proj", hidden, hidden, bias=self.bias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv(Block):
+    """A causal convolution of each channel alone, under a name of its own (Inkling).
+
+    ``heads`` are the KV heads that its channels belong to; ``whole`` is on every GPU.
+    """
+
+    channels: int
+    kernel: int
+    name: str
+    heads: int | None = None
+    whole: bool = False
+    reach: int | None = None
+    """Tokens that it looks back over, where it leaves some out."""
+
+    def caches(self) -> tuple[Cache, ...]:
+        figures = {"channels": self.channels, "conv_kernel": self.reach or self.kernel}
+        split = "whole" if self.whole else None
+        return (cache("short_conv", **figures, heads=self.heads, split=split),)
+
+    def weights(self, hidden: int) -> Tensors:
+        del hidden
+        yield from vector(_PART, self.name, self.channels, self.kernel, dtype=UNSURE)
