@@ -101,7 +101,7 @@ class BlockIndexer(Block):
     root: str = "self_attn"
 
     def caches(self) -> tuple[Cache, ...]:
-        return (cache("index_keys", index_head_dim=self.width, index_dtype="bf16"),)
+        return (cache("index_keys", index_head_dim=self.width, index_dtype="bf16", indexer="MSA"),)
 
     def weights(self, hidden: int) -> Tensors:
         part, root = "indexer", self.root
@@ -109,3 +109,37 @@ class BlockIndexer(Block):
         yield from linear(part, f"{root}.index_k_proj", self.width, hidden)
         yield from norm(f"{root}.index_q_norm", self.width, part=part)
         yield from norm(f"{root}.index_k_norm", self.width, part=part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PooledIndexer(Block):
+    """Qwen3.8's indexer: the mean key of ``pool`` tokens, in bf16 (Qwen4ExpTextQSAIndexer).
+
+    Of the open pool each token's key is kept as it is, with its position on each of ``axes``
+    rotary axes as int64 (vLLM 0.33.0 models/qwen4_exp/common/qsa_cache.py:805).
+    """
+
+    width: int
+    heads: Callable[[], int]
+    pool: int
+    axes: int = 0
+    root: str = "self_attn.indexer"
+
+    def caches(self) -> tuple[Cache, ...]:
+        keys = cache(
+            "index_keys",
+            index_head_dim=self.width,
+            compress_ratio=self.pool,
+            index_dtype="bf16",
+            indexer="QSA",
+        )
+        positions = 4 * self.axes  # an int64 in place of four elements of bf16, which it aligns to
+        width = -(-self.width // 4) * 4 + positions if positions else self.width
+        return (keys, cache("pool_tail", width=width, tokens=self.pool))
+
+    def weights(self, hidden: int) -> Tensors:
+        part, root = "indexer", self.root
+        rows = (self.heads() + 1) * self.width
+        yield from linear(part, f"{root}.index_qk_proj", rows, hidden)
+        yield from norm(f"{root}.q_layernorm", self.width, part=part)
+        yield from norm(f"{root}.k_layernorm", self.width, part=part)
