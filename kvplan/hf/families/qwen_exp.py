@@ -92,9 +92,7 @@ def _qwen4_exp(config: Config) -> Model:
     count = layer_count(config)
     config.require("use_sliding_window", False)
     config.require("attn_output_gate", True)
-    config.ignore(
-        "output_gate_type", "split_ngram_parts", "ple_conv_kernel_size", "number_of_conv_states"
-    )
+    config.ignore("output_gate_type", *_TABLE_KEYS)
     plain = replace(attention(config, _STYLE), gated=True)
     period = config.maybe("full_attention_interval") or 4
     types = list(layer_types(config, count, one_full_in(period, LINEAR)))
