@@ -128,3 +128,35 @@ class HyperHead(Block):
         shapes = {"fn": (self.streams, self.streams * hidden), "base": (self.streams,)}
         for name, shape in {**shapes, "scale": (1,)}.items():
             yield from vector("other", f"hc_head_{name}", *shape, dtype="fp32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedCompressedAttention(Block):
+    """DeepSeek-V4.1: a window on every layer; what is compressed is kept by the sources alone.
+
+    A source keeps one vector and one index key for ``ratio`` tokens, which the layers after it
+    read; a ratio above one has a ring of 8 tokens' values and gates in fp32 (vLLM 0.33.0
+    models/deepseek_v41/compressor.py:222). Its weights are not counted.
+    """
+
+    heads: int
+    width: int
+    rope: int
+    window: int
+    ratio: int | None = None
+    index_width: int | None = None
+
+    def caches(self) -> tuple[Cache, ...]:
+        shape = {"head_dim": self.width, "qk_rope_head_dim": self.rope}
+        window = cache(
+            "latent_window",
+            **shape,
+            num_attention_heads=self.heads,
+            sliding_window=self.window,
+        )
+        if self.ratio is None:
+            return (window,)
+        kept = cache("compressed_kv", **shape, compress_ratio=self.ratio)
+        keys = cache("index_keys", index_head_dim=self.index_width, compress_ratio=self.ratio)
+        ring = cache("pool_tail", width=2 * self.width, tokens=8, state_dtype="fp32")
+        return (kept, keys, window) if self.ratio == 1 else (kept, keys, ring, window)
