@@ -17,6 +17,10 @@ from kvplan.kinds.recurrent import (
     LightningAttention,
     Mamba1,
     Mamba2,
+    Mlstm,
+    RgLru,
+    Rwkv,
+    Rwkv4,
     ShortConv,
 )
 from kvplan.kinds.sliding_window import ChunkedLocal, SlidingWindow
@@ -100,7 +104,19 @@ kinds: st.SearchStrategy[CacheKind] = st.one_of(
     ),
     st.builds(KimiDeltaAttention, num_heads=small, head_dim=widths, conv_kernel=kernels),
     st.builds(LightningAttention, num_heads=small, head_dim=widths),
-    st.builds(ShortConv, channels=widths, conv_kernel=kernels),
+    st.builds(
+        ShortConv,
+        channels=widths,
+        conv_kernel=kernels,
+        heads=st.none() | st.sampled_from([2, 4, 8]),
+        split=st.sampled_from([None, "whole"]),
+    ),
+    st.builds(RgLru, lru_width=widths, num_heads=st.sampled_from([2, 4]), conv_kernel=kernels),
+    st.builds(Mlstm, num_heads=small, qk_head_dim=widths, v_head_dim=widths),
+    st.builds(Rwkv4, hidden_size=widths, attention_hidden_size=widths),
+    st.builds(
+        Rwkv, hidden_size=widths, num_heads=small, head_dim=widths, v_head_dim=st.none() | widths
+    ),
     st.builds(
         lambda each, heads, dtype: State(
             elements=each * (heads or 1), heads=heads, state_dtype=dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,6 +20,10 @@ from kvplan.kinds.recurrent import (
     LightningAttention,
     Mamba1,
     Mamba2,
+    Mlstm,
+    RgLru,
+    Rwkv,
+    Rwkv4,
     ShortConv,
 )
 from kvplan.kinds.sliding_window import ChunkedLocal, SlidingWindow
@@ -99,6 +104,16 @@ def elements(kind: CacheKind) -> int:
         # MiniMax-Text-01: 64 x 128 x 128
         (LightningAttention(num_heads=64, head_dim=128), 1_048_576),
         (ShortConv(channels=2048, conv_kernel=3), 4_096),
+        # Inkling's keys: 8 heads of 128 elements, kernel 4
+        (ShortConv(channels=1024, conv_kernel=4, heads=8), 3_072),
+        # RecurrentGemma-2B: 2,560 x 3 + 2,560
+        (RgLru(lru_width=2560, num_heads=10, conv_kernel=4), 10_240),
+        # xLSTM-7B: 8 x (256 x 512 + 256 + 1)
+        (Mlstm(num_heads=8, qk_head_dim=256, v_head_dim=512), 1_050_632),
+        # RWKV-4-169M: 5 x 768
+        (Rwkv4(hidden_size=768, attention_hidden_size=768), 3_840),
+        # RWKV-7-World-0.1B: 2 x 768 + 12 x 64 x 64
+        (Rwkv(hidden_size=768, num_heads=12, head_dim=64), 50_688),
         (State(elements=1_048_576), 1_048_576),
         (State(elements=1_048_576, heads=64), 1_048_576),
     ],
@@ -174,6 +189,33 @@ def test_a_state_is_split_as_it_says(fields: dict[str, Any], split: str) -> None
 def test_a_state_that_cannot_be_split_is_refused(fields: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         State(elements=64, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "slot"),
+    [
+        ({}, (64, 3, "divide")),
+        ({"heads": 8}, (8, 24, "replicate")),
+        ({"split": "whole"}, (1, 192, "whole")),
+    ],
+)
+def test_a_short_convolution_is_split_as_it_says(
+    fields: dict[str, Any], slot: tuple[int, int, str]
+) -> None:
+    (conv,) = ShortConv(channels=64, conv_kernel=4, **fields).slots()
+    assert (conv.heads, conv.width, conv.split) == slot
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda: ShortConv(channels=64, conv_kernel=4, heads=5),
+        lambda: RgLru(lru_width=64, conv_kernel=4, num_heads=5),
+    ],
+)
+def test_heads_that_do_not_divide_the_channels_are_refused(kind: Callable[[], CacheKind]) -> None:
+    with pytest.raises(ValueError, match="not a multiple of 5"):
+        kind()
 
 
 @pytest.mark.parametrize(
