@@ -10,7 +10,7 @@ from kvplan.kinds.deepseek_v4 import CompressedKV, CompressorState, LatentWindow
 from kvplan.kinds.full_attention import FullAttention
 from kvplan.kinds.index_keys import IndexKeys, PoolTail
 from kvplan.kinds.kv_shared import KVShared
-from kvplan.kinds.mla import MLA
+from kvplan.kinds.mla import MLA, SlidingMLA
 from kvplan.kinds.recurrent import (
     GatedDeltaNet,
     KimiDeltaAttention,
@@ -60,6 +60,15 @@ kinds: st.SearchStrategy[CacheKind] = st.one_of(
         qk_rope_head_dim=st.just(0) | widths,
         qk_nope_head_dim=widths,
         v_head_dim=widths,
+    ),
+    st.builds(
+        SlidingMLA,
+        num_attention_heads=small,
+        kv_lora_rank=widths,
+        qk_rope_head_dim=st.just(0) | widths,
+        qk_nope_head_dim=widths,
+        v_head_dim=widths,
+        sliding_window=windows,
     ),
     st.builds(
         IndexKeys,

@@ -13,6 +13,7 @@ _HOMES = {
     "sliding_window": "sliding_window.SlidingWindow",
     "chunked_local": "sliding_window.ChunkedLocal",
     "mla": "mla.MLA",
+    "sliding_mla": "mla.SlidingMLA",
     "index_keys": "index_keys.IndexKeys",
     "pool_tail": "index_keys.PoolTail",
     "compressed_kv": "deepseek_v4.CompressedKV",

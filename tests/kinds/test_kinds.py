@@ -13,7 +13,7 @@ from kvplan.kinds.deepseek_v4 import CompressedKV, CompressorState, LatentWindow
 from kvplan.kinds.full_attention import FullAttention
 from kvplan.kinds.index_keys import IndexKeys, PoolTail
 from kvplan.kinds.kv_shared import KVShared
-from kvplan.kinds.mla import MLA
+from kvplan.kinds.mla import MLA, SlidingMLA
 from kvplan.kinds.recurrent import (
     GatedDeltaNet,
     KimiDeltaAttention,
@@ -29,6 +29,14 @@ from kvplan.kinds.recurrent import (
 from kvplan.kinds.sliding_window import ChunkedLocal, SlidingWindow
 from kvplan.kinds.state import State
 
+# dots3-note: latents of 1,024 in a window of 512
+LATENT: dict[str, Any] = {
+    "num_attention_heads": 64,
+    "kv_lora_rank": 1024,
+    "qk_rope_head_dim": 64,
+    "qk_nope_head_dim": 192,
+    "v_head_dim": 128,
+}
 HEADS: dict[str, Any] = {"num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 128}
 
 
@@ -68,6 +76,7 @@ def elements(kind: CacheKind) -> int:
             ),
             512,
         ),
+        (SlidingMLA(**LATENT, sliding_window=512), 1_088),
         (IndexKeys(index_head_dim=128), 128),
         (PoolTail(width=256, tokens=4), 256),
         (CompressedKV(head_dim=512, qk_rope_head_dim=64, compress_ratio=4), 512),
@@ -137,6 +146,7 @@ def test_elements_of_one_entry(kind: CacheKind, expected: int) -> None:
         ),
         (IndexKeys(index_head_dim=128, compress_ratio=4), {7: 1, 8: 2}),
         (CompressorState(width=512, compress_ratio=4, overlap=True), {1: 8, 1000: 8}),
+        (SlidingMLA(**LATENT, sliding_window=512), {1: 1, 512: 512, 513: 512}),
         (PoolTail(width=256, tokens=4), {1: 4, 1000: 4}),
         (LightningAttention(num_heads=64, head_dim=128), {1: 1, 1_000_000: 1}),
         (State(elements=5), {1: 1, 1_000_000: 1}),
@@ -152,6 +162,9 @@ def test_a_window_no_shorter_than_the_context_is_no_window() -> None:
     assert window.bounded_by(131_072) == FullAttention(**HEADS)
     assert window.bounded_by(262_145) is window
     assert window.bounded_by(None) is window
+    latents = SlidingMLA(**LATENT, sliding_window=512)
+    assert latents.bounded_by(512) == MLA(**LATENT)
+    assert latents.bounded_by(513) is latents
 
 
 @pytest.mark.parametrize(("kv_heads", "tag"), [(64, "MHA"), (8, "GQA"), (1, "MQA")])

@@ -102,16 +102,21 @@ def _projections(part: str, root: str, ratio: int, rows: int, hidden: int) -> Te
 
 @dataclass(frozen=True, kw_only=True)
 class HyperConnections(Block):
-    """(2 + m) m figures that mix m residual streams, in fp32 (arXiv 2606.19348)."""
+    """(2 + m) m figures that mix m residual streams, in fp32 (arXiv 2606.19348).
+
+    Without ``mixed`` (HY-V4) streams are read and written, and not mixed: 2 m figures.
+    """
 
     streams: int
     dtype: str = "fp32"
     """Of the matrix, ``fn``."""
+    mixed: bool = True
     places: tuple[str, ...] = ("hc_attn", "hc_ffn")
 
     def weights(self, hidden: int) -> Tensors:
-        mixes = (2 + self.streams) * self.streams
-        shapes = {"fn": (mixes, self.streams * hidden), "base": (mixes,), "scale": (3,)}
+        mixes = (2 + self.streams if self.mixed else 2) * self.streams
+        scales = 3 if self.mixed else 2
+        shapes = {"fn": (mixes, self.streams * hidden), "base": (mixes,), "scale": (scales,)}
         for place in self.places:
             for name, shape in shapes.items():
                 dtype = self.dtype if name == "fn" else "fp32"

@@ -23,26 +23,36 @@ class MLA(Block):
     v_width: int
     q_rank: Callable[[], int | None]
     bias: bool = False
+    span: int | None = None
+    """Tokens of its window, where it has one."""
+    reads: bool = False
+    """Reads the latents of an earlier layer."""
     root: str = "self_attn"
 
     def caches(self) -> tuple[Cache, ...]:
+        if self.reads:
+            heads = {"num_attention_heads": self.heads, "num_key_value_heads": self.heads}
+            width = self.nope + self.rope
+            return (cache("kv_shared", **heads, head_dim=width, v_head_dim=self.v_width),)
         return (
             cache(
-                "mla",
+                "mla" if self.span is None else "sliding_mla",
                 num_attention_heads=self.heads,
                 kv_lora_rank=self.rank,
                 qk_rope_head_dim=self.rope,
                 qk_nope_head_dim=self.nope,
                 v_head_dim=self.v_width,
+                sliding_window=self.span,
             ),
         )
 
     def weights(self, hidden: int) -> Tensors:
         root, latent = self.root, self.rank + self.rope
         yield from self._queries(hidden)
-        name = f"{root}.kv_a_proj_with_mqa"
-        yield from linear("attention_down", name, latent, hidden, bias=self.bias)
-        yield from norm(f"{root}.kv_a_layernorm", self.rank)
+        if not self.reads:
+            name = f"{root}.kv_a_proj_with_mqa"
+            yield from linear("attention_down", name, latent, hidden, bias=self.bias)
+            yield from norm(f"{root}.kv_a_layernorm", self.rank)
         rows = self.heads * (self.nope + self.v_width)
         yield from linear("attention", f"{root}.kv_b_proj", rows, self.rank)
         inner = self.heads * self.v_width
@@ -69,7 +79,10 @@ class Indexer(Block):
     width: int
     heads: Callable[[], int]
     q_rank: Callable[[], int]
+    """Columns of the matrix of its queries."""
     pool: int | None = None
+    dtype: str | None = None
+    """Of its norm and head weights, where they are not the model's."""
     root: str = "self_attn.indexer"
 
     def caches(self) -> tuple[Cache, ...]:
@@ -82,8 +95,9 @@ class Indexer(Block):
         part, root, heads = "indexer", self.root, self.heads()
         yield from linear(part, f"{root}.wq_b", heads * self.width, self.q_rank())
         yield from linear(part, f"{root}.wk", self.width, hidden)
-        yield from norm(f"{root}.k_norm", self.width, bias=True, part=part)
-        yield from vector(part, f"{root}.weights_proj", heads, hidden)
+        for name in ("k_norm", "k_norm.bias"):
+            yield from vector(part, f"{root}.{name}", self.width, dtype=self.dtype)
+        yield from vector(part, f"{root}.weights_proj", heads, hidden, dtype=self.dtype)
         if self.pool is not None:
             yield from vector(part, f"{root}.index_kpool_compress_ape", self.pool, self.width)
             yield from vector(part, f"{root}.index_kpool_compress_gate", self.width, hidden)

@@ -60,13 +60,13 @@ def sparse_decoder(mixture: Mixture) -> Reader:
     """MLA with DeepSeek's indexer: keys of its own on layers whose indexer is not shared."""
 
     def read(config: Config) -> Model:
-        latent, indexer = mla(config), _indexer(config)
+        latent, keys = mla(config), indexer(config)
         count = layer_count(config)
         attention = config.words("layer_types")
         known = {"indexed_attention", "deepseek_sparse_attention", FULL}
         if attention is not None and not set(attention) <= known:
             config.refuse("layer_types names other layers than indexed_attention")
-        kinds: dict[str, Layer] = {"full": (latent, indexer), "shared": (latent,)}
+        kinds: dict[str, Layer] = {"full": (latent, keys), "shared": (latent,)}
         types = indexer_types(config, count)
         only(config, "indexer_types", types, *kinds)
         # The draft layer brings an indexer of its own (vLLM 0.33.0 models/deepseek_mtp.py).
@@ -77,7 +77,8 @@ def sparse_decoder(mixture: Mixture) -> Reader:
     return read
 
 
-def _indexer(config: Config) -> Indexer:
+def indexer(config: Config) -> Indexer:
+    """DeepSeek's indexer with the file's figures."""
     config.ignore("index_n_heads", "index_topk")
     return Indexer(
         width=config.count("index_head_dim"),
