@@ -180,8 +180,6 @@ class Model:
     draft: tuple[Layer, ...] = ()
     kv_cache_dtype: str | None = None
     """The family's own KV layout where neither user nor checkpoint names one."""
-    assumptions: tuple[str, ...] = ()
-    """What is an engine's doing and not in the file, and that every answer has to say."""
     active_varies: bool = False
     """Active parameters differ from token to token (LongCat-Flash's zero experts)."""
     assumptions: tuple[str, ...] = ()

@@ -159,34 +159,10 @@ def _merger(vision: Config, hidden: int, root: str) -> Extra:
 _TEXT = Family(
     read=_glm5_next,
     classes=("glm5next",),
-    nested_class="Glm5NextTextConfig",
-    nested={
-        "num_hidden_layers": 45,
-        "num_attention_heads": 64,
-        "kv_lora_rank": 512,
-        "q_lora_rank": 1536,
-        "qk_rope_head_dim": 0,
-        "qk_nope_head_dim": 256,
-        "v_head_dim": 256,
-        "index_head_dim": 128,
-        "index_n_heads": 32,
-        "index_kpool": 16,
-        "linear_head_dim": 128,
-        "linear_num_heads": 64,
-        "linear_conv_kernel_dim": 4,
-        "hidden_size": 4096,
-        "intermediate_size": 12288,
-        "moe_intermediate_size": 2048,
-        "n_routed_experts": 288,
-        "n_shared_experts": 1,
-        "num_experts_per_tok": 8,
-        "vocab_size": 154880,
-        "hc_mult": 4,
-    },
 )
 
 FAMILIES: dict[str, Family] = {"glm5_next_text": _TEXT, "glm5_next": _TEXT}
 
 WRAPPERS: dict[str, Wrapper] = {
-    "glm5_next": Wrapper(optional=True, text="glm5_next_text", ties=False, tower=_vision),
+    "glm5_next": Wrapper(optional=True, text="glm5_next_text", tower=_vision),
 }

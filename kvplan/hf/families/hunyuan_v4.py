@@ -60,4 +60,4 @@ FAMILIES: dict[str, Family] = {
     **each("hy_v4 hy_v4_vl_text", Family(read=_hy_v4, classes=("hyv4", "hyv4vl"))),
 }
 
-WRAPPERS: dict[str, Wrapper] = {"hy_v4_vl": Wrapper(text="hy_v4_vl_text", ties=False)}
+WRAPPERS: dict[str, Wrapper] = {"hy_v4_vl": Wrapper(text="hy_v4_vl_text")}

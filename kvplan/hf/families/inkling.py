@@ -244,34 +244,7 @@ def _loop(config: Config, layers: int) -> tuple[int, int, int]:
 _TEXT = Family(
     read=_inkling,
     classes=("inkling", "inklingmodel"),
-    nested_class="InklingTextConfig",
-    nested={
-        "num_hidden_layers": 66,
-        "num_attention_heads": 64,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "swa_num_attention_heads": 64,
-        "swa_num_key_value_heads": 16,
-        "swa_head_dim": 128,
-        "sliding_window_size": 512,
-        "hidden_size": 6144,
-        "conv_kernel_size": 4,
-        "vocab_size": 201024,
-        "d_rel": 16,
-        "rel_extent": 1024,
-        "n_routed_experts": 256,
-        "n_shared_experts": 2,
-        "num_experts_per_tok": 6,
-    },
 )
-_INKLING2 = {
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "swa_num_key_value_heads": 8,
-    "swa_head_dim": 128,
-    "sliding_window_size": 1024,
-    "conv_kernel_size": 4,
-}
 
 FAMILIES: dict[str, Family] = {
     "inkling_text": _TEXT,
@@ -279,29 +252,10 @@ FAMILIES: dict[str, Family] = {
     "inkling2_text": Family(
         read=_inkling2(loops=False),
         classes=("inkling2",),
-        nested_class="Inkling2TextConfig",
-        nested={
-            **_INKLING2,
-            "num_hidden_layers": 48,
-            "num_attention_heads": 48,
-            "swa_num_attention_heads": 48,
-            "hidden_size": 4608,
-        },
     ),
     "inkling2_loop_text": Family(
         read=_inkling2(loops=True),
         classes=("inkling2loop",),
-        nested_class="Inkling2LoopTextConfig",
-        nested={
-            **_INKLING2,
-            "num_hidden_layers": 24,
-            "num_attention_heads": 24,
-            "swa_num_attention_heads": 24,
-            "hidden_size": 2304,
-            "loop_layer_index_start": 6,
-            "loop_layer_index_end": 18,
-            "loop_num_passes": 3,
-        },
     ),
 }
 

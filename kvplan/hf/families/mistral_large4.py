@@ -103,22 +103,9 @@ FAMILIES: dict[str, Family] = {
     "mistral_large4_text": Family(
         read=_mistral_large4,
         classes=("mistrallarge4",),
-        nested_class="MistralLarge4TextConfig",
-        nested={
-            "num_hidden_layers": 72,
-            "num_attention_heads": 64,
-            "kv_lora_rank": 512,
-            "qk_rope_head_dim": 64,
-            "qk_nope_head_dim": 64,
-            "v_head_dim": 128,
-            "index_head_dim": 128,
-            "index_n_heads": 32,
-            "hidden_size": 6144,
-            "vocab_size": 204800,
-        },
     ),
 }
 
 WRAPPERS: dict[str, Wrapper] = {
-    "mistral_large4": Wrapper(text="mistral_large4_text", ties=False, tower=pixtral),
+    "mistral_large4": Wrapper(text="mistral_large4_text", tower=pixtral),
 }

@@ -209,31 +209,10 @@ def _ends(config: Config, style: Style) -> Layer:
 _TEXT = Family(
     read=_qwen4_exp,
     classes=("qwen4exp",),
-    nested_class="Qwen4ExpTextConfig",
-    nested={
-        "num_hidden_layers": 40,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 2,
-        "head_dim": 256,
-        "hidden_size": 2048,
-        "linear_conv_kernel_dim": 4,
-        "linear_key_head_dim": 128,
-        "linear_value_head_dim": 128,
-        "linear_num_key_heads": 16,
-        "linear_num_value_heads": 32,
-        "vocab_size": 248320,
-        "hc_count": 4,
-        "hc_lowrank": 320,
-        "ple_conv_kernel_size": 4,
-        "ngram_size": 3,
-        "heads_per_ngram": 8,
-        "ngram_vocab_size_base": 20_000_000,
-        "make_ngram_vocab_size_divisible_by": 128,
-    },
 )
 
 FAMILIES: dict[str, Family] = {"qwen4_exp_text": _TEXT}
 
 WRAPPERS: dict[str, Wrapper] = {
-    "qwen4_exp": Wrapper(text="qwen4_exp_text", ties=False, tower=qwen3_vl),
+    "qwen4_exp": Wrapper(text="qwen4_exp_text", tower=qwen3_vl),
 }
