@@ -181,7 +181,8 @@ def _sparse(config: Config, layers: int) -> Iterable[int]:
 
 def _experts(config: Config) -> _Experts:
     """``intermediate_size`` is the experts' where a file names ``dense_intermediate_size``."""
-    own = "moe_intermediate_size" if config.has("moe_intermediate_size") else "intermediate_size"
+    wide = config.has("dense_intermediate_size")
+    own = "intermediate_size" if wide else "moe_intermediate_size"
     plain = experts(config, replace(DEEPSEEK, width=(own,)), 1)
     figures = {key: getattr(plain, key) for key in ("expert", "count", "used", "shared")}
     return _Experts(**figures, sinks=config.size("n_shared_experts"))
