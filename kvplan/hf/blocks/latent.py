@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kvplan.hf.blocks.base import Block, Cache, Tensors, cache, linear, norm, vector
+from kvplan.hf.config import Figure, origin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,8 @@ class Indexer(Block):
         if self.pool is None:
             return (cache("index_keys", index_head_dim=self.width),)
         keys = cache("index_keys", index_head_dim=self.width, compress_ratio=self.pool)
-        return (keys, cache("pool_tail", width=2 * self.width, tokens=self.pool))
+        both = Figure(2 * self.width, f"2 × {origin(self.width)}")
+        return (keys, cache("pool_tail", width=both, tokens=self.pool))
 
     def weights(self, hidden: int) -> Tensors:
         part, root, heads = "indexer", self.root, self.heads()
@@ -147,9 +149,14 @@ class PooledIndexer(Block):
             index_dtype="bf16",
             indexer="QSA",
         )
-        positions = 4 * self.axes  # an int64 in place of four elements of bf16, which it aligns to
-        width = -(-self.width // 4) * 4 + positions if positions else self.width
-        return (keys, cache("pool_tail", width=width, tokens=self.pool))
+        return (keys, cache("pool_tail", width=self._row(), tokens=self.pool))
+
+    def _row(self) -> int:
+        """Key and positions: an int64 each, in place of four elements of bf16 and aligned to it."""
+        if not self.axes:
+            return self.width
+        width = -(-self.width // 4) * 4 + 4 * self.axes
+        return Figure(width, f"{origin(self.width)} and {self.axes} positions")
 
     def weights(self, hidden: int) -> Tensors:
         part, root = "indexer", self.root

@@ -121,6 +121,8 @@ def _delta(config: Config) -> _Delta:
     saved = config.has("linear_head_dim")
     width, heads, conv = ("linear_head_dim", "linear_num_heads", "linear_conv_kernel_dim")
     if not saved:
+        if not config.has("short_conv_kernel_size"):
+            config.missing("short_conv_kernel_size")  # Ring-2.5 has none: its states are others
         width, heads, conv = ("head_dim", "num_attention_heads", "short_conv_kernel_size")
     config.ignore("linear_conv_kernel_dim", "linear_num_heads", "short_conv_kernel_size")
     return _Delta(heads=config.count(heads), width=config.count(width), kernel=kernel(config, conv))
