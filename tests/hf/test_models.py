@@ -12,8 +12,6 @@ from tests.hf.models import MODELS, spec_of
 NOT_COUNTED = {
     # Models whose parameters kvplan says it does not know, though their figure is known here.
     "gemma4_text as transformers saves it, small",
-    "inkling2_loop_text, small",
-    "inkling2_text, small",
     "minimax_m3_vl_text, small",
     "phi normed, small",
     "stablelm, small",

@@ -1,6 +1,6 @@
 """Thinking Machines' Inkling: sliding and full attention, and four short convolutions a layer.
 
-Source: transformers 5.24.0 modeling_inkling.py, modeling_inkling2.py, modeling_inkling2_loop.py.
+Source: transformers 5.24.0 modeling_inkling.py.
 """
 
 from __future__ import annotations
@@ -9,19 +9,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from kvplan.hf.blocks.attention import Attention
+from kvplan.hf.blocks.attention import Attention, QkNorm
 from kvplan.hf.blocks.base import (
-    Again,
     Block,
     Layer,
     Model,
-    Reader,
     Tensors,
     buffer,
     extra,
     linear,
     norm,
-    uncounted_layers,
     vector,
 )
 from kvplan.hf.blocks.ends import Embedding, Head
@@ -33,8 +30,8 @@ from kvplan.hf.families.decoder import PLAIN, alternate, model, norms
 from kvplan.hf.families.experts import DEEPSEEK, dense_first, experts
 from kvplan.hf.layers import agree, layer_count, layer_types, only
 
-_FULL, _SLIDING = "hybrid", "hybrid_sliding"
-_KERNEL = ("sconv_kernel_size", "conv_kernel_size")
+FULL, SLIDING = "hybrid", "hybrid_sliding"
+KERNEL = ("sconv_kernel_size", "conv_kernel_size")
 _GEOMETRY = ("num_attention_heads", "num_key_value_heads", "head_dim")
 
 
@@ -71,52 +68,55 @@ def _inkling(config: Config) -> Model:
     """``layer_types``, or ``local_layer_ids`` of those that slide (InklingTextConfig)."""
     count = layer_count(config)
     config.require("use_sconv", True)
-    types = _types(config, count)
-    layers = _layers(config, types)
+    types = types_of(config, count)
+    layers = attention_layers(config, types)
     draft = _draft(config, layers, types)
     rest = partial(_others, config, types)
     return replace(model(config, PLAIN, layers, rest, draft=draft), ends=partial(_ends, config))
 
 
-def _types(config: Config, layers: int, rule: Rule | None = None) -> Sequence[str]:
-    """A file without either list is refused: transformers and vLLM differ on what it means."""
+def types_of(config: Config, layers: int, rule: Rule | None = None) -> Sequence[str]:
+    """Each layer hybrid or hybrid_sliding, by ``layer_types`` or ``local_layer_ids``.
+
+    A file without either list is refused where no rule stands in: transformers and vLLM differ.
+    """
     local = config.numbers("local_layer_ids")
     if local is not None:
         if not all(0 <= index < layers for index in local):
             config.refuse(f"{config.name('local_layer_ids')} names a layer that does not exist")
-        rule = lambda index: _SLIDING if index in set(local) else _FULL  # noqa: E731
+        rule = lambda index: SLIDING if index in set(local) else FULL  # noqa: E731
     types = layer_types(config, layers, rule)
-    only(config, "layer_types", types, _SLIDING, _FULL)
+    only(config, "layer_types", types, SLIDING, FULL)
     if local is not None and rule is not None:
         agree(config, "local_layer_ids", types, rule)
     return types
 
 
-def _layers(config: Config, types: Sequence[str]) -> list[Layer]:
+def attention_layers(config: Config, types: Sequence[str], qk_norm: QkNorm = "head") -> list[Layer]:
     """Keys, values, and the outputs of attention and MLP are convolved, each on its own."""
     known: dict[str, Layer] = {}
     for kind in types:
         if kind not in known:
-            known[kind] = _attention(config, sliding=kind == _SLIDING)
+            known[kind] = _attention(config, qk_norm, sliding=kind == SLIDING)
     config.ignore(*_GEOMETRY, *(f"swa_{key}" for key in _GEOMETRY), "sliding_window_size")
     return [known[kind] for kind in types]
 
 
-def _attention(config: Config, *, sliding: bool) -> Layer:
+def _attention(config: Config, qk_norm: QkNorm = "head", *, sliding: bool) -> Layer:
     count, kv, width = (f"swa_{key}" if sliding else key for key in _GEOMETRY)
     heads = Attention(
         heads=config.count(count),
         kv=config.count(kv),
         width=config.count(width),
-        qk_norm="head",
+        qk_norm=qk_norm,
     )
     if sliding:
         heads = heads.sliding(
             config.count("sliding_window_size", "sliding_window", most=MAX_TOKENS)
         )
-    hidden, kernel = config.count("hidden_size"), config.maybe(*_KERNEL, least=2, most=64)
+    hidden, kernel = config.count("hidden_size"), config.maybe(*KERNEL, least=2, most=64)
     if kernel is None:
-        config.missing(*_KERNEL)
+        config.missing(*KERNEL)
     kept = heads.kv * heads.width
     return (
         heads,
@@ -135,8 +135,8 @@ def _draft(config: Config, layers: Sequence[Layer], types: Sequence[str]) -> lis
     number = source.maybe(*keys, least=0, most=64) or 0
     local = source.numbers("local_layer_ids" if section else "mtp_local_layer_ids") or []
     by_kind = dict(zip(types, layers, strict=True))
-    wanted = [_SLIDING if index in local else _FULL for index in range(number)]
-    return [by_kind.get(k) or _attention(config, sliding=k == _SLIDING) for k in wanted]
+    wanted = [SLIDING if index in local else FULL for index in range(number)]
+    return [by_kind.get(k) or _attention(config, sliding=k == SLIDING) for k in wanted]
 
 
 def _others(config: Config, types: Sequence[str]) -> Sequence[Layer]:
@@ -146,10 +146,10 @@ def _others(config: Config, types: Sequence[str]) -> Sequence[Layer]:
         kind: _Positions(
             heads=config.size("swa_num_attention_heads" if slides else "num_attention_heads"),
             width=width,
-            reach=_window(config) if slides else reach,
+            reach=window_tokens(config) if slides else reach,
         )
         for kind in set(types)
-        for slides in (kind == _SLIDING,)
+        for slides in (kind == SLIDING,)
     }
     count, around = len(types), norms(PLAIN)
     blocks = alternate(count, _sparse(config, count), _experts(config), partial(_dense, config))
@@ -160,7 +160,8 @@ def _others(config: Config, types: Sequence[str]) -> Sequence[Layer]:
     ]
 
 
-def _window(config: Config) -> int:
+def window_tokens(config: Config) -> int:
+    """The window of the sliding layers."""
     return int(config.count("sliding_window_size", "sliding_window", most=MAX_TOKENS))
 
 
@@ -205,43 +206,6 @@ def _ends(config: Config) -> Layer:
     return (Embedding(rows=rows), last, Head(rows=head))
 
 
-def _inkling2(*, loops: bool) -> Reader:
-    """The same caches; of ``loop_num_passes`` passes over some layers, each has its own."""
-
-    def read(config: Config) -> Model:
-        count = layer_count(config)
-        layers = _layers(config, _types(config, count, _last_of_six))
-        if loops:
-            start, end, passes = _loop(config, count)
-            layers = [
-                (*layer, *(Again(block) for block in layer * (passes - 1)))
-                if start <= index < end
-                else layer
-                for index, layer in enumerate(layers)
-            ]
-        rest = uncounted_layers("no count of Inkling 2 yet")
-        return model(config, PLAIN, layers, rest)
-
-    return read
-
-
-def _last_of_six(index: int) -> str:
-    """Inkling2TextConfig, where a file gives no list."""
-    return _SLIDING if (index + 1) % 6 else _FULL
-
-
-def _loop(config: Config, layers: int) -> tuple[int, int, int]:
-    """First looped layer, the one after the last, and passes (Inkling2LoopTextConfig)."""
-    section = config.section("loop_config")
-    source, names = config, ("loop_layer_index_start", "loop_layer_index_end", "loop_num_passes")
-    if section is not None:
-        source, names = section, ("core_start", "core_end", "num_passes")
-    start, end = source.count(names[0]), source.count(names[1])
-    if not start < end <= layers:
-        source.refuse(f"layers {start} to {end} of {layers} cannot be looped over")
-    return start, end, source.count(names[2], most=64)
-
-
 _TEXT = Family(
     read=_inkling,
     classes=("inkling", "inklingmodel"),
@@ -250,23 +214,13 @@ _TEXT = Family(
 FAMILIES: dict[str, Family] = {
     "inkling_text": _TEXT,
     "inkling_model": _TEXT,
-    "inkling2_text": Family(
-        read=_inkling2(loops=False),
-        classes=("inkling2",),
-    ),
-    "inkling2_loop_text": Family(
-        read=_inkling2(loops=True),
-        classes=("inkling2loop",),
-    ),
 }
 
-_AROUND = (
+AROUND = (
     Beside("vision_config", "vision tower", optional=True),
     Beside("audio_config", "audio tower", optional=True),
 )
 
 WRAPPERS: dict[str, Wrapper] = {
-    "inkling_mm_model": Wrapper(text="inkling_text", classes=("inkling",), beside=_AROUND),
-    "inkling2": Wrapper(text="inkling2_text", beside=_AROUND),
-    "inkling2_loop": Wrapper(text="inkling2_loop_text", beside=_AROUND),
+    "inkling_mm_model": Wrapper(text="inkling_text", classes=("inkling",), beside=AROUND),
 }
