@@ -5,7 +5,7 @@ Source: transformers 5.24.0 modeling_dots3_note.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -41,9 +41,13 @@ def _dots3_note(config: Config) -> Model:
     section = config.section("per_layer_config")
     types = list(layer_types(config, count, None))
     sparse = config.flag("use_dsa", default=section is None)
-    full = (latent, indexer(config)) if sparse or _INDEXED in types else (latent,)
+    full: Layer = (latent, indexer(config)) if sparse or _INDEXED in types else (latent,)
     windowed = partial(_windowed, config, section, latent, types)
-    kinds = {FULL: lambda: full, _INDEXED: lambda: full, SLIDING: windowed}
+    kinds: dict[str, Callable[[], Layer]] = {
+        FULL: lambda: full,
+        _INDEXED: lambda: full,
+        SLIDING: windowed,
+    }
     if not sparse and FULL in types and _INDEXED in types:
         config.refuse("layer_types names full_attention and indexed_attention")
     config.ignore("use_sliding_window", "sliding_window", "sliding_window_size")
@@ -63,15 +67,18 @@ def _windowed(config: Config, section: Config | None, full: MLA, types: Sequence
     else:
         source, names = _same(config, section, types), _KEYS
     heads, rank, rope, nope, values = names
-    figures = {
-        "heads": source.count(heads),
-        "rank": source.count(rank),
-        "rope": source.maybe(rope) or _rest(source, names),
-        "nope": source.count(nope),
-        "v_width": source.count(values),
-    }
     q_rank = partial(source.size, "q_lora_rank" if section else "swa_q_lora_rank")
-    return (replace(full, **figures, span=window, q_rank=q_rank),)
+    windowed = replace(
+        full,
+        heads=source.count(heads),
+        rank=source.count(rank),
+        rope=source.maybe(rope) or _rest(source, names),
+        nope=source.count(nope),
+        v_width=source.count(values),
+        span=window,
+        q_rank=q_rank,
+    )
+    return (windowed,)
 
 
 def _rest(source: Config, names: Sequence[str]) -> int:

@@ -80,7 +80,7 @@ def _types(config: Config, layers: int) -> Sequence[str]:
     types = layer_types(config, layers, one_full_in(4, LINEAR))
     only(config, "layer_types", types, LINEAR, _SPARSE, "indexed_attention", FULL)
     section = config.section("linear_attn_config")
-    linear = section and section.numbers("kda_layers")
+    linear = None if section is None else section.numbers("kda_layers")
     if section is not None and linear is not None:
         full = section.numbers("full_attn_layers") or []
         listed = [LINEAR if index in set(linear) else FULL for index in range(layers)]

@@ -5,7 +5,7 @@ Source: transformers 5.24.0 modeling_hy_v4.py, modeling_hy_v4_vl.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -52,7 +52,7 @@ def _beside(config: Config, block: Block) -> Layer:
     return (streams, gate, extra(vector("attention", "self_attn.sinks", block.heads, dtype="fp32")))
 
 
-def _ends(config: Config) -> Sequence[Block]:
+def _ends(config: Config) -> Layer:
     return (*ends(config, PLAIN), HyperHead(streams=config.size("hc_mult")))
 
 

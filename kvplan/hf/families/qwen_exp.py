@@ -153,9 +153,9 @@ def _conv(config: Config) -> Conv:
 
 
 def _others(config: Config, layers: int, embedded: Sequence[int]) -> Sequence[Layer]:
-    figures = {"streams": config.size("hc_count"), "rank": config.size("hc_lowrank")}
+    streams, rank = config.size("hc_count"), config.size("hc_lowrank")
     names = ("attn_hyper_connection", "mlp_hyper_connection")
-    mixers = tuple(_Mixer(**figures, root=name) for name in names)
+    mixers = tuple(_Mixer(streams=streams, rank=rank, root=name) for name in names)
     tables = {layer: _embeddings(config, place) for place, layer in enumerate(embedded)}
     blocks = feed_forward(config, _STYLE, layers, QWEN_SHARED)
     return [
