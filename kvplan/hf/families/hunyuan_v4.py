@@ -1,67 +1,63 @@
-"""Tencent's Hy4: sparse latent attention with sinks and a gate, and several residual streams."""
+"""Tencent's HY-V4: sparse latent attention, an output gate, and residual streams.
+
+Source: transformers 5.24.0 modeling_hy_v4.py, modeling_hy_v4_vl.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from kvplan.hf.blocks.attention import Gate
-from kvplan.hf.blocks.base import Extra, Layer, Model, extra, vector
+from kvplan.hf.blocks.base import UNSURE, Block, Layer, Model, extra, vector
+from kvplan.hf.blocks.compressed import HyperConnections, HyperHead
 from kvplan.hf.blocks.latent import MLA
 from kvplan.hf.config import Config
-from kvplan.hf.families.base import Beside, Family, Wrapper
-from kvplan.hf.families.experts import BALANCED
-from kvplan.hf.families.latent import sparse_decoder
+from kvplan.hf.families.base import Family, Wrapper, each
+from kvplan.hf.families.decoder import PLAIN, ends, stack
+from kvplan.hf.families.experts import BALANCED, dense_first
+from kvplan.hf.families.latent import indexer, mla
+from kvplan.hf.layers import by_type, layer_count, only
+
+_EXPERTS = replace(BALANCED, router_dtype=UNSURE)
 
 
 def _hy_v4(config: Config) -> Model:
-    """``hc_mult`` streams are mixed before and after each branch (modeling_hy_v4.py)."""
-    if not config.has("indexer_types"):
-        config.refuse("indexer_types is missing, which says what layers have an indexer")
-    plain = sparse_decoder(BALANCED)(config)
-
-    def others() -> Sequence[Layer]:
-        streams, hidden = config.size("hc_mult"), config.size("hidden_size")
-        mixes = tuple(_mix(name, streams, hidden) for name in ("attn_hc", "ffn_hc"))
-        return [
-            (*rest, *mixes, *_beside(layer))
-            for layer, rest in zip(plain.layers, plain.others(), strict=True)
-        ]
-
-    return replace(plain, others=others, ends=lambda: (*plain.ends(), _head(config)))
+    """``indexer_types``, else the first layer and every fourth after it has an indexer."""
+    count, latent = layer_count(config), mla(config)
+    keys = replace(indexer(config), dtype=UNSURE)
+    types = config.words("layer_types") or []
+    only(config, "layer_types", types, "indexed_attention")
+    named = config.per_layer("indexer_types", config.words("indexer_types"), count)
+    shared = named or ["full" if i == 0 or (i - 1) % 4 == 0 else "shared" for i in range(count)]
+    only(config, "indexer_types", shared, "full", "shared")
+    layers = by_type(config, shared, {"full": lambda: (latent, keys), "shared": lambda: (latent,)})
+    plain = stack(config, PLAIN, layers, _EXPERTS, _after_first, beside=_beside)
+    return replace(plain, ends=partial(_ends, config))
 
 
-def _beside(layer: Layer) -> Layer:
-    latent = next(block for block in layer if isinstance(block, MLA))
-    rows = latent.heads * latent.v_width
-    return (Gate(rows=rows), extra(vector("attention", "self_attn.sinks", latent.heads)))
+def _after_first(config: Config, layers: int) -> Iterable[int]:
+    if config.has("mlp_layer_types") or config.has("first_k_dense_replace"):
+        return dense_first(config, layers)
+    return range(1, layers)
 
 
-def _mix(name: str, streams: int, hidden: int) -> Extra:
-    return extra(
-        vector("other", f"{name}.fn", 2 * streams, streams * hidden),
-        vector("other", f"{name}.base", 2 * streams),
-        vector("other", f"{name}.scale", 2),
-    )
+def _beside(config: Config, block: Block) -> Layer:
+    """A gate as wide as the values, a sink a head, and streams that are not mixed."""
+    streams = HyperConnections(streams=config.size("hc_mult"), mixed=False)
+    if not isinstance(block, MLA):
+        return (streams,)
+    gate = Gate(rows=block.heads * block.v_width)
+    return (streams, gate, extra(vector("attention", "self_attn.sinks", block.heads, dtype="fp32")))
 
 
-def _head(config: Config) -> Extra:
-    streams, hidden = config.size("hc_mult"), config.size("hidden_size")
-    return extra(
-        vector("other", "model.hc_head.hc_fn", streams, streams * hidden),
-        vector("other", "model.hc_head.hc_base", streams),
-        vector("other", "model.hc_head.hc_scale", 1),
-    )
+def _ends(config: Config) -> Layer:
+    return (*ends(config, PLAIN), HyperHead(streams=config.size("hc_mult")))
 
 
 FAMILIES: dict[str, Family] = {
-    "hy_v4": Family(read=_hy_v4),
-    "hy_v4_vl_text": Family(read=_hy_v4),
+    **each("hy_v4 hy_v4_vl_text", Family(read=_hy_v4, classes=("hyv4", "hyv4vl"))),
 }
 
-WRAPPERS: dict[str, Wrapper] = {
-    "hy_v4_vl": Wrapper(
-        text="hy_v4_vl_text",
-        beside=(Beside("vision_config", "vision tower"),),
-    ),
-}
+WRAPPERS: dict[str, Wrapper] = {"hy_v4_vl": Wrapper(text="hy_v4_vl_text")}

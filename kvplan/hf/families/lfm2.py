@@ -1,14 +1,14 @@
-"""Liquid's LFM2: short convolutions, and attention in some layers."""
+"""Liquid's LFM2 and LFM3: short convolutions, and attention in some layers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from kvplan.hf.blocks.attention import head_gate
-from kvplan.hf.blocks.base import Layer, Model, Norms
+from kvplan.hf.blocks.attention import Attention, head_gate
+from kvplan.hf.blocks.base import Layer, Model
 from kvplan.hf.blocks.recurrent import ShortConv
-from kvplan.hf.config import Config, UncountedError
+from kvplan.hf.config import MAX_TOKENS, Config, UncountedError
 from kvplan.hf.families.base import Beside, Family, Wrapper
 from kvplan.hf.families.decoder import (
     ATTENTION_BIAS,
@@ -21,7 +21,7 @@ from kvplan.hf.families.decoder import (
 )
 from kvplan.hf.families.experts import Mixture
 from kvplan.hf.families.states import kernel
-from kvplan.hf.geometry import OWN_HEAD_DIM, needed_window
+from kvplan.hf.geometry import OWN_HEAD_DIM
 from kvplan.hf.layers import FULL, SLIDING, agree, by_type, layer_count, layer_types
 
 _NAMES = ("w1", "w3", "w2")
@@ -37,10 +37,14 @@ _LFM2 = Style(
     tie_keys=("tie_embedding",),
 )
 _LFM3 = replace(
-    _LFM2, dialect=OWN_HEAD_DIM, qk_norm_names=("q_norm", "k_norm"), out="o_proj", out_bias="same"
+    _LFM2,
+    dialect=OWN_HEAD_DIM,
+    bias=ATTENTION_BIAS,
+    qk_norm_names=("q_norm", "k_norm"),
+    out="o_proj",
+    norms=("operator_norm", "ffn_norm", "post_operator_norm", "post_ffn_norm"),
+    tie_keys=(),
 )
-_POST = ("post_operator_norm", "post_ffn_norm")
-_CONV = "conv"
 _EXPERTS = Mixture(count=("num_experts",), root="feed_forward", names=_NAMES)
 
 
@@ -93,6 +97,45 @@ def _layers(config: Config) -> tuple[Layer, ...]:
     return by_type(config, types, {FULL: lambda: plain, "conv": convolution})
 
 
+def _lfm3(config: Config) -> Model:
+    """Convolutions, sliding and full attention by ``layer_types`` (Lfm3Config)."""
+    count, plain = layer_count(config), attention(config, _LFM3)
+    types = layer_types(config, count, _lfm3_type)
+    hidden = config.count("hidden_size")
+    kinds = {
+        FULL: lambda: (plain,),
+        SLIDING: lambda: (plain.sliding(config.count("sliding_window", most=MAX_TOKENS)),),
+        "conv": lambda: (
+            ShortConv(
+                channels=hidden,
+                kernel=kernel(config, "conv_L_cache"),
+                bias=config.flag("conv_bias"),
+            ),
+        ),
+    }
+    layers = by_type(config, types, kinds)
+    config.ignore("conv_bias", "conv_L_cache", "sliding_window")
+
+    def others() -> Sequence[Layer]:
+        sandwich = config.flag("use_sandwich_norm", default=True)
+        style = _LFM3 if sandwich else replace(_LFM3, norms=_LFM2.norms)
+        around = (mlp(config, style), norms(style))
+        gated = config.flag("use_attention_gate", default=True)
+        return [
+            (*around, *(head_gate(config, block) if gated and isinstance(block, Attention) else ()))
+            for (block,) in layers
+        ]
+
+    return model(config, _LFM3, layers, others)
+
+
+def _lfm3_type(index: int) -> str:
+    """Lfm3Config, where a file gives no list."""
+    if index % 4 == 2:  # noqa: PLR2004 - the class's own pattern
+        return FULL
+    return SLIDING if index % 4 == 0 and index else "conv"
+
+
 def _width(config: Config) -> int:
     """Lfm2MLP: two thirds, times a factor, rounded up. The flag has to be in the file."""
     width = config.size("intermediate_size", "block_ff_dim")
@@ -107,35 +150,10 @@ def _width(config: Config) -> int:
     return -(-(2 * width // 3) // multiple) * multiple
 
 
-def _lfm3(config: Config) -> Model:
-    """Windows beside full attention, a gate of one row a head, and norms after each branch."""
-    style = replace(_LFM3, bias=ATTENTION_BIAS)
-    heads, count = attention(config, style), layer_count(config)
-    types = layer_types(config, count, None)
-    config.ignore("conv_bias", "conv_L_cache")
-
-    def local() -> Layer:
-        return (heads.sliding(needed_window(config)),)
-
-    def convolution() -> Layer:
-        width, bias = kernel(config, "conv_L_cache"), config.flag("conv_bias")
-        return (ShortConv(channels=config.count("hidden_size"), kernel=width, bias=bias),)
-
-    def others() -> Sequence[Layer]:
-        dense, gated = mlp(config, style), config.flag("use_attention_gate", default=True)
-        post = config.flag("use_sandwich_norm", default=True)
-        around = Norms(names=(*style.norms, *(_POST if post else ())))
-        gates: Layer = head_gate(config, heads) if gated else ()
-        return [(dense, around, *(() if kind == _CONV else gates)) for kind in types]
-
-    kinds = {FULL: lambda: (heads,), SLIDING: local, _CONV: convolution}
-    return model(config, style, by_type(config, types, kinds), others)
-
-
 FAMILIES: dict[str, Family] = {
-    "lfm3": Family(read=_lfm3),
     "lfm2": Family(read=_lfm2),
     "lfm2_moe": Family(read=_lfm2_moe),
+    "lfm3": Family(read=_lfm3),
 }
 
 WRAPPERS: dict[str, Wrapper] = {
