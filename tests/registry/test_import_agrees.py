@@ -32,7 +32,7 @@ BOUNDED = {
     "nvidia/Qwen3-235B-A22B-NVFP4": {"attention"},
     "nvidia/Qwen3.5-397B-A17B-NVFP4": {"attention"},
     "nvidia/Qwen3.6-35B-A3B-NVFP4": {"attention", "recurrent"},
-    "poolside/Laguna-S-2.1-FP8": {"routed_experts"},
+    "poolside/Laguna-S-2.1-FP8": {"attention", "routed_experts"},  # scales of the KV cache
     "Qwen/Qwen3-32B-FP8-Static-PerTensor": {"attention"},
     "Qwen/Qwen3-Next-80B-A3B-Thinking": {"recurrent", "draft"},  # no key of an MTP layer either
     "Qwen/Qwen3.6-35B-A3B": {"recurrent"},

@@ -182,7 +182,7 @@ def test_recurrent_layers_need_a_rule(tmp_path: Path) -> None:
     for section in (GPTQ, AWQ):
         silent = spec_of(tmp_path, changed(name, {"quantization_config": section}))
         assert "no list says whether it is quantised" in why(silent)
-    rules = {"dynamic": {"-:.*linear_attn.*": {}}}
+    rules: dict[str, Any] = {"dynamic": {"-:.*linear_attn.*": {}}}
     for section in ({**GPTQ, **rules}, {**AWQ, "modules_to_not_convert": ["linear_attn"]}):
         ruled = spec_of(tmp_path, changed(name, {"quantization_config": section}))
         assert {dtype for dtype, _ in stored(ruled, "recurrent")} <= {"bf16", "fp32"}
