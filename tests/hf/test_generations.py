@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 
 from kvplan.calc import footprint
-from kvplan.hf import read_config
-from tests.hf.configs import refusal, spec_of, write
-from tests.hf.models import MODELS, changed, spelt_out
+from tests.hf.configs import spec_of
+from tests.hf.models import spelt_out
 
 _LINES = (Path(__file__).parent / "generations.jsonl").read_text(encoding="utf-8").splitlines()
 FILES: dict[str, dict[str, Any]] = {

@@ -77,9 +77,7 @@ def _experts_by_sight(config: Config) -> _ExpertsBySight:
 
 
 FAMILIES: dict[str, Family] = {
-    "ernie4_5": Family(
-        read=decoder(Style(bias=_BIAS, mlp_bias=_BIAS, tie=True))
-    ),
+    "ernie4_5": Family(read=decoder(Style(bias=_BIAS, mlp_bias=_BIAS, tie=True))),
     "ernie4_5_moe": Family(read=decoder(_MOE, never, _EXPERTS, _in_range), classes=("ernie45moe",)),
     "ernie4_5_vl_moe_text": Family(read=decoder(_MOE, forward=_forward)),
 }

@@ -19,7 +19,13 @@ from kvplan.hf.families.decoder import (
     model,
     norms,
 )
-from kvplan.hf.families.experts import BALANCED, DEEPSEEK, by_topk_method, dense_first
+from kvplan.hf.families.experts import (
+    BALANCED,
+    DEEPSEEK,
+    but_the_first,
+    by_topk_method,
+    dense_first,
+)
 from kvplan.hf.families.glm_vision import glm4v
 from kvplan.hf.families.latent import latent_decoder, sparse_decoder
 from kvplan.hf.families.windows import never
@@ -125,7 +131,7 @@ FAMILIES: dict[str, Family] = {
     "glm4v": Family(read=_glm4v_flat, sees=True),
     "glm4_moe": Family(read=decoder(_GLM4_MOE, never, BALANCED, dense_first)),
     **each("glm4v_moe_text Glm4vMoe_text", _GLM4V_MOE_TEXT),
-    "glm4_moe_lite": Family(read=latent_decoder(BALANCED)),
+    "glm4_moe_lite": Family(read=latent_decoder(BALANCED, sparse=but_the_first)),
     "glm_moe_dsa": Family(read=sparse_decoder(replace(DEEPSEEK, correction=by_topk_method))),
     "chatglm": Family(read=_chatglm),
     "solar_open": Family(read=decoder(Style(bias=ATTENTION_BIAS, out_bias=False), never, BALANCED)),
