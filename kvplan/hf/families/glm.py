@@ -29,7 +29,7 @@ from kvplan.hf.families.experts import (
 from kvplan.hf.families.glm_vision import glm4v
 from kvplan.hf.families.latent import latent_decoder, sparse_decoder
 from kvplan.hf.families.windows import never
-from kvplan.hf.geometry import DENSE, OWN_HEAD_DIM, Dialect
+from kvplan.hf.geometry import DIVIDED, OWN_HEAD_DIM, Dialect
 from kvplan.hf.layers import layer_count
 
 _GLM = Style(
@@ -74,7 +74,7 @@ _CHATGLM = Style(
 def _glm4v_text(config: Config) -> Model:
     """GLM-4 with biases whatever ``attention_bias`` says (Glm4vTextAttention)."""
     config.ignore("attention_bias")
-    return decoder(replace(_GLM4, dialect=DENSE, bias=True))(config)
+    return decoder(replace(_GLM4, dialect=DIVIDED, bias=True))(config)
 
 
 def _glm4v_flat(config: Config) -> Model:

@@ -48,7 +48,7 @@ _GPTJ = replace(
     tie=False,
 )
 _GPT_NEOX = Style(
-    dialect=MULTI_HEAD,
+    dialect=Dialect(kv=(), head_dim=(), kv_absent="heads"),
     bias=("attention_bias", True),
     norm_bias=True,
     gated=False,
