@@ -11,7 +11,7 @@ from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import Style, attention, decoder
 from kvplan.hf.families.experts import MIXTRAL
 from kvplan.hf.families.windows import always, full, mixed
-from kvplan.hf.geometry import MULTI_HEAD, OWN_HEAD_DIM, Dialect
+from kvplan.hf.geometry import OWN_HEAD_DIM, Dialect
 from kvplan.hf.quantization import Published
 
 _HEADS = Dialect(("n_head", "num_attention_heads"), ("n_embd", "hidden_size"), (), (), "heads")
