@@ -122,7 +122,7 @@ class Config:
         Keys that mean the same thing and differ are a contradiction. Where the file has none of
         them, not even null, the class's default is the value.
         """
-        keys = tuple(dict.fromkeys(map(self.spelling, keys)))
+        keys = tuple(name for key in keys for name in (key, *self.defaults.names.get(key, ())))
         self.read.update(keys)
         found = [(key, self.raw[key]) for key in keys if self.raw.get(key) is not None]
         if not found:

@@ -27,6 +27,8 @@ class Dialect:
 DENSE = Dialect()
 MULTI_HEAD = Dialect(kv_absent="heads")
 OWN_HEAD_DIM = Dialect(head_dim_absent="refuse")
+DIVIDED = Dialect(head_dim=())
+"""Classes that divide whatever the file says: a ``head_dim`` that differs is refused unread."""
 
 WINDOW_KEYS = ("sliding_window", "sliding_window_size")
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from kvplan.hf.blocks.base import Kind
 from kvplan.hf.blocks.mlp import GATED, MLP, Experts
-from kvplan.hf.config import Config, Flag, shown
+from kvplan.hf.config import Config, Flag, UncountedError, shown
 
 USED = ("num_experts_per_tok", "num_experts_per_token")
 
@@ -126,6 +126,25 @@ def dense_first(config: Config, layers: int) -> Iterable[int]:
     first = config.size("first_k_dense_replace", least=0)
     step = config.maybe("moe_layer_freq") or 1
     return [index for index in range(layers) if index >= first and index % step == 0]
+
+
+def but_the_first(config: Config, layers: int) -> Iterable[int]:
+    """Experts from the second layer on, unless ``mlp_layer_types`` names them.
+
+    Classes without a key for it (LagunaConfig, HYV3Config, Glm4MoeLiteConfig); a file of an older
+    spelling that says something else is not counted.
+    """
+    named = _by_name(config, layers)
+    if named is not None:
+        return named
+    first, only = config.maybe("first_k_dense_replace", least=0), config.numbers("mlp_only_layers")
+    step = config.maybe("decoder_sparse_step", "moe_layer_freq", least=0)
+    if first not in (None, 1) or only not in (None, [0]) or step not in (None, 1):
+        raise UncountedError(
+            f"{config.defaults.source} does not read first_k_dense_replace, mlp_only_layers and "
+            "decoder_sparse_step, which say that more than the first layer is dense"
+        )
+    return range(1, layers)
 
 
 def every_step(config: Config, layers: int) -> Iterable[int]:

@@ -19,11 +19,17 @@ from kvplan.hf.families.decoder import (
     model,
     norms,
 )
-from kvplan.hf.families.experts import BALANCED, DEEPSEEK, by_topk_method, dense_first
+from kvplan.hf.families.experts import (
+    BALANCED,
+    DEEPSEEK,
+    but_the_first,
+    by_topk_method,
+    dense_first,
+)
 from kvplan.hf.families.glm_vision import glm4v
 from kvplan.hf.families.latent import latent_decoder, sparse_decoder
 from kvplan.hf.families.windows import never
-from kvplan.hf.geometry import DENSE, OWN_HEAD_DIM, Dialect
+from kvplan.hf.geometry import DIVIDED, OWN_HEAD_DIM, Dialect
 from kvplan.hf.layers import layer_count
 
 _GLM = Style(
@@ -68,7 +74,7 @@ _CHATGLM = Style(
 def _glm4v_text(config: Config) -> Model:
     """GLM-4 with biases whatever ``attention_bias`` says (Glm4vTextAttention)."""
     config.ignore("attention_bias")
-    return decoder(replace(_GLM4, dialect=DENSE, bias=True))(config)
+    return decoder(replace(_GLM4, dialect=DIVIDED, bias=True))(config)
 
 
 def _glm4v_flat(config: Config) -> Model:
@@ -126,7 +132,7 @@ FAMILIES: dict[str, Family] = {
     "glm_ocr_text": Family(read=decoder(replace(_GLM4, dialect=DENSE, bias=False))),
     "glm4_moe": Family(read=decoder(_GLM4_MOE, never, BALANCED, dense_first)),
     **each("glm4v_moe_text Glm4vMoe_text", _GLM4V_MOE_TEXT),
-    "glm4_moe_lite": Family(read=latent_decoder(BALANCED)),
+    "glm4_moe_lite": Family(read=latent_decoder(BALANCED, sparse=but_the_first)),
     "glm_moe_dsa": Family(read=sparse_decoder(replace(DEEPSEEK, correction=by_topk_method))),
     "chatglm": Family(read=_chatglm),
     "solar_open": Family(read=decoder(Style(bias=ATTENTION_BIAS, out_bias=False), never, BALANCED)),

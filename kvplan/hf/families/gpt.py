@@ -14,7 +14,7 @@ from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import Style, attention, decoder, mlp
 from kvplan.hf.families.experts import MIXTRAL
 from kvplan.hf.families.windows import WindowPlan, always, full, mixed
-from kvplan.hf.geometry import MULTI_HEAD, OWN_HEAD_DIM, Dialect, needed_window
+from kvplan.hf.geometry import OWN_HEAD_DIM, Dialect, needed_window
 from kvplan.hf.quantization import Published
 
 _HEADS = Dialect(("n_head", "num_attention_heads"), ("n_embd", "hidden_size"), (), (), "heads")
@@ -65,7 +65,7 @@ _GPT_NEO = replace(
     attn_root="attn.attention",
 )
 _GPT_NEOX = Style(
-    dialect=MULTI_HEAD,
+    dialect=Dialect(kv=(), head_dim=(), kv_absent="heads"),
     bias=("attention_bias", True),
     norm_bias=True,
     gated=False,

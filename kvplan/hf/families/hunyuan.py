@@ -18,7 +18,7 @@ from kvplan.hf.families.decoder import (
     mlp,
     stack,
 )
-from kvplan.hf.families.experts import NUM_SHARED, Mixture, dense_first, experts
+from kvplan.hf.families.experts import NUM_SHARED, Mixture, but_the_first, experts
 from kvplan.hf.families.latent import LATENT_KEYS
 from kvplan.hf.families.windows import never
 from kvplan.hf.geometry import MULTI_HEAD
@@ -110,7 +110,7 @@ FAMILIES: dict[str, Family] = {
     _MOE: Family(
         read=_hunyuan, architectures=("HunYuanMoEV1ForCausalLM",), classes=("hunyuanmoev1",)
     ),
-    "hy_v3": Family(read=decoder(_HY_V3, never, NUM_SHARED, dense_first)),
+    "hy_v3": Family(read=decoder(_HY_V3, never, NUM_SHARED, but_the_first)),
 }
 
 WRAPPERS: dict[str, Wrapper] = {

@@ -10,7 +10,7 @@ from kvplan.hf.blocks.base import Model
 from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import OWN_WIDTH, attention, stack
-from kvplan.hf.families.experts import QWEN_SHARED, every_step
+from kvplan.hf.families.experts import QWEN_SHARED, but_the_first
 from kvplan.hf.families.windows import by_name
 from kvplan.hf.geometry import WINDOW_KEYS
 from kvplan.hf.layers import layer_count, layer_types
@@ -27,7 +27,7 @@ def _laguna(config: Config) -> Model:
     windows = by_name(config, layer_types(config, count, None))
     config.ignore(*WINDOW_KEYS)
     layers = [(block,) for block in _blocks(config, base, windows)]
-    return stack(config, _STYLE, layers, _EXPERTS, every_step, beside=head_gate)
+    return stack(config, _STYLE, layers, _EXPERTS, but_the_first, beside=head_gate)
 
 
 def _blocks(config: Config, base: Attention, windows: Sequence[int | None]) -> list[Attention]:

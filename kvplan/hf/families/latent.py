@@ -9,7 +9,7 @@ from kvplan.hf.blocks.base import Layer, Model, Reader
 from kvplan.hf.blocks.latent import MLA, Indexer
 from kvplan.hf.config import Config
 from kvplan.hf.families.decoder import Style, stack
-from kvplan.hf.families.experts import Mixture, dense_first
+from kvplan.hf.families.experts import Mixture, Sparse, dense_first
 from kvplan.hf.layers import FULL, MTP, drafts, layer_count, only
 
 LATENT_KEYS = (
@@ -45,13 +45,15 @@ def _q_rank(config: Config) -> int | None:
     return config.maybe("q_lora_rank")
 
 
-def latent_decoder(mixture: Mixture | None, style: Style = LATENT) -> Reader:
+def latent_decoder(
+    mixture: Mixture | None, style: Style = LATENT, sparse: Sparse = dense_first
+) -> Reader:
     """MLA on every layer, the first ones with an MLP, the others with experts."""
 
     def read(config: Config) -> Model:
         layer, count = (mla(config),), layer_count(config)
         draft = [layer] * drafts(config, MTP)
-        return stack(config, style, [layer] * count, mixture, dense_first, draft=draft)
+        return stack(config, style, [layer] * count, mixture, sparse, draft=draft)
 
     return read
 

@@ -23,7 +23,7 @@ from kvplan.hf.families.decoder import (
 from kvplan.hf.families.experts import NUM_SHARED, Mixture, dense_first
 from kvplan.hf.families.latent import LATENT, latent_decoder
 from kvplan.hf.families.windows import mixed, unsettled
-from kvplan.hf.geometry import DENSE, MULTI_HEAD, OWN_HEAD_DIM, Dialect
+from kvplan.hf.geometry import DENSE, DIVIDED, MULTI_HEAD, OWN_HEAD_DIM, Dialect
 
 _NO_MLP_BIAS = replace(LLAMA, mlp_bias=False, uncounted_if=("mlp_bias",))
 _APERTUS = Style(
@@ -40,7 +40,7 @@ _SEED_OSS = Style(
     mlp_bias=MLP_BIAS,
 )
 _PERSIMMON = Style(
-    dialect=replace(MULTI_HEAD, kv=()),
+    dialect=replace(MULTI_HEAD, kv=(), head_dim=()),
     bias=True,
     qk_norm="head",
     qk_norm_key=("qk_layernorm", True),
@@ -55,6 +55,7 @@ _PERSIMMON = Style(
     final="model.final_layernorm",
 )
 _STABLELM = Style(
+    dialect=DIVIDED,
     bias=("use_qkv_bias", False),
     out_bias=False,
     norm_bias=True,

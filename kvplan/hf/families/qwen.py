@@ -12,7 +12,7 @@ from kvplan.hf.families.decoder import ATTENTION_BIAS, Style, decoder, mlp
 from kvplan.hf.families.experts import QWEN, QWEN_SHARED, every_step
 from kvplan.hf.families.qwen_vision import qwen2_5_vl, qwen2_vl, qwen3_vl
 from kvplan.hf.families.windows import after_full_layers, mixed, never, unsettled
-from kvplan.hf.geometry import DENSE, OWN_HEAD_DIM, Dialect
+from kvplan.hf.geometry import DENSE, DIVIDED, OWN_HEAD_DIM, Dialect
 
 QWEN2 = Style(bias=True, out_bias=False)
 QWEN3 = Style(
@@ -37,6 +37,7 @@ _QWEN1 = Style(
 _MELLUM = replace(QWEN, count=("num_experts", "num_local_experts"))
 _QWEN3 = Family(read=decoder(QWEN3, after_full_layers))
 _QWEN2 = Family(read=decoder(QWEN2, after_full_layers))
+_QWEN2_VL = Family(read=decoder(replace(QWEN2, dialect=DIVIDED), after_full_layers))
 
 
 def _half_as_wide(config: Config, style: Style, layers: int) -> Sequence[Block]:
@@ -54,8 +55,9 @@ FAMILIES: dict[str, Family] = {
         _QWEN2,
         architectures=("LlavaQwenForCausalLM",),
     ),
-    **each("qwen2_vl_text qwen2_5_vl_text qwen2_5_omni_text", _QWEN2),
-    **each("qwen2_vl qwen2_5_vl", replace(_QWEN2, sees=True)),
+    "qwen2_5_omni_text": _QWEN2,
+    **each("qwen2_vl_text qwen2_5_vl_text", _QWEN2_VL),
+    **each("qwen2_vl qwen2_5_vl", replace(_QWEN2_VL, sees=True)),
     "qwen2_moe": Family(
         read=decoder(replace(QWEN2, bias=("qkv_bias", True)), unsettled, QWEN_SHARED, every_step)
     ),

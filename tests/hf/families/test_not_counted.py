@@ -51,7 +51,7 @@ ROWS: list[tuple[str, dict[str, Any], str]] = [
         "tie_word_embeddings differs between the levels of the file",
     ),
     ("voxtral around a small Llama", {"audio_config": {}}, "audio tower: no count of it yet"),
-    ("mellum, small", {"num_experts": [8, 4, 8, 8]}, "num_experts"),
+    ("mellum, small", {"num_local_experts": [8, 4, 8, 8]}, "num_local_experts"),
 ]
 TOWERS: list[tuple[str, dict[str, Any], str]] = [
     ("moonshotai/Kimi-K2.5", {"mm_projector_type": "mlp"}, "mm_projector_type is not patchmerger"),
