@@ -5,24 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from kvplan.hf.blocks.attention import head_gate
-from kvplan.hf.blocks.base import Layer, Model, Norms
+from kvplan.hf.blocks.base import Layer, Model
 from kvplan.hf.blocks.recurrent import ShortConv
 from kvplan.hf.config import Config, UncountedError
-from kvplan.hf.families.base import Beside, Family, Wrapper
-from kvplan.hf.families.decoder import (
-    ATTENTION_BIAS,
-    Style,
-    attention,
-    feed_forward,
-    mlp,
-    model,
-    norms,
-)
+from kvplan.hf.families.base import Family, Wrapper
+from kvplan.hf.families.decoder import Style, attention, feed_forward, mlp, model, norms
 from kvplan.hf.families.experts import Mixture
 from kvplan.hf.families.states import kernel
-from kvplan.hf.geometry import OWN_HEAD_DIM, needed_window
-from kvplan.hf.layers import FULL, SLIDING, agree, by_type, layer_count, layer_types
+from kvplan.hf.layers import FULL, agree, by_type, layer_count, layer_types
 
 _NAMES = ("w1", "w3", "w2")
 _LFM2 = Style(
@@ -36,11 +26,6 @@ _LFM2 = Style(
     tie=True,
     tie_keys=("tie_embedding",),
 )
-_LFM3 = replace(
-    _LFM2, dialect=OWN_HEAD_DIM, qk_norm_names=("q_norm", "k_norm"), out="o_proj", out_bias="same"
-)
-_POST = ("post_operator_norm", "post_ffn_norm")
-_CONV = "conv"
 _EXPERTS = Mixture(count=("num_experts",), root="feed_forward", names=_NAMES)
 
 
@@ -107,39 +92,9 @@ def _width(config: Config) -> int:
     return -(-(2 * width // 3) // multiple) * multiple
 
 
-def _lfm3(config: Config) -> Model:
-    """Windows beside full attention, a gate of one row a head, and norms after each branch."""
-    style = replace(_LFM3, bias=ATTENTION_BIAS)
-    heads, count = attention(config, style), layer_count(config)
-    types = layer_types(config, count, None)
-    config.ignore("conv_bias", "conv_L_cache")
-
-    def local() -> Layer:
-        return (heads.sliding(needed_window(config)),)
-
-    def convolution() -> Layer:
-        width, bias = kernel(config, "conv_L_cache"), config.flag("conv_bias")
-        return (ShortConv(channels=config.count("hidden_size"), kernel=width, bias=bias),)
-
-    def others() -> Sequence[Layer]:
-        dense, gated = mlp(config, style), config.flag("use_attention_gate", default=True)
-        post = config.flag("use_sandwich_norm", default=True)
-        around = Norms(names=(*style.norms, *(_POST if post else ())))
-        gates: Layer = head_gate(config, heads) if gated else ()
-        return [(dense, around, *(() if kind == _CONV else gates)) for kind in types]
-
-    kinds = {FULL: lambda: (heads,), SLIDING: local, _CONV: convolution}
-    return model(config, style, by_type(config, types, kinds), others)
-
-
 FAMILIES: dict[str, Family] = {
-    "lfm3": Family(read=_lfm3),
     "lfm2": Family(read=_lfm2),
     "lfm2_moe": Family(read=_lfm2_moe),
 }
 
-WRAPPERS: dict[str, Wrapper] = {
-    "lfm2_vl": Wrapper(),
-    "lfm2-vl": Wrapper(),
-    "lfm3_vl": Wrapper(text="lfm3", beside=(Beside("vision_config", "vision tower"),)),
-}
+WRAPPERS: dict[str, Wrapper] = {"lfm2_vl": Wrapper(), "lfm2-vl": Wrapper()}

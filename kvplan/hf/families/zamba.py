@@ -1,4 +1,4 @@
-"""Zyphra's Zamba: Mamba throughout, and a few transformer layers that many layers share."""
+"""Zyphra's Zamba2: Mamba-2 throughout, and a few transformer layers that many layers share."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kvplan.hf.blocks.attention import Attention
-from kvplan.hf.blocks.base import Again, Extra, Layer, Model, Norms, linear, uncounted_layers
+from kvplan.hf.blocks.base import Again, Extra, Layer, Model, Norms, linear
 from kvplan.hf.blocks.mlp import MLP
 from kvplan.hf.blocks.recurrent import Mamba2
 from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import INPUT, Style, model
-from kvplan.hf.families.states import expanded, mamba1, mamba2
+from kvplan.hf.families.states import expanded, mamba2
 from kvplan.hf.geometry import MULTI_HEAD, kv_heads, quotient
 from kvplan.hf.layers import LINEAR, by_type, layer_count
 
@@ -125,32 +125,4 @@ def _adapters(
     return Extra(tensors=(*down, *up))
 
 
-def _zamba(config: Config) -> Model:
-    """The first Zamba: one shared attention, and Mamba-1 of several heads (ZambaConfig)."""
-    count = layer_count(config)
-    types = config.per_layer("layers_block_type", config.words("layers_block_type"), count)
-    if types is None:
-        config.missing("layers_block_type")
-    config.ignore("attn_layer_period", "attn_layer_offset", "n_mamba_heads")
-    state = mamba1(
-        config,
-        expanded(config, "mamba_expand"),
-        state="mamba_d_state",
-        conv="mamba_d_conv",
-        rank="mamba_dt_rank",
-        biases=("mamba_proj_bias", "mamba_conv_bias"),
-    )
-    shared = _attention(config)
-    kinds = {
-        "mamba": lambda: (state,),
-        LINEAR: lambda: (state,),
-        _HYBRID: lambda: (Again(shared), state),
-    }
-    reason = uncounted_layers("no count of 'zamba' yet")
-    return model(config, _ZAMBA2, by_type(config, types, kinds), reason)
-
-
-FAMILIES: dict[str, Family] = {
-    "zamba": Family(read=_zamba),
-    "zamba2": Family(read=_zamba2),
-}
+FAMILIES: dict[str, Family] = {"zamba2": Family(read=_zamba2)}
