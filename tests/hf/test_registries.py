@@ -19,8 +19,8 @@ from kvplan.hf.architecture import UnknownArchitectureError, architecture
 from kvplan.hf.config import Config
 from kvplan.hf.families import FAMILIES, WRAPPERS
 
-_FILE = Path(__file__).parent / "registries.csv"
-ROWS = list(csv.DictReader(_FILE.read_text(encoding="utf-8").splitlines()))
+FILE = Path(__file__).parent / "registries.csv"
+ROWS = list(csv.DictReader(FILE.read_text(encoding="utf-8").splitlines()))
 
 
 def is_read(model_type: str, class_name: str) -> bool:

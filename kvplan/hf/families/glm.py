@@ -29,7 +29,7 @@ from kvplan.hf.families.experts import (
 from kvplan.hf.families.glm_vision import glm4v
 from kvplan.hf.families.latent import latent_decoder, sparse_decoder
 from kvplan.hf.families.windows import never
-from kvplan.hf.geometry import DIVIDED, OWN_HEAD_DIM, Dialect
+from kvplan.hf.geometry import DENSE, DIVIDED, OWN_HEAD_DIM, Dialect
 from kvplan.hf.layers import layer_count
 
 _GLM = Style(
