@@ -116,7 +116,7 @@ def _times(scaling: _Scaling, factor: Fraction, tokens: Figure) -> Figure:
 
 
 def _scalings(levels: Sequence[Config]) -> Iterator[_Scaling]:
-    """The scalings of the level that names any: one, or one for each type of layer."""
+    """The scalings of the level that names any: for all layers, for each type of them, or both."""
     for config in levels:
         for key in _ROPE_KEYS:
             section = config.section(key)
@@ -124,7 +124,7 @@ def _scalings(levels: Sequence[Config]) -> Iterator[_Scaling]:
                 continue
             nested = [name for name, value in section.raw.items() if isinstance(value, dict)]
             parts = [part for name in nested if (part := section.section(name))]
-            yield from (_scaling(config, part) for part in parts or [section])
+            yield from (_scaling(config, part) for part in (*parts, section))
             return
 
 
