@@ -43,8 +43,13 @@ def _mimo_v2(config: Config) -> Model:
     full = _heads(config, "", "add_full_attention_sink_bias")
 
     def local() -> Layer:
-        size = needed_window(config)
-        return (_heads(config, "swa_", "add_swa_attention_sink_bias").sliding(size),)
+        size, heads = needed_window(config), _heads(config, "swa_", "add_swa_attention_sink_bias")
+        if heads.v_width != full.v_width:
+            config.refuse(
+                f"swa_v_head_dim is {heads.v_width}, but v_head_dim, which transformers 5.24.0 "
+                f"takes on every layer, is {full.v_width}"
+            )
+        return (heads.sliding(size),)
 
     layers = by_type(config, types, {FULL: lambda: (full,), SLIDING: local})
     return stack(config, PLAIN, layers, _EXPERTS, dense_first)

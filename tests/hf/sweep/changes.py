@@ -101,9 +101,9 @@ def truth_of(raw: Row, *, caches: bool) -> Truth:
     model_type = raw.get("model_type")
     if model_type not in CONFIG_MAPPING or model_type not in _model_classes():
         return Truth(problem="no class in transformers")
-    classes = raw.get("architectures") or [""]
+    classes = raw.setdefault("architectures", [_model_classes()[model_type]])
     if not hasattr(transformers, classes[0]):
-        raw["architectures"] = [_model_classes()[model_type]]
+        return Truth(problem="no class in transformers")
     try:
         config = small.loaded(raw)
     except Exception as error:  # noqa: BLE001 - whatever a class raises is its answer
