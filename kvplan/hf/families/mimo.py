@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Layer, Model
-from kvplan.hf.config import Config, Figure
+from kvplan.hf.config import Config, Figure, UncountedError
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import ATTENTION_BIAS, PLAIN, Style, decoder, stack
 from kvplan.hf.families.experts import DEEPSEEK, by_topk_method, dense_first
@@ -52,7 +53,16 @@ def _mimo_v2(config: Config) -> Model:
         return (heads.sliding(size),)
 
     layers = by_type(config, types, {FULL: lambda: (full,), SLIDING: local})
-    return stack(config, PLAIN, layers, _EXPERTS, dense_first)
+    return stack(config, PLAIN, layers, _EXPERTS, _but_the_first)
+
+
+def _but_the_first(config: Config, layers: int) -> Iterable[int]:
+    sparse = [*dense_first(config, layers)]
+    if sparse != [*range(1, layers)]:
+        raise UncountedError(
+            "experts are not in every layer but the first, where transformers 5.24.0 has them"
+        )
+    return sparse
 
 
 def _saved(config: Config) -> Model:

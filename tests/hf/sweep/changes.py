@@ -192,6 +192,8 @@ def _mutated(draw: random.Random, name: str, raw: Row, before: Answer) -> Row:
     changes, file = [], raw
     for place in draw.sample(places(raw), k=draw.choice([1, 1, 2])):
         value = another(draw, _value(raw, place).get(place[-1]))
+        # A head of an odd width cannot be rotated: the pass then broadcasts it.
+        value = value * 2 if isinstance(value, int) and place[-1].endswith("head_dim") else value
         remove = value is None or draw.random() < 0.4
         file = without(file, place) if remove else without(file, place, value)
         changes.append((place, "removed" if remove else f"= {value}"))
