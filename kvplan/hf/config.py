@@ -184,12 +184,19 @@ class Config:
 
     def maybe(self, *keys: str, least: int = 1, most: int = MAX_SIZE) -> Figure | None:
         """A whole number, or None where no key is set and the class has no default."""
+        figure = self._number(*keys, least=least, most=most)
+        lost = not self.mentions(*keys) and self.defaults.first(*keys) in OWN_SIZES
+        if figure is None and lost:
+            self.missing(*keys)
+        return figure
+
+    def _number(self, *keys: str, least: int, most: int) -> Figure | None:
         key, value = self.value(*keys)
         return self.within(key, value, least, most) if key else None
 
     def count(self, *keys: str, least: int = 1, most: int = MAX_SIZE) -> Figure:
         """A whole number that has to be there."""
-        figure = self.maybe(*keys, least=least, most=most)
+        figure = self._number(*keys, least=least, most=most)
         if figure is None:
             self.missing(*keys)
         return figure
@@ -209,7 +216,7 @@ class Config:
 
     def size(self, *keys: str, least: int = 1) -> int:
         """A whole number that only the weights need. Raises UncountedError where it is missing."""
-        figure = self.maybe(*keys, least=least)
+        figure = self._number(*keys, least=least, most=MAX_SIZE)
         if figure is None:
             self.uncounted(*keys)
         return int(figure)

@@ -67,7 +67,11 @@ def _given(level: Config, keys: Sequence[str]) -> bool | None:
     given = {level.expect(key, value, bool, "true or false") for key, value in values}
     if len(given) > 1:
         raise UncountedError(f"{' and '.join(keys)} contradict each other")
-    return given.pop() if given else None
+    if given or not level.mentions(*keys):
+        return given.pop() if given else None
+    if level.defaults.values.get(_TIE):
+        raise UncountedError(f"{level.name(_TIE)} is null, where its class would tie")
+    return False
 
 
 def _one_level(config: Config, outer: Config, own: bool | None, above: bool | None) -> bool:

@@ -39,8 +39,6 @@ def _hybrid(config: Config) -> Model:
             part="shared_experts",
             root="shared_mlp",
         )
-        if not config.settles("num_local_experts"):
-            config.uncounted("num_local_experts")
         routed = config.maybe("num_local_experts", least=0)
         more = (experts(config, _EXPERTS, len(layers)),) if routed else ()
         return [(shared, norms(_HYBRID), *more)] * len(layers)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Layer, Model
-from kvplan.hf.config import Config, Figure
+from kvplan.hf.config import Config, Figure, UncountedError
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import ATTENTION_BIAS, PLAIN, Style, decoder, stack
 from kvplan.hf.families.experts import DEEPSEEK, by_topk_method, dense_first
@@ -43,11 +44,25 @@ def _mimo_v2(config: Config) -> Model:
     full = _heads(config, "", "add_full_attention_sink_bias")
 
     def local() -> Layer:
-        size = needed_window(config)
-        return (_heads(config, "swa_", "add_swa_attention_sink_bias").sliding(size),)
+        size, heads = needed_window(config), _heads(config, "swa_", "add_swa_attention_sink_bias")
+        if heads.v_width != full.v_width:
+            config.refuse(
+                f"swa_v_head_dim is {heads.v_width}, but v_head_dim, which transformers 5.24.0 "
+                f"takes on every layer, is {full.v_width}"
+            )
+        return (heads.sliding(size),)
 
     layers = by_type(config, types, {FULL: lambda: (full,), SLIDING: local})
-    return stack(config, PLAIN, layers, _EXPERTS, dense_first)
+    return stack(config, PLAIN, layers, _EXPERTS, _but_the_first)
+
+
+def _but_the_first(config: Config, layers: int) -> Iterable[int]:
+    sparse = [*dense_first(config, layers)]
+    if sparse != [*range(1, layers)]:
+        raise UncountedError(
+            "experts are not in every layer but the first, where transformers 5.24.0 has them"
+        )
+    return sparse
 
 
 def _saved(config: Config) -> Model:

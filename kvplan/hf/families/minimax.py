@@ -67,7 +67,14 @@ def _minimax_m3(config: Config) -> Model:
     sparse = _sparse_layers(config, count)
     indexer = _indexer(config) if any(sparse) else None
     layers = [(heads, indexer) if indexer and flag else (heads,) for flag in sparse]
-    return stack(config, _M3, layers, _M3_EXPERTS, dense_first)
+    return stack(config, _M3, layers, _M3_EXPERTS, dense_first, beside=_refuse_many_shared)
+
+
+def _refuse_many_shared(config: Config, _: Block) -> Layer:
+    """The class has one of ``shared_intermediate_size``, whatever ``n_shared_experts`` says."""
+    if config.has("n_shared_experts") and config.size("n_shared_experts", least=0) != 1:
+        raise UncountedError("n_shared_experts is not 1, which transformers does not look at")
+    return ()
 
 
 def _sparse_layers(config: Config, layers: int) -> Sequence[bool]:

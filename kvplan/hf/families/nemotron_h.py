@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Extra, Layer, Model, linear
 from kvplan.hf.blocks.mlp import MLP
 from kvplan.hf.blocks.recurrent import Mamba2
@@ -19,7 +20,7 @@ from kvplan.hf.layers import FULL, LINEAR, MTP, by_type, drafts
 
 _NEMOTRON_H = replace(
     BACKBONE,
-    dialect=replace(OWN_HEAD_DIM, head_dim=("head_dim", "attention_head_dim")),
+    dialect=OWN_HEAD_DIM,
     bias=ATTENTION_BIAS,
     gated=False,
     attn_root="mixer",
@@ -46,7 +47,7 @@ def _nemotron_h(config: Config) -> Model:
     config.require("sliding_window")
     kinds: dict[str, Callable[[], Layer]] = {
         "mamba": lambda: (_mamba(config),),
-        "attention": lambda: (attention(config, _NEMOTRON_H),),
+        "attention": lambda: (_attention(config),),
         "mlp": tuple,
         "moe": tuple,
     }
@@ -60,6 +61,15 @@ def _nemotron_h(config: Config) -> Model:
         draft=by_type(config, [kind for kind in more if kind == "attention"] * times, kinds),
         layers_key=given.origin if given is not None else "length of the layer pattern",
     )
+
+
+def _attention(config: Config) -> Attention:
+    """``head_dim``; the model's first code has ``attention_head_dim``, which no class reads."""
+    heads, first = attention(config, _NEMOTRON_H), config.maybe("attention_head_dim")
+    if first not in (None, heads.width):
+        name = config.name("head_dim")
+        config.refuse(f"attention_head_dim is {first}, but {name} is {heads.width}")
+    return heads
 
 
 def _types(config: Config, pattern_key: str, list_key: str) -> list[str] | None:

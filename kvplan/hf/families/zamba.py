@@ -41,11 +41,14 @@ def _zamba2(config: Config) -> Model:
 
 def _attention(config: Config) -> Attention:
     """It sees two hidden states side by side: head width 2 x hidden / heads."""
-    config.ignore("kv_channels", "num_query_groups", "attention_hidden_size", "hybrid_layer_ids")
+    config.ignore("kv_channels", "num_query_groups", "hybrid_layer_ids")
     count, hidden = config.count("num_attention_heads"), config.count("hidden_size")
     width = config.count("attention_head_dim", "head_dim")
     if width * count != 2 * hidden:
         config.refuse(f"{width.origin} is {width}, not 2 × hidden_size ÷ num_attention_heads")
+    seen = config.maybe("attention_hidden_size")
+    if seen not in (None, 2 * hidden):
+        config.refuse(f"attention_hidden_size is {seen}, not 2 × hidden_size")
     kv = kv_heads(config, MULTI_HEAD, count)
     root = f"{_SHARED}.self_attn"
     return Attention(heads=count, kv=kv, width=width, into=2 * hidden, root=root)

@@ -101,9 +101,9 @@ def truth_of(raw: Row, *, caches: bool) -> Truth:
     model_type = raw.get("model_type")
     if model_type not in CONFIG_MAPPING or model_type not in _model_classes():
         return Truth(problem="no class in transformers")
-    classes = raw.get("architectures") or [""]
+    classes = raw.setdefault("architectures", [_model_classes()[model_type]])
     if not hasattr(transformers, classes[0]):
-        raw["architectures"] = [_model_classes()[model_type]]
+        return Truth(problem="no class in transformers")
     try:
         config = small.loaded(raw)
     except Exception as error:  # noqa: BLE001 - whatever a class raises is its answer
@@ -192,6 +192,8 @@ def _mutated(draw: random.Random, name: str, raw: Row, before: Answer) -> Row:
     changes, file = [], raw
     for place in draw.sample(places(raw), k=draw.choice([1, 1, 2])):
         value = another(draw, _value(raw, place).get(place[-1]))
+        # A head of an odd width cannot be rotated: the pass then broadcasts it.
+        value = value * 2 if isinstance(value, int) and place[-1].endswith("head_dim") else value
         remove = value is None or draw.random() < 0.4
         file = without(file, place) if remove else without(file, place, value)
         changes.append((place, "removed" if remove else f"= {value}"))

@@ -29,6 +29,7 @@ NOT_READ = {
     *("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules"),
     "num_mtp_layers",
     *("architectures", "dtype", "is_encoder_decoder", "transformers_version", "hidden_act"),
+    *("id2label", "label2id", "rope_parameters", "rope_scaling"),
 }
 
 
@@ -195,7 +196,7 @@ def _differs(
 
 def text(found: dict[str, dict[str, Any]]) -> str:
     """The file, a line a model type."""
-    lines = (f"{json.dumps(key)}: {json.dumps(row)}" for key, row in found.items())
+    lines = (f"{json.dumps(key)}: {json.dumps(row, sort_keys=True)}" for key, row in found.items())
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
