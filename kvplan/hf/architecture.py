@@ -42,7 +42,7 @@ _GEOMETRY_KEYS = ("num_hidden_layers", "num_attention_heads", "num_key_value_hea
 # question that nobody has answered.
 _CACHE_KEYS = re.compile(
     r"sliding|window|^layer_types$|^block_types$|layers_block|attn_type|attention_types?$|"
-    r"attn_layer|hybrid|(^|_)kv_|_kv(_|$)|cla_share|use_cla|(^|_)mla|kv_lora|compress_ra|"
+    r"attn_layer|layer_group|hybrid|(^|_)kv_|_kv(_|$)|cla_share|use_cla|(^|_)mla|kv_lora|compress_ra|"
     r"^index_(head|kpool|topk)|^indexer|^linear_(attn|num|key|value|head|conv)|mamba_(d|n|num|head)_|"
     r"ssm_state|conv_(l_cache|kernel)|conv1d|attention_chunk|cross_attention_layers|full_att|"
     r"global_(att|head|num)|num_global|^swa_|sparse_att|block_configs|per_layer_config|key_value_heads|"

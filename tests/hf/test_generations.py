@@ -51,7 +51,7 @@ LLAVA = {
 
 def language(folder: Path, config: dict[str, Any]) -> int | None:
     parameters = spec_of(folder, config).parameters
-    return parameters and parameters.of_language
+    return parameters.of_language if parameters else None
 
 
 def test_some_classes_pass_on_what_the_text_part_says(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def _attention(found: Kept, before: Any, after: Any, native: int) -> Any:
     A window that the model's own context never fills grows like full attention.
     """
     keys, values = getattr(after, "keys", None), getattr(after, "values", None)
-    if keys is None or not keys.numel():
+    if keys is None or values is None or not keys.numel():
         return None
     old = _elements(before.keys) + _elements(before.values)
     new = _elements(keys) + _elements(values)
