@@ -59,7 +59,9 @@ def label_count(config: Config) -> tuple[int, str]:
 
 def _score(config: Config, hidden: int) -> Tensors:
     """One row a label: GenericForSequenceClassification, and the families' own classes."""
-    yield from linear(_PART, "score", label_count(config)[0], hidden)
+    # OPTForSequenceClassification scores vectors as narrow as the embedding.
+    seen = config.maybe("word_embed_proj_dim") or hidden
+    yield from linear(_PART, "score", label_count(config)[0], seen)
 
 
 def _token_score(config: Config, hidden: int) -> Tensors:

@@ -39,7 +39,7 @@ def _hybrid(config: Config) -> Model:
             part="shared_experts",
             root="shared_mlp",
         )
-        routed = config.maybe("num_local_experts", least=0)
+        routed = config.size("num_local_experts", least=0)
         more = (experts(config, _EXPERTS, len(layers)),) if routed else ()
         return [(shared, norms(_HYBRID), *more)] * len(layers)
 

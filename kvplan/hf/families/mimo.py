@@ -24,7 +24,7 @@ from kvplan.hf.layers import (
 )
 from kvplan.hf.quantization import Published
 
-_PATTERN = "hybrid_layer_pattern"
+_PATTERN, _SWA_SINKS = "hybrid_layer_pattern", "add_swa_attention_sink_bias"
 _EXPERTS = replace(DEEPSEEK, no_shared="missing", correction=by_topk_method)
 
 
@@ -37,14 +37,14 @@ def _mimo_v2(config: Config) -> Model:
     pattern = config.per_layer(_PATTERN, config.numbers(_PATTERN), count)
     if pattern is None:
         config.missing(_PATTERN)
-    config.ignore("attention_chunk_size", "swa_rope_theta", "add_swa_attention_sink_bias")
+    config.ignore("attention_chunk_size", "swa_rope_theta", _SWA_SINKS)
     named = [SLIDING if zero_or_one(config, _PATTERN, flag) else FULL for flag in pattern]
     types = layer_types(config, count, named.__getitem__)
     agree(config, _PATTERN, types, named.__getitem__)
     full = _heads(config, "", "add_full_attention_sink_bias")
 
     def local() -> Layer:
-        size, heads = needed_window(config), _heads(config, "swa_", "add_swa_attention_sink_bias")
+        size, heads = needed_window(config), _heads(config, "swa_", _SWA_SINKS)
         if heads.v_width != full.v_width:
             config.refuse(
                 f"swa_v_head_dim is {heads.v_width}, but v_head_dim, which transformers 5.24.0 "
@@ -57,6 +57,9 @@ def _mimo_v2(config: Config) -> Model:
 
 
 def _but_the_first(config: Config, layers: int) -> Iterable[int]:
+    """Experts and sinks as its own code and transformers both have them."""
+    if config.flag("add_full_attention_sink_bias") or not config.flag(_SWA_SINKS):
+        raise UncountedError("sinks are not in sliding layers alone, where transformers has them")
     sparse = [*dense_first(config, layers)]
     if sparse != [*range(1, layers)]:
         raise UncountedError(

@@ -32,7 +32,7 @@ _NAMES = {"model_type", "architectures", "transformers_version", "dtype", "torch
 @cache
 def _model_classes() -> dict[str, str]:
     """The first class for each model type."""
-    found: dict[str, str] = {}
+    found = {"whisper": "WhisperForConditionalGeneration"}
     for decoder in small.decoders():
         found.setdefault(decoder.model_type, decoder.model_class)
     return found

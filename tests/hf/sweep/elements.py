@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kvplan.kinds import CacheKind
 from kvplan.spec import ModelSpec
 
 UNCOMPARED = {"compressed_kv", "latent_window", "compressor_state"}
@@ -39,16 +40,21 @@ class Kept:
 def kept_of(spec: ModelSpec) -> Kept:
     """The spec's caches; layers that read another's have none, nor has an encoder's input here."""
     found = Kept()
-    for kind, _, copies in spec.caches():
-        if kind.per_encoder_input:
-            continue
-        for slot in kind.slots():
-            elements = copies * slot.heads * slot.width
-            if slot.role in _ROLES:
-                role = _ROLES[slot.role]
-                setattr(found, role, getattr(found, role) + elements)
-            elif kind.growth():
-                found.growth += int(elements * kind.growth())
-            else:
-                found.window += elements * kind.fixed_entries()
+    for group, layers in spec.layer_groups(draft=False):
+        for kind in group.caches:
+            if not kind.per_encoder_input:
+                _add(found, kind, layers)
     return found
+
+
+def _add(found: Kept, kind: CacheKind, layers: int) -> None:
+    """A window counts as one even where the model's own context never fills it."""
+    for slot in kind.slots():
+        elements = layers * slot.heads * slot.width
+        if slot.role in _ROLES:
+            role = _ROLES[slot.role]
+            setattr(found, role, getattr(found, role) + elements)
+        elif kind.growth():
+            found.growth += int(elements * kind.growth())
+        else:
+            found.window += elements * kind.fixed_entries()

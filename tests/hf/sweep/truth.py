@@ -70,8 +70,7 @@ def kept(config: Any) -> tuple[Kept, list[Any]]:
         config._attn_implementation = "eager"  # noqa: SLF001 - transformers documents it so
     model = model_class(config).eval()
     first, second = (_cache(model, tokens) for tokens in (SHORT, LONG))
-    native = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return _kept(first, second, native if isinstance(native, int) else 1 << 40)
+    return _kept(first, second)
 
 
 def _cache(model: Any, tokens: int) -> Any:
@@ -84,11 +83,11 @@ def _cache(model: Any, tokens: int) -> Any:
     return cache
 
 
-def _kept(first: Any, second: Any, native: int) -> tuple[Kept, list[Any]]:
+def _kept(first: Any, second: Any) -> tuple[Kept, list[Any]]:
     found, shapes = Kept(), []
     for before, after in zip(first.layers, second.layers, strict=True):
         shapes.append(
-            (type(after).__name__, _attention(found, before, after, native), _states(found, after))
+            (type(after).__name__, _attention(found, before, after), _states(found, after))
         )
     # MiniMaxCache keeps the states of its lightning layers in a list of its own.
     for tensor in getattr(second, "linear_cache", ()):
@@ -100,21 +99,16 @@ def _elements(tensor: Any) -> int:
     return 0 if tensor is None else int(tensor.numel())
 
 
-def _attention(found: Kept, before: Any, after: Any, native: int) -> Any:
-    """Keys and values of a layer; sliding ones keep window - 1 tokens and are taken at window.
-
-    A window that the model's own context never fills grows like full attention.
-    """
+def _attention(found: Kept, before: Any, after: Any) -> Any:
+    """Keys and values of a layer; sliding ones keep window - 1 tokens and are taken at window."""
     keys, values = getattr(after, "keys", None), getattr(after, "values", None)
     if keys is None or values is None or not keys.numel():
         return None
     old = _elements(before.keys) + _elements(before.values)
     new = _elements(keys) + _elements(values)
     window = getattr(after, "sliding_window", None)
-    if window and window < native:
+    if window:
         found.window += new // keys.shape[-2] * window
-    elif window:
-        found.growth += new // keys.shape[-2]
     else:
         found.growth += (new - old) // (LONG - SHORT)
     for name in ("indexer_keys", "idx_keys"):
