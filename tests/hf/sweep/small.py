@@ -144,11 +144,7 @@ def small(config_class: type, layers: int = LAYERS) -> dict[str, Any]:
         if field.name in ("rope_parameters", "rope_scaling"):
             kwargs |= _rotary(config_class, field.name)
     kwargs |= _sections(config_class)
-<<<<<<< HEAD
-    return kwargs | copy.deepcopy(OWN.get(str(getattr(config_class, "model_type", "")), {}))
-=======
     return kwargs | copy.deepcopy(OWN.get(getattr(config_class, "model_type", ""), {}))
->>>>>>> sweep
 
 
 def _small(name: str, default: Any, layers: int) -> Any:
