@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 
 from kvplan.errors import RefusedError, UsageError
-from kvplan.formats import DSA_INDEX, FORMATS, CacheFormat, Packing, cache_format
+from kvplan.formats import FORMATS, INDEX_FORMATS, CacheFormat, Packing, cache_format
 from kvplan.kinds import CacheKind, Slot
 from kvplan.parallel import check_tensor_parallel, heads_on_rank, tensor_parallel_sizes
 from kvplan.spec import Group, ModelSpec
@@ -231,27 +231,30 @@ def pack(spec: ModelSpec, kv_cache_dtype: str = "auto", *, draft: bool = False) 
     for this model.
     """
     chosen, caches = resolved_format(spec, kv_cache_dtype), spec.caches(draft=draft)
-    slots = {
-        kind: tuple(_pack_slot(slot, spec, chosen) for slot in kind.slots())
-        for kind, _, _ in caches
-    }
+    slots = {kind: _pack_entry(kind.slots(), spec, chosen) for kind, _, _ in caches}
     return PackedCaches(spec, chosen.name, caches, slots, draft)
+
+
+def _pack_entry(
+    slots: tuple[Slot, ...], spec: ModelSpec, chosen: CacheFormat
+) -> tuple[PackedSlot, ...]:
+    try:
+        chosen.check_record([slot.role for slot in slots if slot.format is None])
+        return tuple(_pack_slot(slot, spec, chosen) for slot in slots)
+    except RefusedError as error:
+        raise RefusedError(f"{spec.name}: {error.message}", error.hint) from None
 
 
 def _pack_slot(slot: Slot, spec: ModelSpec, chosen: CacheFormat) -> PackedSlot:
     stored = _stored_format(slot, spec, chosen)
-    try:
-        packing = stored.packing(slot.role, slot.width)
-    except RefusedError as error:
-        raise RefusedError(f"{spec.name}: {error.message}", error.hint) from None
-    return PackedSlot(slot, slot.heads, stored.name, packing)
+    return PackedSlot(slot, slot.heads, stored.name, stored.packing(slot.role, slot.width))
 
 
 def _stored_format(slot: Slot, spec: ModelSpec, chosen: CacheFormat) -> CacheFormat:
     if slot.format is None:
         return chosen
-    if slot.format == DSA_INDEX.name:
-        return DSA_INDEX
+    if slot.format in INDEX_FORMATS:
+        return INDEX_FORMATS[slot.format]
     return FORMATS[spec.dtype if slot.format == "model" else slot.format]
 
 

@@ -6,7 +6,7 @@ A row of ``width`` elements takes ``width x bits`` and one scale for each ``scal
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from kvplan.errors import RefusedError, UsageError, nearest
@@ -66,11 +66,26 @@ class CacheFormat:
     aliases: tuple[str, ...] = ()
     plain: str | None = None
     """For a layout made for latents: the format of the same width for keys and values."""
+    together: tuple[str, ...] = ()
+    """Roles that one record holds side by side: a cache with the first has to have them all."""
 
     @property
     def for_keys_and_values(self) -> str:
         """Name of the format in which ordinary attention would be kept beside this one."""
         return self.plain or self.name
+
+    def check_record(self, roles: Collection[str]) -> None:
+        """Raises RefusedError where one entry's tensors do not make this layout's whole record."""
+        if not self.together or self.together[0] not in roles:
+            return
+        missing = [role for role in self.together if role not in roles]
+        if missing:
+            record, lacks = " and ".join(self.together), " or ".join(missing)
+            raise RefusedError(
+                f"{self.name} is one record of {record.replace('_', ' ')}, and this model keeps "
+                f"no {lacks.replace('_', ' ')}",
+                f"keep its latent in {self.for_keys_and_values} or bf16",
+            )
 
     def packing(self, role: str, width: int) -> Packing:
         """How a row of ``width`` elements of ``role`` is packed.
@@ -108,6 +123,8 @@ _FP4_BLOCK16 = Packing(4, scale_bits=8, scale_every=16, whole_blocks=True)
 _VLLM_DTYPES = "vLLM 0.33.0 utils/torch_utils.py"
 _PER_HEAD = "vLLM 0.33.0 v1/attention/backends/triton_attn.py:308: an fp32 scale a head and token"
 
+_RECORD = ("latent", "rope_key")
+
 _ROWS = (
     CacheFormat("bf16", Packing(16), _VLLM_DTYPES, aliases=("bfloat16",)),
     CacheFormat("fp16", Packing(16), _VLLM_DTYPES, aliases=("float16", "half", "f16")),
@@ -135,6 +152,7 @@ _ROWS = (
             "rope_key": Packing(16, width=64),
         },
         plain="fp8",
+        together=_RECORD,
     ),
     CacheFormat(
         "nvfp4_ds_mla",
@@ -145,6 +163,7 @@ _ROWS = (
             "rope_key": Packing(8, width=64),
         },
         plain="nvfp4",
+        together=_RECORD,
     ),
     _ggml("q8_0", 34),
     _ggml("q5_1", 24),
@@ -157,12 +176,22 @@ _ROWS = (
 FORMATS: dict[str, CacheFormat] = {row.name: row for row in _ROWS}
 """Every KV cache dtype by the name that ``--kv-cache-dtype`` takes (``auto`` apart)."""
 
-DSA_INDEX = CacheFormat(
-    "dsa_index",
-    Packing(8, scale_bits=32, scale_every=128),
-    "vLLM 0.33.0 models/deepseek_v2.py:658, 731: fp8 and an fp32 scale per 128, 132 B a key",
+_INDEX_ROWS = (
+    CacheFormat(
+        "dsa_index",
+        Packing(8, scale_bits=32, scale_every=128),
+        "vLLM 0.33.0 models/deepseek_v2.py:658, 731: fp8 and an fp32 scale per 128, 132 B a key",
+    ),
+    CacheFormat(
+        "mxfp4",
+        Packing(4, scale_bits=8, scale_every=32, whole_blocks=True),
+        "vLLM 0.33.0 models/deepseek_v4/attention.py:1021: fp4 and an e8m0 scale per 32, 68 B a "
+        "key (indexer_kv_dtype mxfp4)",
+    ),
 )
-"""How index keys are stored whatever the KV dtype; no choice of the user's."""
+
+INDEX_FORMATS: dict[str, CacheFormat] = {row.name: row for row in _INDEX_ROWS}
+"""How index keys alone are stored, beside a cache of any KV dtype."""
 
 _BY_NAME = {alias: row for row in _ROWS for alias in (row.name, *row.aliases)}
 

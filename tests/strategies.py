@@ -8,7 +8,7 @@ from kvplan.kinds import CacheKind
 from kvplan.kinds.cross_attention import CrossAttention
 from kvplan.kinds.deepseek_v4 import CompressedKV, CompressorState, LatentWindow
 from kvplan.kinds.full_attention import FullAttention
-from kvplan.kinds.index_keys import IndexKeys
+from kvplan.kinds.index_keys import IndexKeys, PoolTail
 from kvplan.kinds.kv_shared import KVShared
 from kvplan.kinds.mla import MLA
 from kvplan.kinds.recurrent import (
@@ -20,6 +20,7 @@ from kvplan.kinds.recurrent import (
     ShortConv,
 )
 from kvplan.kinds.sliding_window import ChunkedLocal, SlidingWindow
+from kvplan.kinds.state import State
 from kvplan.spec import Group, ModelSpec
 from kvplan.stored import Parameters, StoredWeights
 
@@ -52,7 +53,7 @@ kinds: st.SearchStrategy[CacheKind] = st.one_of(
         MLA,
         num_attention_heads=small,
         kv_lora_rank=widths,
-        qk_rope_head_dim=widths,
+        qk_rope_head_dim=st.just(0) | widths,
         qk_nope_head_dim=widths,
         v_head_dim=widths,
     ),
@@ -60,7 +61,11 @@ kinds: st.SearchStrategy[CacheKind] = st.one_of(
         IndexKeys,
         index_head_dim=widths,
         compress_ratio=small,
-        index_dtype=st.sampled_from(["dsa_index", "bf16"]),
+        index_dtype=st.sampled_from(["dsa_index", "bf16", "fp8", "mxfp4"]),
+        indexer=st.sampled_from([None, "DSA", "MSA", "QSA"]),
+    ),
+    st.builds(
+        PoolTail, width=widths, tokens=small, state_dtype=st.sampled_from(["bf16", "fp16", "fp32"])
     ),
     st.builds(
         CompressedKV,
@@ -96,6 +101,14 @@ kinds: st.SearchStrategy[CacheKind] = st.one_of(
     st.builds(KimiDeltaAttention, num_heads=small, head_dim=widths, conv_kernel=kernels),
     st.builds(LightningAttention, num_heads=small, head_dim=widths),
     st.builds(ShortConv, channels=widths, conv_kernel=kernels),
+    st.builds(
+        lambda each, heads, dtype: State(
+            elements=each * (heads or 1), heads=heads, state_dtype=dtype
+        ),
+        st.integers(1, 10**7),
+        st.none() | small,
+        st.sampled_from(["fp32", "bf16", "fp16", "model"]),
+    ),
 )
 
 groups = st.builds(Group, layers=st.integers(1, 40), caches=st.lists(kinds, max_size=3).map(tuple))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvplan.errors import RefusedError, UsageError
-from kvplan.formats import DSA_INDEX, FORMATS, cache_format
+from kvplan.formats import FORMATS, INDEX_FORMATS, cache_format
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,20 @@ def test_a_deepseek_v4_entry_is_584_bytes() -> None:
     assert nope + row.packing("rope_key", 64).row_bytes(64) == 584
 
 
-def test_a_dsa_index_key_is_132_bytes() -> None:
-    assert DSA_INDEX.packing("index_key", 128).row_bytes(128) == 132
+@pytest.mark.parametrize(("name", "row_bytes"), [("dsa_index", 132), ("mxfp4", 68)])
+def test_an_index_key_of_128(name: str, row_bytes: int) -> None:
+    """vllm-project/vllm#48558: 132 to 68 B a token and layer."""
+    assert INDEX_FORMATS[name].packing("index_key", 128).row_bytes(128) == row_bytes
+
+
+@pytest.mark.parametrize(("name", "instead"), [("fp8_ds_mla", "fp8"), ("nvfp4_ds_mla", "nvfp4")])
+def test_a_latent_without_a_rotary_key_is_no_record(name: str, instead: str) -> None:
+    record = cache_format(name)
+    record.check_record(["latent", "rope_key"])
+    record.check_record(["shared_kv", "rope_key"])
+    with pytest.raises(RefusedError, match="keeps no rope key") as refused:
+        record.check_record(["latent"])
+    assert instead in (refused.value.hint or "")
 
 
 def test_odd_rows_are_rounded_up_to_bytes() -> None:

@@ -14,6 +14,7 @@ _HOMES = {
     "chunked_local": "sliding_window.ChunkedLocal",
     "mla": "mla.MLA",
     "index_keys": "index_keys.IndexKeys",
+    "pool_tail": "index_keys.PoolTail",
     "compressed_kv": "deepseek_v4.CompressedKV",
     "latent_window": "deepseek_v4.LatentWindow",
     "compressor_state": "deepseek_v4.CompressorState",
@@ -23,6 +24,7 @@ _HOMES = {
     "kimi_delta_attention": "recurrent.KimiDeltaAttention",
     "lightning_attention": "recurrent.LightningAttention",
     "short_conv": "recurrent.ShortConv",
+    "state": "state.State",
     "cross_attention": "cross_attention.CrossAttention",
     "kv_shared": "kv_shared.KVShared",
 }

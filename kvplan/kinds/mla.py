@@ -3,41 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from kvplan.kinds.base import CacheKind, Slot
 from kvplan.kinds.full_attention import full_attention
-from kvplan.limits import Size
+from kvplan.limits import Limit, Size
 
 
 @dataclass(frozen=True, kw_only=True)
 class MLA(CacheKind):
     """Latent and decoupled RoPE key, shared by all heads (DeepSeek-V2, arXiv 2405.04434, 2.1).
 
-    Shapes: latent ``kv_lora_rank``, RoPE key ``qk_rope_head_dim``. Keys and values are rebuilt
-    from the latent, so no factor 2 applies; there is one copy for all heads, so tensor
-    parallelism does not split it.
+    Shapes: latent ``kv_lora_rank``, RoPE key ``qk_rope_head_dim``, 0 where positions are not
+    encoded and the latent stands alone (GLM-5.3-Flash). Keys and values are rebuilt from the
+    latent, so no factor 2 applies; there is one copy for all heads, so tensor parallelism does not
+    split it.
     """
 
     label: ClassVar[str] = "MLA"
     formula: ClassVar[str] = "kv_lora_rank + qk_rope_head_dim"
     about: ClassVar[str] = (
-        "Keys and values of all heads are rebuilt from one latent vector; only it and one "
-        "rotary key are kept, whole on every tensor-parallel GPU."
+        "Keys and values of all heads are rebuilt from one latent vector; only it and, where "
+        "positions are rotated, one rotary key are kept, whole on every tensor-parallel GPU."
     )
 
     kind: Literal["mla"] = "mla"
     num_attention_heads: Size
     kv_lora_rank: Size
-    qk_rope_head_dim: Size
+    qk_rope_head_dim: Annotated[int, Limit(ge=0, le=1_000_000)]
     qk_nope_head_dim: Size
     v_head_dim: Size
 
     def slots(self) -> tuple[Slot, ...]:
-        return (
-            Slot("latent", 1, self.kv_lora_rank, "whole"),
-            Slot("rope_key", 1, self.qk_rope_head_dim, "whole"),
-        )
+        latent = Slot("latent", 1, self.kv_lora_rank, "whole")
+        if not self.qk_rope_head_dim:
+            return (latent,)
+        return (latent, Slot("rope_key", 1, self.qk_rope_head_dim, "whole"))
 
     def query_heads(self) -> int | None:
         return self.num_attention_heads

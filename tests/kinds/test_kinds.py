@@ -10,7 +10,7 @@ from kvplan.kinds import KINDS, CacheKind, kind_class
 from kvplan.kinds.cross_attention import CrossAttention
 from kvplan.kinds.deepseek_v4 import CompressedKV, CompressorState, LatentWindow
 from kvplan.kinds.full_attention import FullAttention
-from kvplan.kinds.index_keys import IndexKeys
+from kvplan.kinds.index_keys import IndexKeys, PoolTail
 from kvplan.kinds.kv_shared import KVShared
 from kvplan.kinds.mla import MLA
 from kvplan.kinds.recurrent import (
@@ -22,6 +22,7 @@ from kvplan.kinds.recurrent import (
     ShortConv,
 )
 from kvplan.kinds.sliding_window import ChunkedLocal, SlidingWindow
+from kvplan.kinds.state import State
 
 HEADS: dict[str, Any] = {"num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 128}
 
@@ -51,7 +52,19 @@ def elements(kind: CacheKind) -> int:
             ),
             576,
         ),
+        # GLM-5.3-Flash: no rotary key, so the latent alone
+        (
+            MLA(
+                num_attention_heads=64,
+                kv_lora_rank=512,
+                qk_rope_head_dim=0,
+                qk_nope_head_dim=256,
+                v_head_dim=256,
+            ),
+            512,
+        ),
         (IndexKeys(index_head_dim=128), 128),
+        (PoolTail(width=256, tokens=4), 256),
         (CompressedKV(head_dim=512, qk_rope_head_dim=64, compress_ratio=4), 512),
         (
             LatentWindow(
@@ -86,6 +99,8 @@ def elements(kind: CacheKind) -> int:
         # MiniMax-Text-01: 64 x 128 x 128
         (LightningAttention(num_heads=64, head_dim=128), 1_048_576),
         (ShortConv(channels=2048, conv_kernel=3), 4_096),
+        (State(elements=1_048_576), 1_048_576),
+        (State(elements=1_048_576, heads=64), 1_048_576),
     ],
 )
 def test_elements_of_one_entry(kind: CacheKind, expected: int) -> None:
@@ -107,7 +122,9 @@ def test_elements_of_one_entry(kind: CacheKind, expected: int) -> None:
         ),
         (IndexKeys(index_head_dim=128, compress_ratio=4), {7: 1, 8: 2}),
         (CompressorState(width=512, compress_ratio=4, overlap=True), {1: 8, 1000: 8}),
+        (PoolTail(width=256, tokens=4), {1: 4, 1000: 4}),
         (LightningAttention(num_heads=64, head_dim=128), {1: 1, 1_000_000: 1}),
+        (State(elements=5), {1: 1, 1_000_000: 1}),
     ],
 )
 def test_entries_after_so_many_tokens(kind: CacheKind, entries: dict[int, int]) -> None:
@@ -131,6 +148,52 @@ def test_full_attention_is_called_by_its_kv_heads(kv_heads: int, tag: str) -> No
 def test_heads_that_cannot_be_shared_evenly_are_refused() -> None:
     with pytest.raises(ValueError, match="64 attention heads cannot share 7 KV heads"):
         FullAttention(num_attention_heads=64, num_key_value_heads=7, head_dim=128)
+
+
+@pytest.mark.parametrize(
+    ("fields", "split"),
+    [
+        ({}, "whole"),
+        ({"heads": 4}, "divide"),
+        ({"heads": 4, "split": "replicate"}, "replicate"),
+        ({"heads": 4, "split": "whole"}, "whole"),
+    ],
+)
+def test_a_state_is_split_as_it_says(fields: dict[str, Any], split: str) -> None:
+    (slot,) = State(elements=64, **fields).slots()
+    assert (slot.heads, slot.width, slot.split) == (fields.get("heads", 1), 64 // slot.heads, split)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"split": "divide"}, "needs heads"),
+        ({"heads": 5}, "64 elements are not a multiple of 5 heads"),
+    ],
+)
+def test_a_state_that_cannot_be_split_is_refused(fields: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        State(elements=64, **fields)
+
+
+@pytest.mark.parametrize(
+    ("keys", "word", "stored", "tag"),
+    [
+        (IndexKeys(index_head_dim=128), "mxfp4", "mxfp4", "DSA"),
+        (IndexKeys(index_head_dim=128, index_dtype="mxfp4"), "fp8", "dsa_index", "DSA"),
+        (IndexKeys(index_head_dim=128, index_dtype="bf16"), "fp8", "fp8", "MSA"),
+        (IndexKeys(index_head_dim=128, index_dtype="bf16", indexer="QSA"), "fp8", "fp8", "QSA"),
+    ],
+)
+def test_index_keys_in_another_dtype(keys: IndexKeys, word: str, stored: str, tag: str) -> None:
+    """The words of vLLM 0.33.0's indexer_kv_dtype; MiniMax's fp8 has no scales."""
+    other = keys.in_dtype(word)
+    assert (other.index_dtype, other.tag()) == (stored, tag)
+
+
+def test_index_keys_stay_in_dtypes_that_the_indexer_has() -> None:
+    with pytest.raises(ValueError, match="DSA index keys are stored in fp8 or mxfp4"):
+        IndexKeys(index_head_dim=128).in_dtype("bf16")
 
 
 def test_every_kind_says_what_it_is() -> None:
