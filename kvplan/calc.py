@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
+from kvplan.dtypes import AS_ENGINES_DO, BesideDtypes, Storage, as_written, storage
 from kvplan.errors import RefusedError, UsageError
-from kvplan.formats import FORMATS, INDEX_FORMATS, CacheFormat, Packing, cache_format
+from kvplan.formats import CacheFormat, Packing, cache_format
 from kvplan.kinds import CacheKind, Slot
 from kvplan.parallel import check_tensor_parallel, heads_on_rank, tensor_parallel_sizes
 from kvplan.spec import Group, ModelSpec
@@ -59,6 +60,10 @@ class Line:
     entries: int
     growth: Fraction
     """Entries that one more token adds here: the kind's own, over the GPUs that share them."""
+    context_parallel: int = 1
+    """GPUs that share the entries of this cache."""
+    of_drafter: bool = False
+    """Whether it is the draft model's, beside the model's own."""
 
     @cached_property
     def bytes_per_entry(self) -> int:
@@ -105,6 +110,14 @@ def _tensor(slot: PackedSlot) -> str:
 
 
 @dataclass(frozen=True)
+class Drafter:
+    """A draft model whose caches stand in a footprint, and the KV dtype that they have."""
+
+    name: str
+    kv_cache_dtype: str
+
+
+@dataclass(frozen=True)
 class Footprint:
     """What a model's caches take: on one GPU of a tensor-parallel group, or whole (group of one).
 
@@ -119,6 +132,23 @@ class Footprint:
     context_parallel: int
     lines: tuple[Line, ...]
     draft: bool
+    beside: BesideDtypes = AS_ENGINES_DO
+    """What was asked for beside keys and values."""
+    llama_cpp: bool = False
+    """Whether what lies beside keys and values is as llama.cpp keeps it."""
+    drafter: Drafter | None = None
+    """The draft model whose caches are among the lines, where there is one here."""
+
+    @property
+    def own(self) -> Footprint:
+        """The same without the draft model's caches."""
+        lines = tuple(line for line in self.lines if not line.of_drafter)
+        return replace(self, lines=lines, drafter=None)
+
+    @property
+    def of_drafter(self) -> Footprint:
+        """The draft model's caches alone; none where there is no draft model here."""
+        return replace(self, lines=tuple(line for line in self.lines if line.of_drafter))
 
     @property
     def bytes_per_token(self) -> Fraction:
@@ -150,7 +180,7 @@ class Footprint:
         return sum(
             line.copies
             * line.bytes_per_entry
-            * _entries(line.kind, context_tokens, self.context_parallel)
+            * _entries(line.kind, context_tokens, line.context_parallel)
             for line in self.lines
         )
 
@@ -158,17 +188,6 @@ class Footprint:
 def _entries(kind: CacheKind, context_tokens: int, context_parallel: int) -> int:
     entries = kind.entries(context_tokens)
     return ceil_div(entries, context_parallel) if kind.growth() else entries
-
-
-def resolved_format(spec: ModelSpec, kv_cache_dtype: str = "auto") -> CacheFormat:
-    """The format that ``kv_cache_dtype`` means for this model.
-
-    ``auto`` is the scheme that the checkpoint names, else the model's own dtype.
-    """
-    if kv_cache_dtype.lower() != "auto":
-        return cache_format(kv_cache_dtype)
-    named = None if spec.kv_cache_dtype == "auto" else spec.kv_cache_dtype
-    return cache_format(named or spec.dtype)
 
 
 @dataclass(frozen=True)
@@ -183,11 +202,18 @@ class PackedCaches:
     caches: tuple[tuple[CacheKind, int, int], ...]
     slots: Mapping[CacheKind, tuple[PackedSlot, ...]]
     draft: bool
+    stored: Storage
+    drafter: PackedCaches | None = None
+    """Those of a second model that drafts for this one, in a dtype of their own."""
 
     @cached_property
     def tensor_parallel_sizes(self) -> tuple[int, ...]:
         """Tensor-parallel groups over which all heads can be laid out."""
         return tensor_parallel_sizes(self.spec, draft=self.draft)
+
+    def beside(self, drafter: PackedCaches | None) -> PackedCaches:
+        """The same caches, and those of a draft model with them."""
+        return replace(self, drafter=drafter)
 
     def footprint(
         self,
@@ -196,22 +222,21 @@ class PackedCaches:
         tensor_parallel: int = 1,
         context_parallel: int = 1,
         stage: ModelSpec | None = None,
+        *,
+        last: bool = True,
     ) -> Footprint:
         """What the caches take on one GPU; of a pipeline ``stage`` where one is given.
 
-        ``context_parallel`` GPUs of the tensor-parallel group divide the entries that grow.
-        Raises UsageError where the heads cannot be divided.
+        ``context_parallel`` GPUs of the tensor-parallel group divide the entries that grow. A
+        draft model's caches are on the ``last`` stage, laid out over the same group. Raises
+        UsageError where the heads cannot be divided.
         """
-        if tensor_parallel not in self.tensor_parallel_sizes:
-            check_tensor_parallel(self.spec, tensor_parallel, draft=self.draft)
-        lines = []
-        for kind, layers, copies in stage.caches(draft=self.draft) if stage else self.caches:
-            slots = tuple(slot.on_rank(tensor_parallel) for slot in self.slots[kind])
-            entries = _entries(kind, context_tokens, context_parallel)
-            growth = kind.growth()
-            if context_parallel > 1:
-                growth /= context_parallel
-            lines.append(Line(kind, layers, copies, slots, entries, growth))
+        lines = self.lines(context_tokens, tensor_parallel, context_parallel, stage)
+        drafter = None
+        if self.drafter is not None and last:
+            drafted = self.drafter.lines(context_tokens, tensor_parallel, context_parallel)
+            lines += [replace(line, of_drafter=True) for line in drafted]
+            drafter = Drafter(self.drafter.spec.name, self.drafter.kv_cache_dtype)
         return Footprint(
             model=self.spec.name,
             context_tokens=context_tokens,
@@ -221,41 +246,60 @@ class PackedCaches:
             context_parallel=context_parallel,
             lines=tuple(lines),
             draft=self.draft,
+            beside=self.stored.beside,
+            llama_cpp=self.stored.llama_cpp,
+            drafter=drafter,
         )
 
+    def lines(
+        self,
+        context_tokens: int,
+        tensor_parallel: int,
+        context_parallel: int,
+        stage: ModelSpec | None = None,
+    ) -> list[Line]:
+        """The model's own caches on one GPU, a line for each kind."""
+        if tensor_parallel not in self.tensor_parallel_sizes:
+            check_tensor_parallel(self.spec, tensor_parallel, draft=self.draft)
+        lines = []
+        for kind, layers, copies in stage.caches(draft=self.draft) if stage else self.caches:
+            slots = tuple(slot.on_rank(tensor_parallel) for slot in self.slots[kind])
+            entries = _entries(kind, context_tokens, context_parallel)
+            growth = kind.growth()
+            if context_parallel > 1:
+                growth /= context_parallel
+            lines.append(Line(kind, layers, copies, slots, entries, growth, context_parallel))
+        return lines
 
-def pack(spec: ModelSpec, kv_cache_dtype: str = "auto", *, draft: bool = False) -> PackedCaches:
+
+def pack(
+    spec: ModelSpec,
+    kv_cache_dtype: str = "auto",
+    beside: BesideDtypes = AS_ENGINES_DO,
+    *,
+    draft: bool = False,
+) -> PackedCaches:
     """The model's caches in this KV dtype; draft layers too where asked for.
 
     Raises UsageError for a dtype that nobody knows, RefusedError where the format has no layout
     for this model.
     """
-    chosen, caches = resolved_format(spec, kv_cache_dtype), spec.caches(draft=draft)
-    slots = {kind: _pack_entry(kind.slots(), spec, chosen) for kind, _, _ in caches}
-    return PackedCaches(spec, chosen.name, caches, slots, draft)
+    stored, caches = storage(spec, kv_cache_dtype, beside), spec.caches(draft=draft)
+    slots = {kind: _pack_entry(kind, stored) for kind, _, _ in caches}
+    return PackedCaches(spec, stored.kv.name, caches, slots, draft, stored)
 
 
-def _pack_entry(
-    slots: tuple[Slot, ...], spec: ModelSpec, chosen: CacheFormat
-) -> tuple[PackedSlot, ...]:
+def _pack_entry(kind: CacheKind, stored: Storage) -> tuple[PackedSlot, ...]:
     try:
-        chosen.check_record([slot.role for slot in slots if slot.format is None])
-        return tuple(_pack_slot(slot, spec, chosen) for slot in slots)
-    except RefusedError as error:
-        raise RefusedError(f"{spec.name}: {error.message}", error.hint) from None
+        slots = stored.slots(kind)
+        stored.kv.check_record([slot.role for slot in slots if slot.format is None])
+        return tuple(_pack_slot(slot, stored.format(kind, slot)) for slot in slots)
+    except (RefusedError, UsageError) as error:
+        raise type(error)(f"{stored.spec.name}: {error.message}", error.hint) from None
 
 
-def _pack_slot(slot: Slot, spec: ModelSpec, chosen: CacheFormat) -> PackedSlot:
-    stored = _stored_format(slot, spec, chosen)
+def _pack_slot(slot: Slot, stored: CacheFormat) -> PackedSlot:
     return PackedSlot(slot, slot.heads, stored.name, stored.packing(slot.role, slot.width))
-
-
-def _stored_format(slot: Slot, spec: ModelSpec, chosen: CacheFormat) -> CacheFormat:
-    if slot.format is None:
-        return chosen
-    if slot.format in INDEX_FORMATS:
-        return INDEX_FORMATS[slot.format]
-    return FORMATS[spec.dtype if slot.format == "model" else slot.format]
 
 
 def footprint(
@@ -267,6 +311,7 @@ def footprint(
     context_parallel: int = 1,
     *,
     draft: bool = False,
+    beside: BesideDtypes = AS_ENGINES_DO,
 ) -> Footprint:
     """What the model's caches take on each of ``tensor_parallel`` GPUs.
 
@@ -281,7 +326,7 @@ def footprint(
         ("context_parallel", context_parallel),
     ):
         positive(name, value)
-    caches = pack(spec, kv_cache_dtype, draft=draft)
+    caches = pack(spec, kv_cache_dtype, beside, draft=draft)
     return caches.footprint(context_tokens, sequences, tensor_parallel, context_parallel)
 
 
@@ -319,4 +364,11 @@ def multi_head_footprint(spec: ModelSpec, like: Footprint) -> Footprint | None:
     if multi_head is None:
         return None
     plain = cache_format(like.kv_cache_dtype).for_keys_and_values
-    return footprint(multi_head, like.context_tokens, like.sequences, plain, draft=like.draft)
+    return footprint(
+        multi_head,
+        like.context_tokens,
+        like.sequences,
+        as_written(plain, llama_cpp=like.llama_cpp),
+        draft=like.draft,
+        beside=like.beside,
+    )
