@@ -14,9 +14,10 @@ from kvplan.hf.architecture import Architecture
 from kvplan.hf.blocks.base import TOWERS, Model, Tensor
 from kvplan.hf.config import Config, UncountedError, printable, shown
 from kvplan.hf.families.base import Wrapper
+from kvplan.hf.lora import lora_widths
 from kvplan.hf.quantization import scheme
 from kvplan.hf.quantized_rows import Scheme
-from kvplan.stored import StoredWeights
+from kvplan.stored import LoraWidths, StoredWeights
 
 ORDER = (
     "embedding",
@@ -66,6 +67,8 @@ class Weights:
     """Routed experts of a layer."""
     expert_intermediate_size: int | None = None
     """Width of one routed expert; None where they differ."""
+    lora: tuple[LoraWidths, ...] = ()
+    """What an adapter adds to each part; empty where that is not known."""
 
     @property
     def total(self) -> int | None:
@@ -111,6 +114,7 @@ def weights(
         active_varies=model.active_varies,
         routed_experts=max(routed, default=None),
         expert_intermediate_size=_expert_width(tensors),
+        lora=lora_widths(tensors, model.hidden(), top.architecture),
     )
 
 
