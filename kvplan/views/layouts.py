@@ -12,7 +12,7 @@ from kvplan.planner.solve import Plan
 from kvplan.report import NOTHING, Field, Report, records, table
 from kvplan.units import gib, json_number, number
 from kvplan.views.plan import plan_inputs, plan_warnings
-from kvplan.views.words import ANY, decode_note, estimates, layout_record, topology
+from kvplan.views.words import ANY, decode_notes, estimates, layout_record, topology
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _notes(first: Plan) -> tuple[str, ...]:
         "pipeline stages are best only where nothing else fits, decode context parallelism and "
         "uneven experts only where asked for"
     )
-    return unasked, decode_note()
+    return unasked, *decode_notes(first)
 
 
 def _degree(key: str) -> Field[_Ranked]:
@@ -82,6 +82,7 @@ _FIELDS: tuple[Field[_Ranked], ...] = (
     _degree("decode_context_parallel"),
     _degree("replicas"),
     _degree("expert_parallel"),
+    Field("pipeline_layers", lambda row: list(row.plan.stage_layers)),
     Field(
         "weights_bytes",
         lambda row: row.plan.budget.weights_bytes,
