@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from kvplan.errors import SpecError, nearest
-from kvplan.limits import Count, Flag, Input, Percent, Size, Text, WrittenBytes, WrittenTokens
+from kvplan.limits import (
+    Count,
+    Flag,
+    Input,
+    Percent,
+    Reading,
+    Size,
+    Text,
+    WrittenBytes,
+    WrittenTokens,
+)
 from kvplan.parallel import DEGREES
 from kvplan.question import DEFAULT_LORA_RANK, DEFAULT_UTILIZATION, Model, Options, Question, ask
 from kvplan.registry.validation import validate
 from kvplan.registry.yaml import Document, quoted, read_yaml
+from kvplan.units import parse_layers
+
+WrittenLayers = Annotated[tuple[Size, ...], Reading(partial(parse_layers, "pipeline_partition"))]
+"""Layers of each pipeline stage: a list of them, or as on the command line."""
 
 Figure = Literal[
     "bytes_per_token",
@@ -63,7 +78,7 @@ class Deployment(Input):
     decode_context_parallel_size: Size | None = None
     replicas: Size | None = None
     enable_expert_parallel: Flag = False
-    pipeline_partition: tuple[Size, ...] | Text | None = None
+    pipeline_partition: WrittenLayers | None = None
     context: WrittenTokens | None = None
     sequences: Count | None = None
     max_num_seqs: Size | None = None

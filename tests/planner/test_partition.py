@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,3 +99,25 @@ def test_wrong_splits(arguments: tuple[str, ...], said: str) -> None:
     result = run(*fixed, *arguments)
     assert (result.returncode, result.stdout) == (2, "")
     assert said in result.stderr
+
+
+@pytest.mark.parametrize("written", ["[33, 28]", "33,28", '"33, 28"'])
+def test_a_deployment_says_it_as_a_list_or_as_text(written: str, tmp_path: Path) -> None:
+    file = tmp_path / "deploy.yaml"
+    file.write_text(
+        "deployments:\n  - name: a\n    model: deepseek-v3\n    gpu: h200\n"
+        "    tensor_parallel_size: 8\n    context: 32k\n    sequences: 8\n"
+        f"    pipeline_partition: {written}\n"
+    )
+    ((_, plan),) = kvplan.check(file).plans.values()
+    assert plan.layout.partition == (33, 28)
+
+
+def test_a_wrong_split_of_a_deployment_has_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "deploy.yaml"
+    file.write_text(
+        "deployments:\n  - name: a\n    model: deepseek-v3\n    gpu: h200\n"
+        "    pipeline_partition: [33, x]\n"
+    )
+    (finding,) = kvplan.check(file).findings
+    assert (finding.line, finding.exit_code) == (5, 2)
