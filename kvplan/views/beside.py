@@ -27,6 +27,14 @@ def beside_record(question: Question) -> dict[str, Any]:
     }
 
 
+def beside_in_words(question: Question) -> str:
+    """The draft model and the adapters of a question, for a title; nothing without any."""
+    drafter = f", drafted by {question.draft_model.name}" if question.draft_model else ""
+    slots = question.max_loras
+    rank = question.max_lora_rank
+    return drafter + (f", {slots:,} LoRA slots of rank {rank}" if slots else "")
+
+
 def drafter_caveats(plan: Plan) -> tuple[str, ...]:
     """What is to be said of a draft model, after its name."""
     if plan.drafter is None:

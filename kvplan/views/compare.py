@@ -10,7 +10,7 @@ from kvplan.question import Question
 from kvplan.report import NOTHING, Field, Report, records, table
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number, number, ratio
-from kvplan.views.beside import beside_record, gpu_caveats
+from kvplan.views.beside import beside_in_words, beside_record, gpu_caveats
 from kvplan.views.words import (
     ANY,
     UNKNOWN,
@@ -33,6 +33,7 @@ def compare_report(result: Comparison) -> Report:
     title = (
         f"{plural(question.sequences or 1, 'sequence')} × {question.context_tokens or 1:,} tokens "
         f"on {question.gpu.name} ({gib(question.gpu.memory_bytes)} each)"
+        f"{beside_in_words(question)}"
     )
     texts = [(row.spec.name, text) for row in result.rows for text in _warnings(row)]
     return Report(
@@ -161,6 +162,10 @@ _FIELDS: tuple[Field[Row], ...] = (
         lambda row: json_number(row.footprint.bytes_per_token),
         "B/token",
         lambda row: number(row.footprint.bytes_per_token),
+    ),
+    Field(
+        "draft_bytes_per_token",
+        lambda row: json_number(row.footprint.of_drafter.bytes_per_token),
     ),
     Field(
         "fixed_bytes_per_sequence",

@@ -142,6 +142,16 @@ def test_the_answer_says_it() -> None:
         assert line in table
 
 
+def test_tables_of_several_plans_name_it() -> None:
+    arguments = ("llama3-70b", "--gpu", "h200", "--ctx", "32k", "--draft-model", "llama3.2-1b")
+    for command in ("compare", "layouts"):
+        said = " ".join(run(command, *arguments).stdout.split())
+        assert "drafted by llama3.2-1b" in said
+    row = answer("compare", *arguments)["models"][0]
+    assert row["draft_bytes_per_token"] == 16 * 2 * 8 * 64 * 2
+    assert row["bytes_per_token"] == 327_680 + row["draft_bytes_per_token"]
+
+
 def test_a_deployment_names_one(tmp_path: Path) -> None:
     file = tmp_path / "deploy.yaml"
     file.write_text(
