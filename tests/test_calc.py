@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kvplan
-from kvplan.calc import as_full_attention, multi_head_footprint
 from kvplan.errors import RefusedError, UsageError
+from kvplan.multi_head import as_full_attention, multi_head_footprint
 from kvplan.parallel import tensor_parallel_sizes
 from kvplan.spec import ModelSpec
 from tests.strategies import specs

@@ -30,11 +30,12 @@ ALLOWED: dict[str, set[str]] = {
     "dtypes": {"errors", "formats", "kinds", "spec"},
     "parallel": {"errors", "kinds", "spec", "units"},
     "calc": {"dtypes", "errors", "formats", "kinds", "parallel", "spec", "units"},
+    "multi_head": {"calc", "dtypes", "errors", "formats", "spec"},
     "hf": {"errors", "files", "kinds", "spec", "stored", "units"},
     "registry": {"errors", "files", "gpu", "hf", "kinds", "limits", "spec", "units"},
     "question": {"dtypes", "errors", "gpu", "parallel", "registry", "spec", "units"},
     "planner": {
-        *("calc", "dtypes", "errors", "formats", "gpu", "kinds", "parallel"),
+        *("calc", "dtypes", "errors", "formats", "gpu", "kinds", "multi_head", "parallel"),
         *("question", "spec", "stored", "units"),
     },
     "checks": {
@@ -62,7 +63,8 @@ ALLOWED: dict[str, set[str]] = {
     "api": {"calc", "checks", "dtypes", "planner", "question", "spec"},
     "views": {
         *(GROUND - {"files", "limits"}),
-        *{"calc", "checks", "dtypes", "formats", "gpu", "measure", "parallel", "planner"},
+        *{"calc", "checks", "dtypes", "formats", "gpu", "measure", "multi_head", "parallel"},
+        "planner",
         *{"question", "spec"},
     },
     "render": {"report", "units"},

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from kvplan.calc import (
-    Footprint,
-    as_full_attention,
-    multi_head_footprint,
-)
+from kvplan.calc import Footprint
 from kvplan.dtypes import resolved_format
 from kvplan.errors import UsageError
+from kvplan.multi_head import as_full_attention, multi_head_footprint
 from kvplan.planner.drafter import packed_caches, serve_drafter
 from kvplan.planner.solve import Plan, solve
 from kvplan.question import Question

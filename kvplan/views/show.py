@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
-from kvplan.calc import Footprint, Line, footprint, multi_head_footprint
+from kvplan.calc import Footprint, Line, footprint
 from kvplan.dtypes import AS_ENGINES_DO, BesideDtypes
+from kvplan.multi_head import multi_head_footprint
 from kvplan.report import NOTHING, Column, Field, Report, Table, facts, records, table
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number, number, ratio
