@@ -60,8 +60,6 @@ class Line:
     entries: int
     growth: Fraction
     """Entries that one more token adds here: the kind's own, over the GPUs that share them."""
-    context_parallel: int = 1
-    """GPUs that share the entries of this cache."""
     of_drafter: bool = False
     """Whether it is the draft model's, beside the model's own."""
 
@@ -110,6 +108,21 @@ def _tensor(slot: PackedSlot) -> str:
 
 
 @dataclass(frozen=True)
+class WrittenCache:
+    """A cache as its spec writes it, and the bytes of one entry of all its copies."""
+
+    kind: CacheKind
+    size_bytes: int
+    native_context_tokens: int | None
+    of_drafter: bool = False
+
+    def kind_at(self, context_tokens: int) -> CacheKind:
+        """What it is at this context: a window may be one only beyond the native context."""
+        native = self.native_context_tokens
+        return self.kind.bounded_by(None if native is None else max(native, context_tokens))
+
+
+@dataclass(frozen=True)
 class Drafter:
     """A draft model whose caches stand in a footprint, and the KV dtype that they have."""
 
@@ -132,6 +145,8 @@ class Footprint:
     context_parallel: int
     lines: tuple[Line, ...]
     draft: bool
+    written: tuple[WrittenCache, ...] = ()
+    """The same caches as the specs write them, for the question of another context."""
     beside: BesideDtypes = AS_ENGINES_DO
     """What was asked for beside keys and values."""
     llama_cpp: bool = False
@@ -143,12 +158,15 @@ class Footprint:
     def own(self) -> Footprint:
         """The same without the draft model's caches."""
         lines = tuple(line for line in self.lines if not line.of_drafter)
-        return replace(self, lines=lines, drafter=None)
+        written = tuple(cache for cache in self.written if not cache.of_drafter)
+        return replace(self, lines=lines, written=written, drafter=None)
 
     @property
     def of_drafter(self) -> Footprint:
         """The draft model's caches alone; none where there is no draft model here."""
-        return replace(self, lines=tuple(line for line in self.lines if line.of_drafter))
+        lines = tuple(line for line in self.lines if line.of_drafter)
+        written = tuple(cache for cache in self.written if cache.of_drafter)
+        return replace(self, lines=lines, written=written)
 
     @property
     def bytes_per_token(self) -> Fraction:
@@ -176,12 +194,14 @@ class Footprint:
         return self.sequences * self.bytes_per_sequence
 
     def bytes_per_sequence_at(self, context_tokens: int) -> int:
-        """One sequence of another context, without packing the caches anew."""
+        """One sequence of another context, without packing the caches anew.
+
+        A window that this footprint's context does not outgrow may bound that one.
+        """
+        shared = self.context_parallel
         return sum(
-            line.copies
-            * line.bytes_per_entry
-            * _entries(line.kind, context_tokens, line.context_parallel)
-            for line in self.lines
+            cache.size_bytes * _entries(cache.kind_at(context_tokens), context_tokens, shared)
+            for cache in self.written
         )
 
 
@@ -199,7 +219,6 @@ class PackedCaches:
 
     spec: ModelSpec
     kv_cache_dtype: str
-    caches: tuple[tuple[CacheKind, int, int], ...]
     slots: Mapping[CacheKind, tuple[PackedSlot, ...]]
     draft: bool
     stored: Storage
@@ -232,10 +251,13 @@ class PackedCaches:
         UsageError where the heads cannot be divided.
         """
         lines = self.lines(context_tokens, tensor_parallel, context_parallel, stage)
+        written = self.written(tensor_parallel, stage)
         drafter = None
         if self.drafter is not None and last:
             drafted = self.drafter.lines(context_tokens, tensor_parallel, context_parallel)
             lines += [replace(line, of_drafter=True) for line in drafted]
+            beside = self.drafter.written(tensor_parallel)
+            written += [replace(cache, of_drafter=True) for cache in beside]
             drafter = Drafter(self.drafter.spec.name, self.drafter.kv_cache_dtype)
         return Footprint(
             model=self.spec.name,
@@ -246,6 +268,7 @@ class PackedCaches:
             context_parallel=context_parallel,
             lines=tuple(lines),
             draft=self.draft,
+            written=tuple(written),
             beside=self.stored.beside,
             llama_cpp=self.stored.llama_cpp,
             drafter=drafter,
@@ -261,15 +284,25 @@ class PackedCaches:
         """The model's own caches on one GPU, a line for each kind."""
         if tensor_parallel not in self.tensor_parallel_sizes:
             check_tensor_parallel(self.spec, tensor_parallel, draft=self.draft)
-        lines = []
-        for kind, layers, copies in stage.caches(draft=self.draft) if stage else self.caches:
+        held, lines = stage or self.spec, []
+        for kind, layers, copies in held.caches(draft=self.draft, context_tokens=context_tokens):
             slots = tuple(slot.on_rank(tensor_parallel) for slot in self.slots[kind])
             entries = _entries(kind, context_tokens, context_parallel)
-            growth = kind.growth()
-            if context_parallel > 1:
-                growth /= context_parallel
-            lines.append(Line(kind, layers, copies, slots, entries, growth, context_parallel))
+            growth = kind.growth() / context_parallel
+            lines.append(Line(kind, layers, copies, slots, entries, growth))
         return lines
+
+    def written(self, tensor_parallel: int, stage: ModelSpec | None = None) -> list[WrittenCache]:
+        """The model's own caches on one GPU, every window as the spec writes it."""
+        return [
+            WrittenCache(
+                kind,
+                copies * sum(slot.on_rank(tensor_parallel).bytes_per_entry for slot in slots),
+                self.spec.native_context_tokens,
+            )
+            for kind, _, copies in (stage or self.spec).caches_as_written(draft=self.draft)
+            for slots in (self.slots[kind],)
+        ]
 
 
 def pack(
@@ -284,9 +317,11 @@ def pack(
     Raises UsageError for a dtype that nobody knows, RefusedError where the format has no layout
     for this model.
     """
-    stored, caches = storage(spec, kv_cache_dtype, beside), spec.caches(draft=draft)
-    slots = {kind: _pack_entry(kind, stored) for kind, _, _ in caches}
-    return PackedCaches(spec, stored.kv.name, caches, slots, draft, stored)
+    stored = storage(spec, kv_cache_dtype, beside)
+    caches = (*spec.caches_as_written(draft=draft), *spec.caches(draft=draft))
+    kinds = dict.fromkeys(kind for kind, _, _ in caches)
+    slots = {kind: _pack_entry(kind, stored) for kind in kinds}
+    return PackedCaches(spec, stored.kv.name, slots, draft, stored)
 
 
 def _pack_entry(kind: CacheKind, stored: Storage) -> tuple[PackedSlot, ...]:

@@ -251,30 +251,45 @@ class ModelSpec(Input):
         no_draft: dict[str, Any] = {} if last else {"draft": (), "draft_weights": ()}
         return replace(self, groups=groups, pattern=(), layers=len(order), **no_draft)
 
-    def caches(self, *, draft: bool = False) -> tuple[tuple[CacheKind, int, int], ...]:
+    def caches(
+        self, *, draft: bool = False, context_tokens: int = 0
+    ) -> tuple[tuple[CacheKind, int, int], ...]:
         """Every different cache with its layers and its number of copies over all of them.
 
-        The two numbers differ where a layer keeps the same cache twice (LongCat-Flash).
+        The two numbers differ where a layer keeps the same cache twice (LongCat-Flash). A window
+        that no sequence outgrows, of the native context or of ``context_tokens`` where these are
+        more, is full attention.
         """
-        return self._caches_with_draft if draft else self._caches
+        return self._count_caches(self.longest_tokens(context_tokens), draft=draft)
 
-    @cached_property
-    def _caches(self) -> tuple[tuple[CacheKind, int, int], ...]:
-        return self._count_caches(draft=False)
+    def caches_as_written(self, *, draft: bool = False) -> tuple[tuple[CacheKind, int, int], ...]:
+        """As ``caches``, with every window as one, whatever the context is."""
+        return self._count_caches(None, draft=draft)
 
-    @cached_property
-    def _caches_with_draft(self) -> tuple[tuple[CacheKind, int, int], ...]:
-        return self._count_caches(draft=True)
+    def longest_tokens(self, context_tokens: int = 0) -> int | None:
+        """The native context, or the one asked for where that is longer; None where not bounded."""
+        native = self.native_context_tokens
+        return None if native is None else max(native, context_tokens)
 
-    def _count_caches(self, *, draft: bool) -> tuple[tuple[CacheKind, int, int], ...]:
+    def _count_caches(
+        self, longest_tokens: int | None, *, draft: bool
+    ) -> tuple[tuple[CacheKind, int, int], ...]:
         layers: Counter[CacheKind] = Counter()
         copies: Counter[CacheKind] = Counter()
-        for group, count in self.layer_groups(draft=draft):
-            kinds = [cache.bounded_by(self.native_context_tokens) for cache in group.caches]
+        for group, count in self._groups_with_draft if draft else self._groups:
+            kinds = [cache.bounded_by(longest_tokens) for cache in group.caches]
             for kind in dict.fromkeys(kinds):
                 layers[kind] += count
                 copies[kind] += count * kinds.count(kind)
         return tuple((kind, layers[kind], copies[kind]) for kind in layers)
+
+    @cached_property
+    def _groups(self) -> tuple[tuple[Group, int], ...]:
+        return self.layer_groups()
+
+    @cached_property
+    def _groups_with_draft(self) -> tuple[tuple[Group, int], ...]:
+        return self.layer_groups(draft=True)
 
     @cached_property
     def loaded_bytes(self) -> dict[str, int]:
@@ -289,10 +304,13 @@ class ModelSpec(Input):
     @property
     def attention(self) -> tuple[str, ...]:
         """Short names of what the layers keep, each once in their order: ``("GQA", "SWA")``."""
+        return self.attention_at(0)
+
+    def attention_at(self, context_tokens: int) -> tuple[str, ...]:
+        """The same at a context that may be longer than the native one."""
+        kinds = (kind for kind, _, _ in self.caches(context_tokens=context_tokens))
         return tuple(
-            dict.fromkeys(
-                kind.tag() for kind, _, _ in self.caches() if kind.slots() and kind.is_attention
-            )
+            dict.fromkeys(kind.tag() for kind in kinds if kind.slots() and kind.is_attention)
         )
 
     @property

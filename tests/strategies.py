@@ -116,11 +116,15 @@ groups = st.builds(Group, layers=st.integers(1, 40), caches=st.lists(kinds, max_
 parameters = st.integers(10**6, 10**12)
 
 
-def _spec(layer_groups: list[Group], total: int) -> ModelSpec:
+native_contexts = st.one_of(st.none(), st.integers(1, 300_000))
+"""Native contexts: windows that are drawn may be longer, or much shorter."""
+
+
+def _spec(layer_groups: list[Group], total: int, context: int | None) -> ModelSpec:
     return ModelSpec(
         name="drawn",
         source="hypothesis",
-        native_context_tokens=None,
+        native_context_tokens=context,
         dtype="bf16",
         parameters=Parameters(total=total, active=total),
         weights=(StoredWeights(dtype="bf16", elements=total),),
@@ -128,4 +132,4 @@ def _spec(layer_groups: list[Group], total: int) -> ModelSpec:
     )
 
 
-specs = st.builds(_spec, st.lists(groups, min_size=1, max_size=4), parameters)
+specs = st.builds(_spec, st.lists(groups, min_size=1, max_size=4), parameters, native_contexts)

@@ -105,6 +105,32 @@ def test_draft_layers_count_only_where_asked_for() -> None:
     assert kvplan.footprint(model, 1).bytes_per_token == 61 * 1_152
 
 
+@pytest.mark.parametrize(
+    ("tokens", "total_bytes", "per_token", "fixed", "attention"),
+    [
+        # 32 layers x 2 x 32 x 96 x 2 B a token
+        (131_072, 393_216 * 131_072, 393_216, 0, ("MHA",)),
+        (200_000, 393_216 * 200_000, 393_216, 0, ("MHA",)),
+        (262_144, 393_216 * 262_144, 393_216, 0, ("MHA",)),
+        (262_145, 393_216 * 262_144, 0, 103_079_215_104, ("SWA",)),
+        (1_048_576, 103_079_215_104, 0, 103_079_215_104, ("SWA",)),
+    ],
+)
+def test_a_window_beyond_the_native_context_bounds_what_is_beyond_it(
+    tokens: int, total_bytes: int, per_token: int, fixed: int, attention: tuple[str, ...]
+) -> None:
+    """Phi-3-mini-128k: a window of 262,144 over 131,072, full attention as far as that goes."""
+    spec = kvplan.load("phi-3-mini-128k")
+    result = kvplan.footprint(spec, tokens)
+    assert result.total_bytes == total_bytes
+    assert result.bytes_per_token == per_token
+    assert result.fixed_bytes_per_sequence == fixed
+    assert spec.attention_at(tokens) == attention
+    native = kvplan.footprint(spec, 1)
+    assert native.bytes_per_token == 393_216
+    assert native.bytes_per_sequence_at(tokens) == total_bytes
+
+
 def test_layers_that_share_a_cache_add_nothing() -> None:
     """Gemma-3n E4B: 4 full and 16 sliding layers of 35 keep a cache."""
     model = kvplan.load("gemma3n")
@@ -174,6 +200,12 @@ def test_only_whole_numbers_are_sizes(tokens: Any) -> None:
 def test_more_context_never_costs_less(spec: ModelSpec, one: int, other: int) -> None:
     shorter, longer = sorted((one, other))
     assert kvplan.footprint(spec, shorter).total_bytes <= kvplan.footprint(spec, longer).total_bytes
+
+
+@given(specs, contexts, contexts)
+def test_a_context_costs_the_same_from_any_other(spec: ModelSpec, one: int, other: int) -> None:
+    asked = kvplan.footprint(spec, other).bytes_per_sequence_at(one)
+    assert asked == kvplan.footprint(spec, one).bytes_per_sequence
 
 
 @given(specs, contexts)

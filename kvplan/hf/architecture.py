@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -52,6 +52,21 @@ _HARMLESS = re.compile(
     r"(full|linear)_attn_(alpha|beta)_factor|num_attention_heads|qk_head_dim|mla_use_.*|window_attn.*skip|.*_loss.*",
     re.IGNORECASE,
 )
+# Lists with an entry for every layer that change weights or positions and no cache.
+_HARMLESS_LISTS = re.compile(
+    r"rope|rotary|theta|mlp|moe|expert|dense|intermediate|ffn|feed_forward|gat(e|ing)|router|norm|"
+    r"activation|hidden_act|sparsity|dropout|scal|multiplier|residual|topk|token|quant|lora",
+    re.IGNORECASE,
+)
+_FEWEST_LISTED_LAYERS = 4
+"""Shorter lists have as many entries as there are layers by chance (``eos_token_id``)."""
+_HARMLESS_VALUES: dict[str, object] = {
+    # Every full_attn_mod-th layer would be full. In all files of Phi-4-mini and -multimodal; read
+    # by neither transformers 5.24.0 (Phi3Config) nor vLLM 0.33.0.
+    "full_attn_mod": 1,
+}
+_OTHERS = re.compile(r"(vision|visual|image|video|audio|mm|vit|projector)_", re.IGNORECASE)
+"""Keys at the top of a file that speak of something else than the text model."""
 _SAME_AS = {"num_key_value_heads", "num_kv_heads", "n_head_kv", "head_dim"}
 
 
@@ -163,16 +178,76 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def refuse_unread(config: Config, model: Model) -> None:
-    """Refuses a key that changes a cache in some family and that this one's reader did not read."""
+def refuse_unread(top: Config, found: Architecture, model: Model) -> None:
+    """Refuses what changes a cache in some family and what this one's reader did not read.
+
+    That is keys of a cache in the text model's section and in the objects around it, and lists
+    with an entry for every layer.
+    """
+    text, own = found.text, found.wrapper.own_keys if found.wrapper else ()
     used = {value for layer in model.caches() for cache in layer for _, value in cache}
-    for key, value in config.raw.items():
-        if key in config.read or not _CACHE_KEYS.search(key) or _HARMLESS.fullmatch(key):
+    for key, value in text.raw.items():
+        if key in text.read or _says_nothing(key, value, used):
             continue
-        same = key in _SAME_AS and isinstance(value, int) and value in used
-        if same or value in (None, False, 0, "", [], {}):
+        if _CACHE_KEYS.search(key):
+            text.refuse(
+                f"{text.name(printable(key))} is {shown(value)}: a key that can change the cache, "
+                "and one that this architecture is not known to have"
+            )
+        if _is_per_layer(key, value, model):
+            text.refuse(
+                f"{text.name(printable(key))} has an entry for each of {len(value)} layers, and "
+                "what it says of them is not known"
+            )
+    for around in levels(top, text)[:-1]:
+        around.ignore(*own)
+        _refuse_around(around, text, used, model)
+
+
+def levels(top: Config, text: Config) -> list[Config]:
+    """The objects around the text model's section, from the file itself down, and the section."""
+    found, steps = [top], text.prefix.split(".")[:-1]
+    for step in steps[:-1]:
+        section = found[-1].section(step)
+        found += [section] if section else []
+    return [*found, text] if steps else [text]
+
+
+def _says_nothing(key: str, value: object, used: set[Any]) -> bool:
+    """Whether the value changes no cache: it is off, or what the model has anyway."""
+    if value in (None, False, 0, "", [], {}) or _HARMLESS.fullmatch(key):
+        return True
+    if key in _HARMLESS_VALUES:
+        return type(value) is int and value == _HARMLESS_VALUES[key]
+    return key in _SAME_AS and type(value) is int and value in used
+
+
+def _is_per_layer(key: str, value: object, model: Model) -> bool:
+    """Whether it is a list with an entry for every layer, those of a draft at its end or not."""
+    layers = len(model.layers)
+    return (
+        isinstance(value, list)
+        and len(value) in (layers, layers + len(model.draft))
+        and layers >= _FEWEST_LISTED_LAYERS
+        and not _HARMLESS_LISTS.search(key)
+    )
+
+
+def _refuse_around(around: Config, text: Config, used: set[Any], model: Model) -> None:
+    """Refuses keys of a cache around the text model that its own section does not repeat."""
+    for key, value in around.raw.items():
+        matters = _CACHE_KEYS.search(key) or _is_per_layer(key, value, model)
+        if not matters or _OTHERS.match(key) or key in around.read:
             continue
-        config.refuse(
-            f"{config.name(printable(key))} is {shown(value)}: a key that can change the cache, "
-            "and one that this architecture is not known to have"
-        )
+        if not _says_nothing(key, value, used) and text.raw.get(key) != value:
+            around.refuse(
+                f"{around.name(printable(key))} is {shown(value)}, but "
+                f"{text.name(printable(key))} is {shown(text.raw.get(key))}"
+            )
+
+
+def keys_of_caches(section: Mapping[str, Any]) -> Iterator[str]:
+    """The keys of a section that change a cache in some family, and are not off."""
+    for key, value in section.items():
+        if _CACHE_KEYS.search(key) and not _says_nothing(key, value, set()):
+            yield key

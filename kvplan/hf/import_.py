@@ -9,31 +9,23 @@ from kvplan.hf.architecture import (
     UnknownArchitectureError,
     architecture,
     architecture_name,
+    levels,
     refuse_unread,
 )
 from kvplan.hf.blocks.base import Model, kept
 from kvplan.hf.checkpoint import Checkpoint
-from kvplan.hf.config import MAX_SIZE, MAX_TOKENS, Config, Figure, Word, shown
+from kvplan.hf.config import MAX_SIZE, MAX_TOKENS, Config, Word, shown
+from kvplan.hf.context import native_context
 from kvplan.hf.families.assumed import assumed_family
 from kvplan.hf.grouping import Provenance, bare, grouped, origins
 from kvplan.hf.header_weights import checkpoint_weights
 from kvplan.hf.kv_cache_scheme import kv_cache_scheme
+from kvplan.hf.sections import caches_beside, refuse_unread_sections
 from kvplan.hf.weight_facts import weight_facts
 from kvplan.hf.weights import weights
 from kvplan.kinds import kind_class
 from kvplan.spec import ClassDefault, Group, ModelSpec
 
-# vLLM 0.33.0 config/model.py, _get_and_verify_max_len: model_max_length goes before all others
-# (Command-R), else the smallest counts (Qwen-7B).
-_CONTEXT_KEYS = (
-    "max_position_embeddings",
-    "n_positions",
-    "max_seq_len",
-    "max_target_positions",
-    "max_sequence_length",
-    "seq_length",
-    "n_ctx",
-)
 DTYPES = {
     "bfloat16": "bf16",
     "bf16": "bf16",
@@ -68,21 +60,34 @@ def model_spec(
         beside = Config(quantization, path, top.architecture, "hf_quant_config.json: ")
     stored, dtype, unnamed = _dtype(top, found.text)
     counted, open_bytes = weight_facts(weights(top, found, model, stored, beside))
-    levels = [top] if found.text is top else [top, found.text]
+    places = [top] if found.text is top else [top, found.text]
     if checkpoint is not None:
         layers = len(model.layers)
-        counted, open_bytes = checkpoint_weights(checkpoint, levels, layers, counted, open_bytes)
+        counted, open_bytes = checkpoint_weights(checkpoint, places, layers, counted, open_bytes)
+    context, stretched = native_context(levels(top, found.text)[::-1], found.family)
     facts: dict[str, Any] = {
-        "native_context_tokens": _context(top, found),
+        "native_context_tokens": context,
         "dtype": dtype,
-        "kv_cache_dtype": _kv_cache_dtype(levels, beside, model),
-        "assumptions": (*assumed, *model.assumptions, *unnamed, *open_bytes),
+        "kv_cache_dtype": _kv_cache_dtype(places, beside, model),
+        "assumptions": (
+            *assumed,
+            *model.assumptions,
+            *stretched,
+            *caches_beside(top, found.text),
+            *unnamed,
+            *open_bytes,
+        ),
+        "class_defaults": _class_defaults(top),
     }
-    facts["class_defaults"] = tuple(
+    return _spec(top, name, facts, model, counted, checkpoint.origin if checkpoint else None)
+
+
+def _class_defaults(top: Config) -> tuple[ClassDefault, ...]:
+    """What the file left to its class, of all that has been read until now."""
+    return tuple(
         ClassDefault(key=key, value=tuple(value) if isinstance(value, list) else value, source=by)
         for key, (value, by) in top.taken.items()
     )
-    return _spec(top, name, facts, model, counted, checkpoint.origin if checkpoint else None)
 
 
 def _read(top: Config, assume: str | None) -> tuple[Architecture, Model, tuple[str, ...]]:
@@ -90,7 +95,8 @@ def _read(top: Config, assume: str | None) -> tuple[Architecture, Model, tuple[s
     try:
         found = architecture(top)
         model = found.family.read(found.text)
-        refuse_unread(found.text, model)
+        refuse_unread(top, found, model)
+        refuse_unread_sections(top, found.text)
     except UnknownArchitectureError:
         if assume is None:
             raise
@@ -150,16 +156,6 @@ def _refuse_absurd(top: Config, model: Model) -> None:
             most = MAX_TOKENS if key in _TOKEN_FIGURES else MAX_SIZE
             if isinstance(value, int) and not isinstance(value, bool) and value > most:
                 top.refuse(f"{key} would be {value:,}, more than {most:,}")
-
-
-def _context(top: Config, found: Architecture) -> Figure | None:
-    for config in (found.text, top):
-        longest = config.maybe("model_max_length", most=MAX_TOKENS)
-        given = [config.maybe(key, most=MAX_TOKENS) for key in _CONTEXT_KEYS if config.has(key)]
-        known = [figure for figure in given if figure is not None]
-        if longest is not None or known:
-            return longest if longest is not None else min(known)
-    return found.text.maybe(*_CONTEXT_KEYS, most=MAX_TOKENS)
 
 
 def _dtype(top: Config, text: Config) -> tuple[str, Word, tuple[str, ...]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
+from kvplan.errors import RefusedError
 from kvplan.hf.blocks.base import Layer
-from kvplan.hf.config import MAX_LAYERS, Config, Figure, Rule, shown
+from kvplan.hf.config import MAX_LAYERS, Config, Figure, Rule, UncountedError, shown
 
 FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
 MTP = "num_nextn_predict_layers"
@@ -24,8 +26,18 @@ def drafts(config: Config, *keys: str) -> int:
 def by_type(
     config: Config, types: Sequence[str], blocks: Mapping[str, Callable[[], Layer]]
 ) -> tuple[Layer, ...]:
-    """Each layer's blocks by the name of its type; a type is read only where a layer has it."""
+    """Each layer's blocks by the name of its type.
+
+    A type that no layer is of is read for its keys alone: the family knows them, and whatever they
+    say changes nothing.
+    """
     known: dict[str, Layer] = {}
+    taken = dict(config.taken)
+    for kind in blocks.keys() - set(types):
+        with suppress(RefusedError, UncountedError):
+            blocks[kind]()
+    config.taken.clear()
+    config.taken.update(taken)
     for kind in types:
         if kind not in blocks:
             names = ", ".join(blocks)

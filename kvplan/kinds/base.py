@@ -77,9 +77,12 @@ class CacheKind:
         """Entries of a bounded cache at its full size; 0 where the cache grows."""
         return 0
 
-    def bounded_by(self, native_context_tokens: int | None) -> CacheKind:
-        """The same cache in a model of this context, where a window may never slide."""
-        del native_context_tokens
+    def bounded_by(self, context_tokens: int | None) -> CacheKind:
+        """The same cache where no sequence is longer than this: a window may never slide.
+
+        None where nobody says how long sequences get.
+        """
+        del context_tokens
         return self
 
     def tag(self) -> str:

@@ -13,9 +13,9 @@ from kvplan.limits import Tokens
 class LocalAttention(AttentionHeads, BoundedKind):
     """Attention that never looks further back than ``fixed_entries()`` tokens."""
 
-    def bounded_by(self, native_context_tokens: int | None) -> CacheKind:
+    def bounded_by(self, context_tokens: int | None) -> CacheKind:
         # A window no shorter than the context never slides: Phi-3-mini-128k, 262,144 over 131,072.
-        if native_context_tokens is None or self.fixed_entries() < native_context_tokens:
+        if context_tokens is None or self.fixed_entries() < context_tokens:
             return self
         return full_attention(
             self.num_attention_heads, self.num_key_value_heads, self.head_dim, self.value_dim

@@ -162,9 +162,10 @@ def solve(spec: ModelSpec, question: Question) -> Plan:
     layout = search.layout()
     plan = search.plan(layout)
     longest = plan.max_context_tokens
-    if question.context_tokens is None and longest:
-        native = spec.native_context_tokens or longest
-        plan = search.plan(layout, context_tokens=min(longest, native))
+    native = spec.native_context_tokens
+    if question.context_tokens is None and longest != 0:
+        bounds = [tokens for tokens in (longest, native) if tokens is not None]
+        plan = search.plan(layout, context_tokens=min(bounds, default=None))
     if question.sequences is None and plan.max_sequences:
         plan = search.plan(layout, plan.context_tokens, plan.max_sequences)
     return plan

@@ -83,6 +83,10 @@ def _layer_count(spec: ModelSpec) -> str:
     return f"{spec.cached_layers} of {spec.total_layers}"
 
 
+def _attention(row: Row) -> tuple[str, ...]:
+    return row.spec.attention_at(row.footprint.context_tokens)
+
+
 def _fixed(row: Row) -> str:
     cache = row.footprint
     size_bytes = cache.fixed_bytes_per_sequence + cache.cross_attention_bytes_per_sequence
@@ -143,9 +147,9 @@ _FIELDS: tuple[Field[Row], ...] = (
     Field("source", lambda row: row.spec.source),
     Field(
         "attention",
-        lambda row: list(row.spec.attention),
+        lambda row: list(_attention(row)),
         "Attention",
-        lambda row: " + ".join(row.spec.attention) or NOTHING,
+        lambda row: " + ".join(_attention(row)) or NOTHING,
         "left",
     ),
     Field("kv_cache_dtype", lambda row: row.footprint.kv_cache_dtype, "KV dtype", align="left"),

@@ -1,4 +1,4 @@
-"""What an import says beside the caches: provenance, context, dtype, draft layers."""
+"""What an import says beside the caches: provenance, dtype, draft layers."""
 
 from __future__ import annotations
 
@@ -27,23 +27,6 @@ def test_draft_layers_stay_out_of_the_model(
     config = {"model_type": "deepseek_v3", "num_hidden_layers": 2, **MLA, key: value}
     spec = spec_of(tmp_path, config)
     assert (spec.total_layers, sum(group.layers or 0 for group in spec.draft)) == (2, layers)
-
-
-@pytest.mark.parametrize(
-    ("keys", "tokens"),
-    [
-        ({"max_position_embeddings": 8192, "model_max_length": 131072}, 131_072),  # Command-R
-        ({"max_position_embeddings": 32768, "seq_length": 8192}, 8_192),  # Qwen-7B
-        (
-            {"max_position_embeddings": 32768, "rope_scaling": {"type": "yarn", "factor": 4.0}},
-            32_768,
-        ),
-        ({"max_position_embeddings": None}, None),
-    ],
-)
-def test_native_context(tmp_path: Path, keys: dict[str, Any], tokens: int | None) -> None:
-    """The context that the checkpoint has without being stretched."""
-    assert spec_of(tmp_path, {**LLAMA, **keys}).native_context_tokens == tokens
 
 
 @pytest.mark.parametrize(

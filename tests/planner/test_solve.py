@@ -126,6 +126,34 @@ def test_what_is_not_given_is_found() -> None:
     assert 8_192 < nothing.context_tokens < 131_072
 
 
+@pytest.mark.parametrize(
+    ("room", "longest"),
+    [
+        ("40GiB", 40 * GIB // 393_216),  # within the native context
+        ("80GiB", 80 * GIB // 393_216),  # beyond it, where every token is kept yet
+        (103_079_215_103, 262_143),
+        (103_079_215_104, None),  # the window whole: any context
+    ],
+)
+def test_the_longest_context_sees_a_window_beyond_the_native_one(
+    room: str | int, longest: int | None
+) -> None:
+    """Phi-3-mini-128k keeps 393,216 B a token, 262,144 tokens at the most."""
+    plan = kvplan.plan(
+        "phi-3-mini-128k", gpu="b200", gpus=1, sequences=1, kv_cache_memory_bytes=room
+    )
+    assert plan.max_context_tokens == longest
+    assert plan.context_tokens == min(longest or 131_072, 131_072)
+
+
+def test_without_a_context_the_native_one_is_planned_where_memory_does_not_bound_it() -> None:
+    """Mistral-7B-v0.1 slides over 4,096 of its 32,768 tokens; Mamba names no context."""
+    plan = kvplan.plan("mistral-7b", gpu="h100", gpus=1, sequences=1)
+    assert (plan.max_context_tokens, plan.context_tokens) == (None, 32_768)
+    plan = kvplan.plan("mamba-2.8b", gpu="h100", gpus=1, sequences=1)
+    assert (plan.max_context_tokens, plan.context_tokens) == (None, 8_192)
+
+
 def test_where_nothing_fits_the_plan_lacks_least() -> None:
     """Two H100 lack a fifth of their memory in TP2, and all of the weights in two replicas."""
     plan = kvplan.plan(LLAMA, gpu="h100", gpus=2, context_tokens="128k", sequences=1)

@@ -22,6 +22,8 @@ class Family:
     """Classes in ``architectures`` that are not the model type in capitals, without their task."""
     architectures: tuple[str, ...] = ()
     """Classes that mean this family whatever the file's model_type says."""
+    context_is_stretched: bool = False
+    """``max_position_embeddings`` is what linear scaling makes of it, not what it starts from."""
     published: Published = PLAIN_FILES
     sees: bool = False
     """There is a vision tower, and the text's figures stand at the top of the file."""
@@ -50,6 +52,8 @@ class Wrapper:
     classes: tuple[str, ...] = ()
     tower: Tower | None = None
     beside: tuple[Beside, ...] = ()
+    own_keys: tuple[str, ...] = ()
+    """Keys around the text model that sound like a cache of it, and speak of other parts."""
 
 
 def each(names: str, family: Family) -> dict[str, Family]:

@@ -36,7 +36,9 @@ def _deepseek_v4(config: Config) -> Model:
     """
     layers, draft = layer_count(config), drafts(config, MTP)
     config.require("num_key_value_heads", 1)
-    config.ignore("index_n_heads", "index_topk", "q_lora_rank", "compress_rope_theta")
+    config.ignore("index_n_heads", "index_head_dim", "index_topk", "q_lora_rank")
+    config.ignore("compress_rope_theta")
+    config.require("qk_nope_head_dim", config.count("head_dim") - config.count("qk_rope_head_dim"))
     ratios = _ratios(config, layers, draft)
     blocks: dict[int, Layer] = {ratio: (_attention(config, ratio),) for ratio in set(ratios)}
     stack = [blocks[ratio] for ratio in ratios]

@@ -239,10 +239,12 @@ FAMILIES: dict[str, Family] = {
     ),
     "gemma3_text": Family(
         read=_gemma3,
+        context_is_stretched=True,
     ),
     "gemma3n_text": Family(
         read=_gemma3n,
         classes=("gemma3n",),
+        context_is_stretched=True,
     ),
     "gemma4_text": Family(read=_gemma4),
 }

@@ -52,5 +52,8 @@ FAMILIES: dict[str, Family] = {
 }
 
 WRAPPERS: dict[str, Wrapper] = {
-    "granite_speech": Wrapper(beside=(Beside("encoder_config", "audio tower"),)),
+    # GraniteSpeechConfig's window_size is of frames of sound, for its projector.
+    "granite_speech": Wrapper(
+        beside=(Beside("encoder_config", "audio tower"),), own_keys=("window_size",)
+    ),
 }

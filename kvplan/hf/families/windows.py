@@ -51,13 +51,14 @@ def mixed(
 
     def read(config: Config, layers: Figure) -> WindowPlan:
         draft = drafts(config, MTP)
-        given = pattern_rule(config, *pattern) if pattern else None
+        # The class's pattern is for files without a list of their own.
+        asked = pattern and (config.mentions(*pattern) or not config.has("layer_types"))
+        given = pattern_rule(config, *pattern) if asked else None
         types = layer_types(
             config, layers, given or rule or (one_full_in(every) if every else None), draft
         )
         if given is not None:
             agree(config, pattern[0], types, given)
-        config.ignore(*geo.WINDOW_KEYS)
         return WindowPlan(by_name(config, types))
 
     return read
@@ -69,6 +70,7 @@ def by_name(config: Config, types: Sequence[str]) -> list[int | None]:
         if kind not in (FULL, SLIDING):
             known = f"{FULL}, {SLIDING}"
             config.refuse(f"a layer is of type {shown(kind)}; known for this family: {known}")
+    config.ignore(*geo.WINDOW_KEYS)
     size = geo.needed_window(config) if SLIDING in types else None
     return [size if kind == SLIDING else None for kind in types]
 
