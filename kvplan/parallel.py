@@ -255,7 +255,7 @@ def _check_context(spec: ModelSpec, layout: Layout) -> None:
                     "or more",
                     "a latent cache (MLA) has no such limit",
                 )
-        if kind.fixed_entries() > 1 and not kind.per_encoder_input:
+        if kind.fixed_entries() > 1 and kind.is_attention and not kind.per_encoder_input:
             raise RefusedError(
                 f"{spec.name}: no engine divides a sliding window by decode context parallelism",
                 "vLLM 0.33.0 asserts against it; leave decode_context_parallel_size out",

@@ -10,13 +10,17 @@ from kvplan.kinds.deepseek_v4 import CompressedKV, CompressorState, LatentWindow
 from kvplan.kinds.full_attention import FullAttention
 from kvplan.kinds.index_keys import IndexKeys, PoolTail
 from kvplan.kinds.kv_shared import KVShared
-from kvplan.kinds.mla import MLA
+from kvplan.kinds.mla import MLA, SlidingMLA
 from kvplan.kinds.recurrent import (
     GatedDeltaNet,
     KimiDeltaAttention,
     LightningAttention,
     Mamba1,
     Mamba2,
+    Mlstm,
+    RgLru,
+    Rwkv,
+    Rwkv4,
     ShortConv,
 )
 from kvplan.kinds.sliding_window import ChunkedLocal, SlidingWindow
@@ -56,6 +60,15 @@ kinds: st.SearchStrategy[CacheKind] = st.one_of(
         qk_rope_head_dim=st.just(0) | widths,
         qk_nope_head_dim=widths,
         v_head_dim=widths,
+    ),
+    st.builds(
+        SlidingMLA,
+        num_attention_heads=small,
+        kv_lora_rank=widths,
+        qk_rope_head_dim=st.just(0) | widths,
+        qk_nope_head_dim=widths,
+        v_head_dim=widths,
+        sliding_window=windows,
     ),
     st.builds(
         IndexKeys,
@@ -100,7 +113,19 @@ kinds: st.SearchStrategy[CacheKind] = st.one_of(
     ),
     st.builds(KimiDeltaAttention, num_heads=small, head_dim=widths, conv_kernel=kernels),
     st.builds(LightningAttention, num_heads=small, head_dim=widths),
-    st.builds(ShortConv, channels=widths, conv_kernel=kernels),
+    st.builds(
+        ShortConv,
+        channels=widths,
+        conv_kernel=kernels,
+        heads=st.none() | st.sampled_from([2, 4, 8]),
+        split=st.sampled_from([None, "whole"]),
+    ),
+    st.builds(RgLru, lru_width=widths, num_heads=st.sampled_from([2, 4]), conv_kernel=kernels),
+    st.builds(Mlstm, num_heads=small, qk_head_dim=widths, v_head_dim=widths),
+    st.builds(Rwkv4, hidden_size=widths, attention_hidden_size=widths),
+    st.builds(
+        Rwkv, hidden_size=widths, num_heads=small, head_dim=widths, v_head_dim=st.none() | widths
+    ),
     st.builds(
         lambda each, heads, dtype: State(
             elements=each * (heads or 1), heads=heads, state_dtype=dtype
@@ -116,15 +141,11 @@ groups = st.builds(Group, layers=st.integers(1, 40), caches=st.lists(kinds, max_
 parameters = st.integers(10**6, 10**12)
 
 
-native_contexts = st.one_of(st.none(), st.integers(1, 300_000))
-"""Native contexts: windows that are drawn may be longer, or much shorter."""
-
-
-def _spec(layer_groups: list[Group], total: int, context: int | None) -> ModelSpec:
+def _spec(layer_groups: list[Group], total: int) -> ModelSpec:
     return ModelSpec(
         name="drawn",
         source="hypothesis",
-        native_context_tokens=context,
+        native_context_tokens=None,
         dtype="bf16",
         parameters=Parameters(total=total, active=total),
         weights=(StoredWeights(dtype="bf16", elements=total),),
@@ -132,4 +153,4 @@ def _spec(layer_groups: list[Group], total: int, context: int | None) -> ModelSp
     )
 
 
-specs = st.builds(_spec, st.lists(groups, min_size=1, max_size=4), parameters, native_contexts)
+specs = st.builds(_spec, st.lists(groups, min_size=1, max_size=4), parameters)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
 import kvplan
 from kvplan.errors import RefusedError, UsageError
+from kvplan.kinds import CacheKind
+from kvplan.kinds.index_keys import PoolTail
+from kvplan.kinds.recurrent import Mlstm, RgLru, Rwkv, Rwkv4, ShortConv
+from kvplan.kinds.state import State
 from kvplan.parallel import Layout, check_layout, tensor_parallel_sizes
 from kvplan.question import ask
+from kvplan.spec import Group, ModelSpec
 
 
 @pytest.mark.parametrize(
@@ -22,6 +28,7 @@ from kvplan.question import ask
         ("deepseek-v3", (1, 2, 4, 8, 16, 32, 64, 128)),
         ("nemotron-h-56b", (1, 2, 4, 8, 16, 32, 64)),
         ("mamba2-2.7b", (1, 2, 4, 5, 8, 10, 16, 20, 40, 80)),
+        ("glm-5.3-flash", (1, 2, 4, 8, 16, 32, 64)),  # 64 heads of either attention
     ],
 )
 def test_groups_over_which_all_heads_can_be_laid_out(model: str, sizes: tuple[int, ...]) -> None:
@@ -136,3 +143,47 @@ def test_ranks_of_a_dense_model_are_replicas() -> None:
 def test_what_leaves_a_node_of_eight(layout: Layout, crossing: str | None) -> None:
     assert layout.crosses(8) == crossing
     assert layout.crosses(72) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "tensor_parallel", "fixed"),
+    [
+        # whole on every GPU
+        (State(elements=1_000), 4, 4_000),
+        (State(elements=1_000, heads=10), 5, 800),
+        (State(elements=1_000, heads=2, split="replicate", state_dtype="model"), 8, 1_000),
+        (PoolTail(width=256, tokens=4), 4, 2_048),
+        # keys of 4 KV heads: one of 16 elements on each of 8
+        (ShortConv(channels=64, conv_kernel=4, heads=4), 8, 96),
+        (ShortConv(channels=64, conv_kernel=4), 8, 48),
+        (ShortConv(channels=64, conv_kernel=4, split="whole"), 8, 384),
+        (RgLru(lru_width=64, num_heads=4, conv_kernel=4), 2, 32 * 3 * 2 + 32 * 4),
+        (Mlstm(num_heads=4, qk_head_dim=8, v_head_dim=16), 2, 2 * (8 * 16 + 8 + 1) * 4),
+        # the last inputs are on every GPU, the state's heads are divided
+        (Rwkv4(hidden_size=64, attention_hidden_size=96), 4, 2 * 64 * 2 + 3 * 24 * 4),
+        (Rwkv(hidden_size=64, num_heads=4, head_dim=16), 4, 2 * 64 * 2 + 16 * 16 * 4),
+    ],
+)
+def test_what_a_gpu_keeps_of_a_state(kind: CacheKind, tensor_parallel: int, fixed: int) -> None:
+    group = Group(layers=1, caches=(kind,))
+    spec = ModelSpec(
+        name="one", source="by hand", native_context_tokens=None, dtype="bf16", groups=(group,)
+    )
+    result = kvplan.footprint(spec, 64, tensor_parallel=tensor_parallel)
+    assert result.fixed_bytes_per_sequence == fixed
+
+
+def test_delta_states_are_divided_and_latents_are_not() -> None:
+    """LMCache issue 5042: an engine's dump of GLM-5.3-Flash on four GPUs, 1,085,440 B a state."""
+    result = kvplan.footprint(kvplan.load("glm-5.3-flash"), 1_152, tensor_parallel=4)
+    assert result.bytes_per_token == 11 * 1_024 + 11 * 33
+    assert result.fixed_bytes_per_sequence == 34 * 1_085_440 + 11 * 2_048
+
+
+def test_a_pools_tail_does_not_stand_in_the_way_of_decode_context_parallelism() -> None:
+    """Every rank keeps it whole (vLLM 0.33.0 models/glm5next/common/attention.py:178)."""
+    spec = kvplan.load("glm-5.3-flash")
+    check_layout(spec, Layout(8, context=2))
+    result = kvplan.footprint(spec, 4_096, tensor_parallel=8, context_parallel=2)
+    assert result.bytes_per_token == Fraction(11 * 1_024 + 11 * 33, 2)
+    assert result.fixed_bytes_per_sequence == 34 * 542_720 + 11 * 2_048

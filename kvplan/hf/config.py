@@ -67,6 +67,11 @@ class Figure(int):
         return figure
 
 
+def origin(figure: int) -> str:
+    """The key or working behind a figure; its digits where there is none."""
+    return figure.origin if isinstance(figure, Figure) else str(figure)
+
+
 class Word(str):
     """A text and the key that it came from."""
 

@@ -7,7 +7,6 @@ from itertools import groupby
 from typing import Any
 
 from kvplan.hf.blocks.base import Cache, Model, kept
-from kvplan.hf.blocks.compressed import CSA
 from kvplan.hf.config import Figure, Word, printable
 
 Provenance = dict[tuple[str | int, ...], str]
@@ -21,17 +20,25 @@ _SHORT = {
     "sliding_window": "sliding",
     "chunked_local": "chunked",
     "mla": "mla",
+    "sliding_mla": "sliding",
     "mamba1": "mamba",
     "mamba2": "mamba",
     "gated_delta_net": "linear",
     "kimi_delta_attention": "linear",
     "lightning_attention": "lightning",
+    "rg_lru": "recurrent",
+    "mlstm": "mlstm",
+    "rwkv4": "rwkv",
+    "rwkv": "rwkv",
     "short_conv": "conv",
+    "state": "state",
     "cross_attention": "cross",
     "kv_shared": "shared",
     "latent_window": "window",
     "index_keys": "indexed",
 }
+
+_COMPRESSED = {4: "csa", 128: "hca"}
 
 
 def grouped(model: Model) -> dict[str, Any]:
@@ -73,7 +80,7 @@ def _names(layers: Iterable[Caches]) -> dict[Caches, str]:
         # Names of arXiv 2606.19348: compressed sparse and heavily compressed attention.
         ratios = [c["compress_ratio"] for c in caches if c["kind"] == "compressed_kv"]
         kinds = dict.fromkeys(_SHORT[str(c["kind"])] for c in caches if c["kind"] in _SHORT)
-        base = ("csa" if ratios[0] == CSA else "hca") if ratios else "-".join(kinds)
+        base = _COMPRESSED.get(int(ratios[0]), "compressed") if ratios else "-".join(kinds)
         names[layer] = _free(base or "none", set(names.values()))
     return names
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from kvplan.errors import RefusedError
@@ -61,6 +61,13 @@ def layer_types(config: Config, layers: int, rule: Rule | None, draft: int = 0) 
     if rule is None:
         config.missing("layer_types")
     return [rule(index) for index in range(layers)]
+
+
+def only(config: Config, key: str, types: Iterable[str], *known: str) -> None:
+    """Refuses where the list of ``key`` names anything but these."""
+    for kind in types:
+        if kind not in known:
+            config.refuse(f"{config.name(key)} names {shown(kind)}; known: {', '.join(known)}")
 
 
 def agree(config: Config, key: str, types: Sequence[str], rule: Rule) -> None:

@@ -124,6 +124,13 @@ def _skipped_by_regular(
     return hits
 
 
+def _is_fused(found: Patterns, pattern: str, layers: set[int]) -> bool:
+    """An engine's name for matrices that the list names one by one: ``fused_qkvbfg_a_proj``."""
+    root, _, name = pattern.rpartition(".")
+    parts = (found.layers.get(f"{root}.{letter}_proj", set()) for letter in "qkv")
+    return "qkv" in name and all(layers <= part for part in parts)
+
+
 def lost(found: Patterns, tensors: list[Tensor]) -> str | None:
     """A name in the list that fits no module: another spelling would be missed in silence."""
     names = [
@@ -133,7 +140,7 @@ def lost(found: Patterns, tensors: list[Tensor]) -> str | None:
     ]
     most = max((max(t.layers) for t in tensors if t.layers and t.part not in TOWERS), default=0)
     for pattern, layers in found.layers.items():
-        if min(layers) > most or OUTSIDE.search(pattern):
+        if min(layers) > most or OUTSIDE.search(pattern) or _is_fused(found, pattern, layers):
             continue
         if not _hits(pattern, names):
             return f"{shown(pattern.replace('#', str(min(layers)), 1))} is not a module known here"

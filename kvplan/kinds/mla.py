@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from kvplan.kinds.base import CacheKind, Slot
+from kvplan.kinds.base import BoundedKind, CacheKind, Slot
 from kvplan.kinds.full_attention import full_attention
-from kvplan.limits import Limit, Size
+from kvplan.limits import Limit, Size, Tokens
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLA(CacheKind):
+class LatentAttention(CacheKind):
     """Latent and decoupled RoPE key, shared by all heads (DeepSeek-V2, arXiv 2405.04434, 2.1).
 
     Shapes: latent ``kv_lora_rank``, RoPE key ``qk_rope_head_dim``, 0 where positions are not
@@ -27,7 +27,6 @@ class MLA(CacheKind):
         "positions are rotated, one rotary key are kept, whole on every tensor-parallel GPU."
     )
 
-    kind: Literal["mla"] = "mla"
     num_attention_heads: Size
     kv_lora_rank: Size
     qk_rope_head_dim: Annotated[int, Limit(ge=0, le=1_000_000)]
@@ -46,3 +45,38 @@ class MLA(CacheKind):
     def as_full_attention(self, kv_heads: int | None) -> CacheKind | None:
         key_dim = self.qk_nope_head_dim + self.qk_rope_head_dim
         return full_attention(self.num_attention_heads, kv_heads, key_dim, self.v_head_dim)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLA(LatentAttention):
+    """Latents of every token."""
+
+    kind: Literal["mla"] = "mla"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlidingMLA(LatentAttention, BoundedKind):
+    """Latents of the last ``sliding_window`` tokens, itself included (dots3-note)."""
+
+    label: ClassVar[str] = "SWA"
+    about: ClassVar[str] = (
+        "One latent vector and one rotary key for each of the last sliding_window tokens; "
+        "engines add what their pages need."
+    )
+
+    kind: Literal["sliding_mla"] = "sliding_mla"
+    sliding_window: Tokens
+
+    def fixed_entries(self) -> int:
+        return self.sliding_window
+
+    def bounded_by(self, native_context_tokens: int | None) -> CacheKind:
+        if native_context_tokens is None or self.sliding_window < native_context_tokens:
+            return self
+        return MLA(
+            num_attention_heads=self.num_attention_heads,
+            kv_lora_rank=self.kv_lora_rank,
+            qk_rope_head_dim=self.qk_rope_head_dim,
+            qk_nope_head_dim=self.qk_nope_head_dim,
+            v_head_dim=self.v_head_dim,
+        )

@@ -170,7 +170,12 @@ class LightningAttention(StateKind):
 
 @dataclass(frozen=True, kw_only=True)
 class ShortConv(ConvState):
-    """A gated short convolution (LFM2): the tail of ``channels`` inputs and nothing else."""
+    """A short convolution: the tail of ``channels`` inputs and nothing else (LFM2, Inkling).
+
+    Tensor parallelism divides the channels; with ``heads``, it divides these, and replicates them
+    once GPUs outnumber them, as the KV heads whose keys or values are convolved (Inkling).
+    ``split: whole`` is a convolution that every GPU keeps (Qwen3.8's n-gram embeddings).
+    """
 
     label: ClassVar[str] = "conv"
     formula: ClassVar[str] = "channels × (conv_kernel − 1)"
@@ -178,6 +183,110 @@ class ShortConv(ConvState):
 
     kind: Literal["short_conv"] = "short_conv"
     channels: Size
+    heads: Size | None = None
+    split: Split | None = None
+
+    def __post_init__(self) -> None:
+        if self.channels % (self.heads or 1):
+            raise ValueError(f"{self.channels} channels are not a multiple of {self.heads} heads")
 
     def slots(self) -> tuple[Slot, ...]:
-        return (self.conv(self.channels, 1),)
+        if self.split == "whole":
+            return (self.conv(1, self.channels, "whole"),)
+        heads = self.heads or self.channels
+        split = self.split or ("divide" if self.heads is None else "replicate")
+        return (self.conv(heads, self.channels // heads, split),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RgLru(ConvState):
+    """Real-gated linear recurrent unit (Griffin, arXiv 2402.19427): one figure a channel.
+
+    Shapes: conv and state ``lru_width``. The gates are block diagonal, ``num_heads`` blocks.
+    """
+
+    label: ClassVar[str] = "RG-LRU"
+    formula: ClassVar[str] = "lru_width × (conv_kernel − 1) + lru_width"
+    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
+
+    kind: Literal["rg_lru"] = "rg_lru"
+    lru_width: Size
+    num_heads: Size
+    state_dtype: StateDtype = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.lru_width % self.num_heads:
+            raise ValueError(f"lru_width {self.lru_width} is not a multiple of {self.num_heads}")
+
+    def slots(self) -> tuple[Slot, ...]:
+        width = self.lru_width // self.num_heads
+        return (
+            self.conv(self.num_heads, width),
+            Slot("state", self.num_heads, width, "divide", self.state_dtype),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mlstm(StateKind):
+    """xLSTM's matrix memory (arXiv 2405.04517): a matrix, a normaliser and a maximum a head."""
+
+    label: ClassVar[str] = "mLSTM"
+    formula: ClassVar[str] = "num_heads × (qk_head_dim × v_head_dim + qk_head_dim + 1)"
+    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
+
+    kind: Literal["mlstm"] = "mlstm"
+    num_heads: Size
+    qk_head_dim: Size
+    v_head_dim: Size
+    state_dtype: StateDtype = "fp32"
+
+    def slots(self) -> tuple[Slot, ...]:
+        width = self.qk_head_dim * self.v_head_dim + self.qk_head_dim + 1
+        return (Slot("state", self.num_heads, width, "divide", self.state_dtype),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenShift(StateKind):
+    """RWKV: the last inputs of time and channel mixing, in the model's dtype, on every GPU."""
+
+    hidden_size: Size
+
+    def shift(self) -> Slot:
+        """One input of each of the two."""
+        return Slot("shift", 1, 2 * self.hidden_size, "whole", "model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rwkv4(TokenShift):
+    """RWKV-4 (arXiv 2305.13048): numerator, denominator and maximum of each channel, in fp32."""
+
+    label: ClassVar[str] = "RWKV-4"
+    formula: ClassVar[str] = "2 × hidden_size + 3 × attention_hidden_size"
+    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
+
+    kind: Literal["rwkv4"] = "rwkv4"
+    attention_hidden_size: Size
+    state_dtype: StateDtype = "fp32"
+
+    def slots(self) -> tuple[Slot, ...]:
+        state = Slot("state", self.attention_hidden_size, 3, "divide", self.state_dtype)
+        return (self.shift(), state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rwkv(TokenShift):
+    """RWKV-5, 6 and 7 (arXiv 2404.05892, 2503.14456): a matrix ``head_dim x v_head_dim`` a head."""
+
+    label: ClassVar[str] = "RWKV"
+    formula: ClassVar[str] = "2 × hidden_size + num_heads × head_dim × v_head_dim"
+    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
+
+    kind: Literal["rwkv"] = "rwkv"
+    num_heads: Size
+    head_dim: Size
+    v_head_dim: Size | None = None
+    state_dtype: StateDtype = "fp32"
+
+    def slots(self) -> tuple[Slot, ...]:
+        width = self.head_dim * (self.v_head_dim or self.head_dim)
+        return (self.shift(), Slot("state", self.num_heads, width, "divide", self.state_dtype))

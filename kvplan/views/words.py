@@ -208,7 +208,7 @@ def format_caveats(cache: Footprint) -> tuple[str, ...]:
     if "latent" not in roles:
         return ()
     sparse = "index_key" in roles
-    if sparse and dtype in ("fp8", "fp8_e4m3"):
+    if sparse and "rope_key" in roles and dtype in ("fp8", "fp8_e4m3"):
         kept = "vLLM and SGLang on Hopper keep this model's as fp8_ds_mla (656 B an entry)"
         return (f"{dtype} is counted as plain fp8; {kept}",)
     if not sparse and dtype.endswith("_ds_mla"):

@@ -89,3 +89,26 @@ def test_spellings_of_wrappers_and_older_releases() -> None:
     }
     assert set(spellings("backbone.norm")) == {"backbone.norm", "model.norm"}
     assert set(spellings("lm_head")) == {"lm_head", "language_model.lm_head", "model.lm_head"}
+
+
+FUSED = ["q_proj", "k_proj", "v_proj", "fused_qkvbfg_a_proj", "qkv_proj"]
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (FUSED, None),
+        (FUSED[1:], "'model.layers.0.self_attn.fused_qkvbfg_a_proj' is not a module known here"),
+        ([*FUSED, "own_proj"], "'model.layers.0.self_attn.own_proj' is not a module known here"),
+    ],
+)
+def test_an_engines_fused_module_goes_with_its_parts(names: list[str], problem: str | None) -> None:
+    """zai-org/GLM-5.3-Flash lists both."""
+    tensors = [
+        Tensor(
+            "recurrent", f"model.layers.*.self_attn.{letter}_proj", (4, 4), "linear", layers=(0,)
+        )
+        for letter in "qkv"
+    ]
+    listed = patterns([f"model.layers.0.self_attn.{name}" for name in names])
+    assert lost(listed, tensors) == problem

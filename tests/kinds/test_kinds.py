@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,18 +13,30 @@ from kvplan.kinds.deepseek_v4 import CompressedKV, CompressorState, LatentWindow
 from kvplan.kinds.full_attention import FullAttention
 from kvplan.kinds.index_keys import IndexKeys, PoolTail
 from kvplan.kinds.kv_shared import KVShared
-from kvplan.kinds.mla import MLA
+from kvplan.kinds.mla import MLA, SlidingMLA
 from kvplan.kinds.recurrent import (
     GatedDeltaNet,
     KimiDeltaAttention,
     LightningAttention,
     Mamba1,
     Mamba2,
+    Mlstm,
+    RgLru,
+    Rwkv,
+    Rwkv4,
     ShortConv,
 )
 from kvplan.kinds.sliding_window import ChunkedLocal, SlidingWindow
 from kvplan.kinds.state import State
 
+# dots3-note: latents of 1,024 in a window of 512
+LATENT: dict[str, Any] = {
+    "num_attention_heads": 64,
+    "kv_lora_rank": 1024,
+    "qk_rope_head_dim": 64,
+    "qk_nope_head_dim": 192,
+    "v_head_dim": 128,
+}
 HEADS: dict[str, Any] = {"num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 128}
 
 
@@ -63,6 +76,7 @@ def elements(kind: CacheKind) -> int:
             ),
             512,
         ),
+        (SlidingMLA(**LATENT, sliding_window=512), 1_088),
         (IndexKeys(index_head_dim=128), 128),
         (PoolTail(width=256, tokens=4), 256),
         (CompressedKV(head_dim=512, qk_rope_head_dim=64, compress_ratio=4), 512),
@@ -99,6 +113,16 @@ def elements(kind: CacheKind) -> int:
         # MiniMax-Text-01: 64 x 128 x 128
         (LightningAttention(num_heads=64, head_dim=128), 1_048_576),
         (ShortConv(channels=2048, conv_kernel=3), 4_096),
+        # Inkling's keys: 8 heads of 128 elements, kernel 4
+        (ShortConv(channels=1024, conv_kernel=4, heads=8), 3_072),
+        # RecurrentGemma-2B: 2,560 x 3 + 2,560
+        (RgLru(lru_width=2560, num_heads=10, conv_kernel=4), 10_240),
+        # xLSTM-7B: 8 x (256 x 512 + 256 + 1)
+        (Mlstm(num_heads=8, qk_head_dim=256, v_head_dim=512), 1_050_632),
+        # RWKV-4-169M: 5 x 768
+        (Rwkv4(hidden_size=768, attention_hidden_size=768), 3_840),
+        # RWKV-7-World-0.1B: 2 x 768 + 12 x 64 x 64
+        (Rwkv(hidden_size=768, num_heads=12, head_dim=64), 50_688),
         (State(elements=1_048_576), 1_048_576),
         (State(elements=1_048_576, heads=64), 1_048_576),
     ],
@@ -122,6 +146,7 @@ def test_elements_of_one_entry(kind: CacheKind, expected: int) -> None:
         ),
         (IndexKeys(index_head_dim=128, compress_ratio=4), {7: 1, 8: 2}),
         (CompressorState(width=512, compress_ratio=4, overlap=True), {1: 8, 1000: 8}),
+        (SlidingMLA(**LATENT, sliding_window=512), {1: 1, 512: 512, 513: 512}),
         (PoolTail(width=256, tokens=4), {1: 4, 1000: 4}),
         (LightningAttention(num_heads=64, head_dim=128), {1: 1, 1_000_000: 1}),
         (State(elements=5), {1: 1, 1_000_000: 1}),
@@ -137,6 +162,9 @@ def test_a_window_no_shorter_than_the_context_is_no_window() -> None:
     assert window.bounded_by(131_072) == FullAttention(**HEADS)
     assert window.bounded_by(262_145) is window
     assert window.bounded_by(None) is window
+    latents = SlidingMLA(**LATENT, sliding_window=512)
+    assert latents.bounded_by(512) == MLA(**LATENT)
+    assert latents.bounded_by(513) is latents
 
 
 @pytest.mark.parametrize(("kv_heads", "tag"), [(64, "MHA"), (8, "GQA"), (1, "MQA")])
@@ -174,6 +202,33 @@ def test_a_state_is_split_as_it_says(fields: dict[str, Any], split: str) -> None
 def test_a_state_that_cannot_be_split_is_refused(fields: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         State(elements=64, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "slot"),
+    [
+        ({}, (64, 3, "divide")),
+        ({"heads": 8}, (8, 24, "replicate")),
+        ({"split": "whole"}, (1, 192, "whole")),
+    ],
+)
+def test_a_short_convolution_is_split_as_it_says(
+    fields: dict[str, Any], slot: tuple[int, int, str]
+) -> None:
+    (conv,) = ShortConv(channels=64, conv_kernel=4, **fields).slots()
+    assert (conv.heads, conv.width, conv.split) == slot
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda: ShortConv(channels=64, conv_kernel=4, heads=5),
+        lambda: RgLru(lru_width=64, conv_kernel=4, num_heads=5),
+    ],
+)
+def test_heads_that_do_not_divide_the_channels_are_refused(kind: Callable[[], CacheKind]) -> None:
+    with pytest.raises(ValueError, match="not a multiple of 5"):
+        kind()
 
 
 @pytest.mark.parametrize(

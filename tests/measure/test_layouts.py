@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -59,6 +60,19 @@ def test_bytes_of_a_layout(model: str, token: int, layout: CacheLayout, tokens: 
 def test_shapes_of_a_layout(layout: CacheLayout, shapes: list[tuple[int, ...]]) -> None:
     tensors = cache_tensors(question("llama3-70b", 100, 2), layout)
     assert [tensor.shape for tensor in tensors] == shapes
+
+
+def test_a_latent_without_a_rotary_key_is_one_tensor() -> None:
+    """34 states of convolution and matrix, 11 latents, 11 index keys for four tokens, 11 tails."""
+    tensors = cache_tensors(question("glm-5.3-flash", 102), CacheLayout.ARITHMETIC)
+    assert Counter(tensor.shape for tensor in tensors) == {
+        (1, 64, 1, 1_152): 34,
+        (1, 64, 1, 16_384): 34,
+        (1, 1, 102, 512): 11,
+        (1, 1, 25, 132): 11,
+        (1, 1, 4, 256): 11,
+    }
+    assert planned_bytes(tensors) == 147_642_368 + 11 * (102 * 1_024 + 25 * 132)
 
 
 def test_what_grows_starts_from_a_prompt() -> None:

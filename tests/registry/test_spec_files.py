@@ -40,6 +40,34 @@ groups:
 """
 
 
+SPARSE = """\
+name: sparse
+source: my own notes
+native_context_tokens: 1048576
+dtype: bf16
+layers: 45
+pattern: [kda*3, dsa]
+groups:
+  - {name: kda, kind: kimi_delta_attention, num_heads: 64, head_dim: 128, conv_kernel: 4}
+  - name: dsa
+    caches:
+      - {kind: mla, num_attention_heads: 64, kv_lora_rank: 512, qk_rope_head_dim: 0,
+         qk_nope_head_dim: 256, v_head_dim: 256}
+      - {kind: index_keys, index_head_dim: 128, compress_ratio: 4}
+      - {kind: pool_tail, width: 256, tokens: 4}
+"""
+
+STATE = """\
+name: recurrent
+source: my own notes
+native_context_tokens: null
+dtype: bf16
+groups:
+  - {layers: 10, kind: state, elements: 1048576, heads: 64}
+  - {layers: 2, kind: state, elements: 3000, state_dtype: model}
+"""
+
+
 def load(tmp_path: Path, text: str | bytes) -> kvplan.ModelSpec:
     path = tmp_path / "my.yaml"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
@@ -214,3 +242,46 @@ def test_a_long_list_of_problems_is_cut(tmp_path: Path) -> None:
 def test_auto_in_a_spec_is_the_models_own_dtype(tmp_path: Path) -> None:
     spec = load(tmp_path, GOOD.replace("dtype: bf16", "dtype: bf16\nkv_cache_dtype: auto"))
     assert kvplan.footprint(spec, 1).kv_cache_dtype == "bf16"
+
+
+def test_latents_without_a_rotary_key_and_pooled_index_keys_can_be_said(tmp_path: Path) -> None:
+    """GLM-5.3-Flash: 11 x 512 x 2 B + 11 x 132 B / 4 (LMCache issue 5042), 11 tails of 2,048 B."""
+    result = kvplan.footprint(load(tmp_path, SPARSE), 131_072)
+    assert result.bytes_per_token == 11_627
+    assert result.fixed_bytes_per_sequence == 147_619_840 + 11 * 2_048
+
+
+def test_index_keys_in_mxfp4_can_be_said(tmp_path: Path) -> None:
+    """64 B and 4 B of scales a key (vllm issue 48558): 21 of them are 1,428 B for a token."""
+    keys = "{kind: index_keys, index_head_dim: 128, index_dtype: mxfp4}"
+    text = GOOD.partition("  - layers")[0] + f"  - {{layers: 21, caches: [{keys}]}}\n"
+    assert kvplan.footprint(load(tmp_path, text), 4_096).bytes_per_token == 1_428
+
+
+def test_any_state_can_be_said(tmp_path: Path) -> None:
+    spec = load(tmp_path, STATE)
+    whole, rank = kvplan.footprint(spec, 64), kvplan.footprint(spec, 64, tensor_parallel=8)
+    assert whole.bytes_per_token == 0
+    assert whole.fixed_bytes_per_sequence == 10 * 1_048_576 * 4 + 2 * 3_000 * 2
+    assert rank.fixed_bytes_per_sequence == 10 * 131_072 * 4 + 2 * 3_000 * 2
+    assert spec.attention == ("state",)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ("qk_rope_head_dim: 0", "qk_rope_head_dim: -1", "has to be at least 0, not -1"),
+        ("compress_ratio: 4", "compress_ratio: 4, index_dtype: int2", "not 'int2'"),
+        ("tokens: 4", "tokens: 0", "has to be more than 0, not 0"),
+    ],
+)
+def test_what_a_sparse_layer_cannot_be_is_said(
+    tmp_path: Path, before: str, after: str, problem: str
+) -> None:
+    (said,) = problems(tmp_path, SPARSE.replace(before, after))
+    assert problem in said
+
+
+def test_a_state_says_what_is_divided(tmp_path: Path) -> None:
+    (said,) = problems(tmp_path, STATE.replace("heads: 64", "split: divide"))
+    assert "split: divide needs heads" in said

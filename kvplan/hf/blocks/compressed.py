@@ -102,17 +102,25 @@ def _projections(part: str, root: str, ratio: int, rows: int, hidden: int) -> Te
 
 @dataclass(frozen=True, kw_only=True)
 class HyperConnections(Block):
-    """(2 + m) m figures that mix m residual streams, in fp32 (arXiv 2606.19348)."""
+    """(2 + m) m figures that mix m residual streams, in fp32 (arXiv 2606.19348).
+
+    Without ``mixed`` (HY-V4) streams are read and written, and not mixed: 2 m figures.
+    """
 
     streams: int
+    dtype: str = "fp32"
+    """Of the matrix, ``fn``."""
+    mixed: bool = True
     places: tuple[str, ...] = ("hc_attn", "hc_ffn")
 
     def weights(self, hidden: int) -> Tensors:
-        mixes = (2 + self.streams) * self.streams
-        shapes = {"fn": (mixes, self.streams * hidden), "base": (mixes,), "scale": (3,)}
+        mixes = (2 + self.streams if self.mixed else 2) * self.streams
+        scales = 3 if self.mixed else 2
+        shapes = {"fn": (mixes, self.streams * hidden), "base": (mixes,), "scale": (scales,)}
         for place in self.places:
             for name, shape in shapes.items():
-                yield from vector("other", f"{place}_{name}", *shape, dtype="fp32")
+                dtype = self.dtype if name == "fn" else "fp32"
+                yield from vector("other", f"{place}_{name}", *shape, dtype=dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,3 +133,35 @@ class HyperHead(Block):
         shapes = {"fn": (self.streams, self.streams * hidden), "base": (self.streams,)}
         for name, shape in {**shapes, "scale": (1,)}.items():
             yield from vector("other", f"hc_head_{name}", *shape, dtype="fp32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedCompressedAttention(Block):
+    """DeepSeek-V4.1: a window on every layer; what is compressed is kept by the sources alone.
+
+    A source keeps one vector and one index key for ``ratio`` tokens, which the layers after it
+    read; a ratio above one has a ring of 8 tokens' values and gates in fp32 (vLLM 0.33.0
+    models/deepseek_v41/compressor.py:222). Its weights are not counted.
+    """
+
+    heads: int
+    width: int
+    rope: int
+    window: int
+    ratio: int | None = None
+    index_width: int | None = None
+
+    def caches(self) -> tuple[Cache, ...]:
+        shape = {"head_dim": self.width, "qk_rope_head_dim": self.rope}
+        window = cache(
+            "latent_window",
+            **shape,
+            num_attention_heads=self.heads,
+            sliding_window=self.window,
+        )
+        if self.ratio is None:
+            return (window,)
+        kept = cache("compressed_kv", **shape, compress_ratio=self.ratio)
+        keys = cache("index_keys", index_head_dim=self.index_width, compress_ratio=self.ratio)
+        ring = cache("pool_tail", width=2 * self.width, tokens=8, state_dtype="fp32")
+        return (kept, keys, window) if self.ratio == 1 else (kept, keys, ring, window)

@@ -57,6 +57,8 @@ class Mamba1(_State):
     bias: bool = False
     conv_bias: bool = True
     normed: bool = False
+    heads: int | None = None
+    """Zamba: each of so many makes its own dt, B and C, in tensors that no quantiser touches."""
     root: str = "mixer"
 
     def weights(self, hidden: int) -> Tensors:
@@ -65,12 +67,23 @@ class Mamba1(_State):
         yield from vector(_PART, f"{root}.D", inner, dtype=UNSURE)
         yield from _conv(f"{root}.conv1d", inner, self.kernel, bias=self.conv_bias)
         yield from linear(_PART, f"{root}.in_proj", 2 * inner, hidden, bias=self.bias)
-        yield from linear(_PART, f"{root}.x_proj", rank + 2 * self.state, inner)
-        yield from linear(_PART, f"{root}.dt_proj", inner, rank, bias=True)
+        yield from self._selection(rank)
         yield from linear(_PART, f"{root}.out_proj", hidden, inner, bias=self.bias)
         widths = {"dt": rank, "b": self.state, "c": self.state} if self.normed else {}
         for name, width in widths.items():
             yield from norm(f"{root}.{name}_layernorm", width)
+
+    def _selection(self, rank: int) -> Tensors:
+        """What makes dt, B and C of the input."""
+        root, inner, rows = self.root, self.inner, rank + 2 * self.state
+        if self.heads is None:
+            yield from linear(_PART, f"{root}.x_proj", rows, inner)
+            yield from linear(_PART, f"{root}.dt_proj", inner, rank, bias=True)
+            return
+        each = inner // self.heads
+        yield from vector(_PART, f"{root}.x_proj_weight", self.heads, rows, each)
+        yield from vector(_PART, f"{root}.dt_proj_weight", self.heads, each, rank)
+        yield from vector(_PART, f"{root}.dt_proj_bias", self.heads, each)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,3 +249,28 @@ class ShortConv(_State):
         yield from _conv(f"{root}.conv", hidden, self.kernel, bias=self.bias)
         yield from linear(_PART, f"{root}.in_proj", 3 * hidden, hidden, bias=self.bias)
         yield from linear(_PART, f"{root}.out_proj", hidden, hidden, bias=self.bias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv(Block):
+    """A causal convolution of each channel alone, under a name of its own (Inkling).
+
+    ``heads`` are the KV heads that its channels belong to; ``whole`` is on every GPU.
+    """
+
+    channels: int
+    kernel: int
+    name: str
+    heads: int | None = None
+    whole: bool = False
+    reach: int | None = None
+    """Tokens that it looks back over, where it leaves some out."""
+
+    def caches(self) -> tuple[Cache, ...]:
+        figures = {"channels": self.channels, "conv_kernel": self.reach or self.kernel}
+        split = "whole" if self.whole else None
+        return (cache("short_conv", **figures, heads=self.heads, split=split),)
+
+    def weights(self, hidden: int) -> Tensors:
+        del hidden
+        yield from vector(_PART, self.name, self.channels, self.kernel, dtype=UNSURE)

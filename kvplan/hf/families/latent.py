@@ -7,10 +7,10 @@ from functools import partial
 
 from kvplan.hf.blocks.base import Layer, Model, Reader
 from kvplan.hf.blocks.latent import MLA, Indexer
-from kvplan.hf.config import Config, shown
+from kvplan.hf.config import Config
 from kvplan.hf.families.decoder import Style, stack
 from kvplan.hf.families.experts import Mixture, dense_first
-from kvplan.hf.layers import FULL, MTP, drafts, layer_count
+from kvplan.hf.layers import FULL, MTP, drafts, layer_count, only
 
 LATENT_KEYS = (
     "kv_lora_rank",
@@ -23,13 +23,13 @@ LATENT_KEYS = (
 LATENT = Style(uncounted_if=("mlp_bias",))
 
 
-def mla(config: Config, root: str = "self_attn") -> MLA:
+def mla(config: Config, root: str = "self_attn", *, least_rope: int = 1) -> MLA:
     """The file's MLA; num_key_value_heads and head_dim mean nothing there."""
     config.ignore("num_key_value_heads", "head_dim", "qk_head_dim", "q_lora_rank", "mla_use_nope")
     return MLA(
         heads=config.count("num_attention_heads"),
         rank=config.count("kv_lora_rank"),
-        rope=config.count("qk_rope_head_dim"),
+        rope=config.count("qk_rope_head_dim", least=least_rope),
         nope=config.count("qk_nope_head_dim"),
         v_width=config.count("v_head_dim"),
         q_rank=partial(_q_rank, config),
@@ -60,18 +60,15 @@ def sparse_decoder(mixture: Mixture) -> Reader:
     """MLA with DeepSeek's indexer: keys of its own on layers whose indexer is not shared."""
 
     def read(config: Config) -> Model:
-        latent, indexer = mla(config), _indexer(config)
+        latent, keys = mla(config), indexer(config)
         count = layer_count(config)
         attention = config.words("layer_types")
         known = {"indexed_attention", "deepseek_sparse_attention", FULL}
         if attention is not None and not set(attention) <= known:
             config.refuse("layer_types names other layers than indexed_attention")
-        kinds: dict[str, Layer] = {"full": (latent, indexer), "shared": (latent,)}
-        types = _indexer_types(config, count)
-        unknown = sorted(set(types) - set(kinds))
-        if unknown:
-            name = config.name("indexer_types")
-            config.refuse(f"{name} names {shown(unknown[0])}; known: {', '.join(kinds)}")
+        kinds: dict[str, Layer] = {"full": (latent, keys), "shared": (latent,)}
+        types = indexer_types(config, count)
+        only(config, "indexer_types", types, *kinds)
         # The draft layer brings an indexer of its own (vLLM 0.33.0 models/deepseek_mtp.py).
         draft = [kinds["full"]] * drafts(config, MTP)
         layers = [kinds[kind] for kind in types]
@@ -80,7 +77,8 @@ def sparse_decoder(mixture: Mixture) -> Reader:
     return read
 
 
-def _indexer(config: Config) -> Indexer:
+def indexer(config: Config) -> Indexer:
+    """DeepSeek's indexer with the file's figures."""
     config.ignore("index_n_heads", "index_topk")
     return Indexer(
         width=config.count("index_head_dim"),
@@ -89,7 +87,7 @@ def _indexer(config: Config) -> Indexer:
     )
 
 
-def _indexer_types(config: Config, layers: int) -> Sequence[str]:
+def indexer_types(config: Config, layers: int) -> Sequence[str]:
     """``indexer_types``, else a pattern or period (GlmMoeDsaConfig), else every layer its own."""
     config.ignore("index_share_for_mtp_iteration", "indexer_rope_interleave")
     types = config.per_layer("indexer_types", config.words("indexer_types"), layers)

@@ -1,18 +1,28 @@
-"""Liquid's LFM2: short convolutions, and attention in some layers."""
+"""Liquid's LFM2 and LFM3: short convolutions, and attention in some layers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from kvplan.hf.blocks.attention import Attention, head_gate
 from kvplan.hf.blocks.base import Layer, Model
 from kvplan.hf.blocks.recurrent import ShortConv
-from kvplan.hf.config import Config, UncountedError
+from kvplan.hf.config import MAX_TOKENS, Config, UncountedError
 from kvplan.hf.families.base import Family, Wrapper
-from kvplan.hf.families.decoder import Style, attention, feed_forward, mlp, model, norms
+from kvplan.hf.families.decoder import (
+    ATTENTION_BIAS,
+    Style,
+    attention,
+    feed_forward,
+    mlp,
+    model,
+    norms,
+)
 from kvplan.hf.families.experts import Mixture
 from kvplan.hf.families.states import kernel
-from kvplan.hf.layers import FULL, agree, by_type, layer_count, layer_types
+from kvplan.hf.geometry import OWN_HEAD_DIM
+from kvplan.hf.layers import FULL, SLIDING, agree, by_type, layer_count, layer_types
 
 _NAMES = ("w1", "w3", "w2")
 _LFM2 = Style(
@@ -25,6 +35,15 @@ _LFM2 = Style(
     final="model.embedding_norm",
     tie=True,
     tie_keys=("tie_embedding",),
+)
+_LFM3 = replace(
+    _LFM2,
+    dialect=OWN_HEAD_DIM,
+    bias=ATTENTION_BIAS,
+    qk_norm_names=("q_norm", "k_norm"),
+    out="o_proj",
+    norms=("operator_norm", "ffn_norm", "post_operator_norm", "post_ffn_norm"),
+    tie_keys=(),
 )
 _EXPERTS = Mixture(count=("num_experts",), root="feed_forward", names=_NAMES)
 
@@ -78,6 +97,45 @@ def _layers(config: Config) -> tuple[Layer, ...]:
     return by_type(config, types, {FULL: lambda: plain, "conv": convolution})
 
 
+def _lfm3(config: Config) -> Model:
+    """Convolutions, sliding and full attention by ``layer_types`` (Lfm3Config)."""
+    count, plain = layer_count(config), attention(config, _LFM3)
+    types = layer_types(config, count, _lfm3_type)
+    hidden = config.count("hidden_size")
+    kinds = {
+        FULL: lambda: (plain,),
+        SLIDING: lambda: (plain.sliding(config.count("sliding_window", most=MAX_TOKENS)),),
+        "conv": lambda: (
+            ShortConv(
+                channels=hidden,
+                kernel=kernel(config, "conv_L_cache"),
+                bias=config.flag("conv_bias"),
+            ),
+        ),
+    }
+    layers = by_type(config, types, kinds)
+    config.ignore("conv_bias", "conv_L_cache", "sliding_window")
+
+    def others() -> Sequence[Layer]:
+        sandwich = config.flag("use_sandwich_norm", default=True)
+        style = _LFM3 if sandwich else replace(_LFM3, norms=_LFM2.norms)
+        around = (mlp(config, style), norms(style))
+        gated = config.flag("use_attention_gate", default=True)
+        return [
+            (*around, *(head_gate(config, block) if gated and isinstance(block, Attention) else ()))
+            for (block,) in layers
+        ]
+
+    return model(config, _LFM3, layers, others)
+
+
+def _lfm3_type(index: int) -> str:
+    """Lfm3Config, where a file gives no list."""
+    if index % 4 == 2:  # noqa: PLR2004 - the class's own pattern
+        return FULL
+    return SLIDING if index % 4 == 0 and index else "conv"
+
+
 def _width(config: Config) -> int:
     """Lfm2MLP: two thirds, times a factor, rounded up. The flag has to be in the file."""
     width = config.size("intermediate_size", "block_ff_dim")
@@ -95,6 +153,11 @@ def _width(config: Config) -> int:
 FAMILIES: dict[str, Family] = {
     "lfm2": Family(read=_lfm2),
     "lfm2_moe": Family(read=_lfm2_moe),
+    "lfm3": Family(read=_lfm3),
 }
 
-WRAPPERS: dict[str, Wrapper] = {"lfm2_vl": Wrapper(), "lfm2-vl": Wrapper()}
+WRAPPERS: dict[str, Wrapper] = {
+    "lfm2_vl": Wrapper(),
+    "lfm2-vl": Wrapper(),
+    "lfm3_vl": Wrapper(text="lfm3"),
+}

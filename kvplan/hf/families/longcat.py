@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from kvplan.hf.blocks.base import Layer, Model, Norms, Tensors, buffer, vector
+from kvplan.hf.blocks.base import Extra, Layer, Model, Norms, Tensor, Tensors, buffer, vector
 from kvplan.hf.blocks.mlp import MLP, Experts
-from kvplan.hf.config import Config
+from kvplan.hf.config import Config, Figure
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import Style, mlp, model
 from kvplan.hf.families.latent import mla
@@ -62,4 +62,36 @@ def _experts(config: Config) -> Experts:
     )
 
 
-FAMILIES: dict[str, Family] = {"longcat_flash": Family(read=_longcat_flash)}
+def _longcat_flash_ngram(config: Config) -> Model:
+    """LongCat-Flash-Lite: the embedding of a token is joined by those of its n-grams.
+
+    vLLM 0.33.0 model_executor/models/longcat_flash_ngram.py; they are looked up, and keep nothing.
+    """
+    plain = _longcat_flash(config)
+    return replace(plain, ends=lambda: (*plain.ends(), *_tables(config)))
+
+
+def _tables(config: Config) -> Layer:
+    """``emb_split_num`` tables for each n-gram from 2 to ``emb_neighbor_num``, and a matrix each.
+
+    Each has an odd number of rows, two more than the one before. A token uses a row of each.
+    """
+    rows = config.maybe("ngram_vocab_size_ratio")
+    if rows is None:
+        return ()
+    rows = Figure(rows * config.size("vocab_size"), "ngram_vocab_size_ratio × vocab_size")
+    tables = config.size("emb_split_num") * (config.size("emb_neighbor_num", least=2) - 1)
+    hidden = config.size("hidden_size")
+    width, total = hidden // tables, tables * rows + tables**2
+    root = "model.ngram_embeddings"
+    table = Tensor("embedding", f"{root}.embedders", (1, width), copies=total, used=tables)
+    matrix = Tensor("embedding", f"{root}.post_projs", (hidden, width), copies=tables)
+    return (Extra(tensors=(table, matrix)),)
+
+
+FAMILIES: dict[str, Family] = {
+    "longcat_flash": Family(read=_longcat_flash),
+    "longcat_flash_ngram": Family(
+        read=_longcat_flash_ngram, architectures=("LongcatFlashNgramForCausalLM",)
+    ),
+}

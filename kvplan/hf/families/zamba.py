@@ -1,4 +1,4 @@
-"""Zyphra's Zamba2: Mamba-2 throughout, and a few transformer layers that many layers share."""
+"""Zyphra's Zamba and Zamba2: Mamba throughout, and transformer layers that many layers share."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import replace
 from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Again, Extra, Layer, Model, Norms, linear
 from kvplan.hf.blocks.mlp import MLP
-from kvplan.hf.blocks.recurrent import Mamba2
-from kvplan.hf.config import Config
+from kvplan.hf.blocks.recurrent import Mamba1, Mamba2
+from kvplan.hf.config import Config, Figure, UncountedError
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import INPUT, Style, model
-from kvplan.hf.families.states import expanded, mamba2
+from kvplan.hf.families.states import expanded, mamba1, mamba2
 from kvplan.hf.geometry import MULTI_HEAD, kv_heads, quotient
 from kvplan.hf.layers import LINEAR, by_type, layer_count
 
 _ZAMBA2 = Style(final="model.final_layernorm", tie=True)
-_HYBRID, _SHARED = "hybrid", "shared_transformer"
+_HYBRID, _SHARED, _TRANSF = "hybrid", "shared_transformer", "shared_transf"
 
 
 def _zamba2(config: Config) -> Model:
@@ -125,4 +125,78 @@ def _adapters(
     return Extra(tensors=(*down, *up))
 
 
-FAMILIES: dict[str, Family] = {"zamba2": Family(read=_zamba2)}
+def _zamba(config: Config) -> Model:
+    """Mamba-1 in ``n_mamba_heads`` heads, and one transformer layer in every hybrid one.
+
+    ZambaConfig: the third layer is hybrid, then those that the period names.
+    """
+    count = layer_count(config)
+    types = _zamba_types(config, count)
+    state, shared = _mamba(config), _zamba_attention(config)
+    inner = replace(state, root="mamba_decoder.mamba")
+    kinds = {
+        "mamba": lambda: (state,),
+        LINEAR: lambda: (state,),
+        _HYBRID: lambda: (Again(shared), inner),
+    }
+    layers = by_type(config, types, kinds)
+    return model(config, _ZAMBA2, layers, lambda: _zamba_others(config, types, shared))
+
+
+def _zamba_types(config: Config, layers: int) -> Sequence[str]:
+    types = config.per_layer("layers_block_type", config.words("layers_block_type"), layers)
+    period, offset = config.maybe("attn_layer_period"), config.maybe("attn_layer_offset", least=0)
+    if types is not None:
+        return types
+    if period is None or offset is None:
+        config.missing("layers_block_type")
+    later = (_HYBRID if index % period == offset else LINEAR for index in range(layers - 3))
+    return [LINEAR, LINEAR, _HYBRID, *later][:layers]
+
+
+def _mamba(config: Config) -> Mamba1:
+    """Each head makes its own dt, B and C (ZambaMambaMixer)."""
+    inner = expanded(config, "mamba_expand")
+    state = mamba1(
+        config,
+        inner,
+        state="mamba_d_state",
+        conv="mamba_d_conv",
+        rank="mamba_dt_rank",
+        biases=("mamba_proj_bias", "mamba_conv_bias"),
+    )
+    heads = config.count("n_mamba_heads")
+    quotient(config, inner, heads)
+    return replace(state, heads=heads, root="mamba")
+
+
+def _zamba_attention(config: Config) -> Attention:
+    """It sees two hidden states side by side (ZambaAttention)."""
+    count, hidden = config.count("num_attention_heads"), config.count("hidden_size")
+    seen = config.maybe("attention_hidden_size") or Figure(2 * hidden, f"2 × {hidden.origin}")
+    width = config.maybe("attention_head_dim") or quotient(
+        config, Figure(2 * hidden, f"2 × {hidden.origin}"), count
+    )
+    kv = kv_heads(config, MULTI_HEAD, count)
+    root = f"{_TRANSF}.self_attn"
+    return Attention(heads=count, kv=kv, width=width, into=seen, root=root)
+
+
+def _zamba_others(config: Config, types: Sequence[str], heads: Attention) -> Sequence[Layer]:
+    """The transformer layer is stored once, in the first hybrid layer; each has a matrix."""
+    if not config.flag("tie_word_embeddings", default=True):
+        raise UncountedError("tie_word_embeddings is off, which unties the shared layers as well")
+    plain: Layer = (Norms(names=(INPUT,)),)
+    beside: Layer = (_joint(config), Norms(names=(f"mamba_decoder.{INPUT}",)))
+    others = [beside if kind == _HYBRID else plain for kind in types]
+    if _HYBRID in types:
+        mlp = MLP(width=config.size("intermediate_size"), root=f"{_TRANSF}.feed_forward")
+        norms = (
+            Norms(names=(f"{_TRANSF}.{INPUT}",), width=heads.into),
+            Norms(names=(f"{_TRANSF}.pre_ff_layernorm",)),
+        )
+        others[types.index(_HYBRID)] = (*beside, heads, mlp, *norms)
+    return others
+
+
+FAMILIES: dict[str, Family] = {"zamba": Family(read=_zamba), "zamba2": Family(read=_zamba2)}
