@@ -14,11 +14,21 @@ from kvplan import calc
 from kvplan.checks import findings
 from kvplan.checks.baseline import read_lock
 from kvplan.checks.findings import Findings
+from kvplan.dtypes import BesideDtypes
 from kvplan.planner import compare as comparing
 from kvplan.planner import solve
 from kvplan.planner.compare import Comparison
 from kvplan.planner.solve import Plan
-from kvplan.question import DEFAULT_CONTEXT, Model, Options, Placement, as_spec, as_tokens, ask
+from kvplan.question import (
+    DEFAULT_CONTEXT,
+    BesideOptions,
+    Model,
+    Options,
+    Placement,
+    as_spec,
+    as_tokens,
+    ask,
+)
 from kvplan.spec import ModelSpec
 
 
@@ -31,11 +41,13 @@ def footprint(
     context_parallel: int = 1,
     *,
     draft: bool = False,
+    **beside: Unpack[BesideOptions],
 ) -> calc.Footprint:
     """What the model's caches take on each of ``tensor_parallel`` GPUs, in bytes.
 
-    ``context_tokens`` is the length of every one of ``sequences`` sequences. Raises UsageError
-    where heads cannot be divided, RefusedError where the format has no layout for this model.
+    ``context_tokens`` is the length of every one of ``sequences`` sequences; ``beside`` are the
+    dtypes of states, convolutions and index keys. Raises UsageError where heads cannot be divided,
+    RefusedError where the format has no layout for this model.
     """
     return calc.footprint(
         as_spec(model),
@@ -45,6 +57,7 @@ def footprint(
         tensor_parallel,
         context_parallel,
         draft=draft,
+        beside=BesideDtypes(**beside),
     )
 
 

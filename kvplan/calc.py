@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
+from kvplan.dtypes import AS_ENGINES_DO, BesideDtypes, Storage, storage
 from kvplan.errors import RefusedError, UsageError
-from kvplan.formats import FORMATS, INDEX_FORMATS, CacheFormat, Packing, cache_format
+from kvplan.formats import CacheFormat, Packing
 from kvplan.kinds import CacheKind, Slot
 from kvplan.parallel import check_tensor_parallel, heads_on_rank, tensor_parallel_sizes
-from kvplan.spec import Group, ModelSpec
+from kvplan.spec import ModelSpec
 from kvplan.units import ceil_div, number, positive
 
 
@@ -59,6 +60,8 @@ class Line:
     entries: int
     growth: Fraction
     """Entries that one more token adds here: the kind's own, over the GPUs that share them."""
+    of_drafter: bool = False
+    """Whether it is the draft model's, beside the model's own."""
 
     @cached_property
     def bytes_per_entry(self) -> int:
@@ -105,6 +108,29 @@ def _tensor(slot: PackedSlot) -> str:
 
 
 @dataclass(frozen=True)
+class WrittenCache:
+    """A cache as its spec writes it, and the bytes of one entry of all its copies."""
+
+    kind: CacheKind
+    size_bytes: int
+    native_context_tokens: int | None
+    of_drafter: bool = False
+
+    def kind_at(self, context_tokens: int) -> CacheKind:
+        """What it is at this context: a window may be one only beyond the native context."""
+        native = self.native_context_tokens
+        return self.kind.bounded_by(None if native is None else max(native, context_tokens))
+
+
+@dataclass(frozen=True)
+class Drafter:
+    """A draft model whose caches stand in a footprint, and the KV dtype that they have."""
+
+    name: str
+    kv_cache_dtype: str
+
+
+@dataclass(frozen=True)
 class Footprint:
     """What a model's caches take: on one GPU of a tensor-parallel group, or whole (group of one).
 
@@ -119,9 +145,28 @@ class Footprint:
     context_parallel: int
     lines: tuple[Line, ...]
     draft: bool
-    entry_bytes: tuple[tuple[CacheKind, int], ...]
-    """Each cache as the spec writes it, and the bytes of one entry of all its copies."""
-    native_context_tokens: int | None
+    written: tuple[WrittenCache, ...] = ()
+    """The same caches as the specs write them, for the question of another context."""
+    beside: BesideDtypes = AS_ENGINES_DO
+    """What was asked for beside keys and values."""
+    llama_cpp: bool = False
+    """Whether what lies beside keys and values is as llama.cpp keeps it."""
+    drafter: Drafter | None = None
+    """The draft model whose caches are among the lines, where there is one here."""
+
+    @property
+    def own(self) -> Footprint:
+        """The same without the draft model's caches."""
+        lines = tuple(line for line in self.lines if not line.of_drafter)
+        written = tuple(cache for cache in self.written if not cache.of_drafter)
+        return replace(self, lines=lines, written=written, drafter=None)
+
+    @property
+    def of_drafter(self) -> Footprint:
+        """The draft model's caches alone; none where there is no draft model here."""
+        lines = tuple(line for line in self.lines if line.of_drafter)
+        written = tuple(cache for cache in self.written if cache.of_drafter)
+        return replace(self, lines=lines, written=written)
 
     @property
     def bytes_per_token(self) -> Fraction:
@@ -153,28 +198,16 @@ class Footprint:
 
         A window that this footprint's context does not outgrow may bound that one.
         """
-        native = self.native_context_tokens
-        longest = None if native is None else max(native, context_tokens)
+        shared = self.context_parallel
         return sum(
-            size_bytes * _entries(kind.bounded_by(longest), context_tokens, self.context_parallel)
-            for kind, size_bytes in self.entry_bytes
+            cache.size_bytes * _entries(cache.kind_at(context_tokens), context_tokens, shared)
+            for cache in self.written
         )
 
 
 def _entries(kind: CacheKind, context_tokens: int, context_parallel: int) -> int:
     entries = kind.entries(context_tokens)
     return ceil_div(entries, context_parallel) if kind.growth() else entries
-
-
-def resolved_format(spec: ModelSpec, kv_cache_dtype: str = "auto") -> CacheFormat:
-    """The format that ``kv_cache_dtype`` means for this model.
-
-    ``auto`` is the scheme that the checkpoint names, else the model's own dtype.
-    """
-    if kv_cache_dtype.lower() != "auto":
-        return cache_format(kv_cache_dtype)
-    named = None if spec.kv_cache_dtype == "auto" else spec.kv_cache_dtype
-    return cache_format(named or spec.dtype)
 
 
 @dataclass(frozen=True)
@@ -188,11 +221,18 @@ class PackedCaches:
     kv_cache_dtype: str
     slots: Mapping[CacheKind, tuple[PackedSlot, ...]]
     draft: bool
+    stored: Storage
+    drafter: PackedCaches | None = None
+    """Those of a second model that drafts for this one, in a dtype of their own."""
 
     @cached_property
     def tensor_parallel_sizes(self) -> tuple[int, ...]:
         """Tensor-parallel groups over which all heads can be laid out."""
         return tensor_parallel_sizes(self.spec, draft=self.draft)
+
+    def beside(self, drafter: PackedCaches | None) -> PackedCaches:
+        """The same caches, and those of a draft model with them."""
+        return replace(self, drafter=drafter)
 
     def footprint(
         self,
@@ -201,21 +241,24 @@ class PackedCaches:
         tensor_parallel: int = 1,
         context_parallel: int = 1,
         stage: ModelSpec | None = None,
+        *,
+        last: bool = True,
     ) -> Footprint:
         """What the caches take on one GPU; of a pipeline ``stage`` where one is given.
 
-        ``context_parallel`` GPUs of the tensor-parallel group divide the entries that grow.
-        Raises UsageError where the heads cannot be divided.
+        ``context_parallel`` GPUs of the tensor-parallel group divide the entries that grow. A
+        draft model's caches are on the ``last`` stage, laid out over the same group. Raises
+        UsageError where the heads cannot be divided.
         """
-        if tensor_parallel not in self.tensor_parallel_sizes:
-            check_tensor_parallel(self.spec, tensor_parallel, draft=self.draft)
-        held = stage or self.spec
-        lines = []
-        for kind, layers, copies in held.caches(draft=self.draft, context_tokens=context_tokens):
-            slots = tuple(slot.on_rank(tensor_parallel) for slot in self.slots[kind])
-            entries = _entries(kind, context_tokens, context_parallel)
-            growth = kind.growth() / context_parallel
-            lines.append(Line(kind, layers, copies, slots, entries, growth))
+        lines = self.lines(context_tokens, tensor_parallel, context_parallel, stage)
+        written = self.written(tensor_parallel, stage)
+        drafter = None
+        if self.drafter is not None and last:
+            drafted = self.drafter.lines(context_tokens, tensor_parallel, context_parallel)
+            lines += [replace(line, of_drafter=True) for line in drafted]
+            beside = self.drafter.written(tensor_parallel)
+            written += [replace(cache, of_drafter=True) for cache in beside]
+            drafter = Drafter(self.drafter.spec.name, self.drafter.kv_cache_dtype)
         return Footprint(
             model=self.spec.name,
             context_tokens=context_tokens,
@@ -225,51 +268,73 @@ class PackedCaches:
             context_parallel=context_parallel,
             lines=tuple(lines),
             draft=self.draft,
-            entry_bytes=tuple(
-                (kind, copies * self._entry_bytes(kind, tensor_parallel))
-                for kind, _, copies in held.caches_as_written(draft=self.draft)
-            ),
-            native_context_tokens=self.spec.native_context_tokens,
+            written=tuple(written),
+            beside=self.stored.beside,
+            llama_cpp=self.stored.llama_cpp,
+            drafter=drafter,
         )
 
-    def _entry_bytes(self, kind: CacheKind, tensor_parallel: int) -> int:
-        return sum(slot.on_rank(tensor_parallel).bytes_per_entry for slot in self.slots[kind])
+    def lines(
+        self,
+        context_tokens: int,
+        tensor_parallel: int,
+        context_parallel: int,
+        stage: ModelSpec | None = None,
+    ) -> list[Line]:
+        """The model's own caches on one GPU, a line for each kind."""
+        if tensor_parallel not in self.tensor_parallel_sizes:
+            check_tensor_parallel(self.spec, tensor_parallel, draft=self.draft)
+        held, lines = stage or self.spec, []
+        for kind, layers, copies in held.caches(draft=self.draft, context_tokens=context_tokens):
+            slots = tuple(slot.on_rank(tensor_parallel) for slot in self.slots[kind])
+            entries = _entries(kind, context_tokens, context_parallel)
+            growth = kind.growth() / context_parallel
+            lines.append(Line(kind, layers, copies, slots, entries, growth))
+        return lines
+
+    def written(self, tensor_parallel: int, stage: ModelSpec | None = None) -> list[WrittenCache]:
+        """The model's own caches on one GPU, every window as the spec writes it."""
+        return [
+            WrittenCache(
+                kind,
+                copies * sum(slot.on_rank(tensor_parallel).bytes_per_entry for slot in slots),
+                self.spec.native_context_tokens,
+            )
+            for kind, _, copies in (stage or self.spec).caches_as_written(draft=self.draft)
+            for slots in (self.slots[kind],)
+        ]
 
 
-def pack(spec: ModelSpec, kv_cache_dtype: str = "auto", *, draft: bool = False) -> PackedCaches:
+def pack(
+    spec: ModelSpec,
+    kv_cache_dtype: str = "auto",
+    beside: BesideDtypes = AS_ENGINES_DO,
+    *,
+    draft: bool = False,
+) -> PackedCaches:
     """The model's caches in this KV dtype; draft layers too where asked for.
 
     Raises UsageError for a dtype that nobody knows, RefusedError where the format has no layout
     for this model.
     """
-    chosen = resolved_format(spec, kv_cache_dtype)
+    stored = storage(spec, kv_cache_dtype, beside)
     caches = (*spec.caches_as_written(draft=draft), *spec.caches(draft=draft))
     kinds = dict.fromkeys(kind for kind, _, _ in caches)
-    slots = {kind: _pack_entry(kind.slots(), spec, chosen) for kind in kinds}
-    return PackedCaches(spec, chosen.name, slots, draft)
+    slots = {kind: _pack_entry(kind, stored) for kind in kinds}
+    return PackedCaches(spec, stored.kv.name, slots, draft, stored)
 
 
-def _pack_entry(
-    slots: tuple[Slot, ...], spec: ModelSpec, chosen: CacheFormat
-) -> tuple[PackedSlot, ...]:
+def _pack_entry(kind: CacheKind, stored: Storage) -> tuple[PackedSlot, ...]:
     try:
-        chosen.check_record([slot.role for slot in slots if slot.format is None])
-        return tuple(_pack_slot(slot, spec, chosen) for slot in slots)
-    except RefusedError as error:
-        raise RefusedError(f"{spec.name}: {error.message}", error.hint) from None
+        slots = stored.slots(kind)
+        stored.kv.check_record([slot.role for slot in slots if slot.format is None])
+        return tuple(_pack_slot(slot, stored.format(kind, slot)) for slot in slots)
+    except (RefusedError, UsageError) as error:
+        raise type(error)(f"{stored.spec.name}: {error.message}", error.hint) from None
 
 
-def _pack_slot(slot: Slot, spec: ModelSpec, chosen: CacheFormat) -> PackedSlot:
-    stored = _stored_format(slot, spec, chosen)
+def _pack_slot(slot: Slot, stored: CacheFormat) -> PackedSlot:
     return PackedSlot(slot, slot.heads, stored.name, stored.packing(slot.role, slot.width))
-
-
-def _stored_format(slot: Slot, spec: ModelSpec, chosen: CacheFormat) -> CacheFormat:
-    if slot.format is None:
-        return chosen
-    if slot.format in INDEX_FORMATS:
-        return INDEX_FORMATS[slot.format]
-    return FORMATS[spec.dtype if slot.format == "model" else slot.format]
 
 
 def footprint(
@@ -281,6 +346,7 @@ def footprint(
     context_parallel: int = 1,
     *,
     draft: bool = False,
+    beside: BesideDtypes = AS_ENGINES_DO,
 ) -> Footprint:
     """What the model's caches take on each of ``tensor_parallel`` GPUs.
 
@@ -295,42 +361,5 @@ def footprint(
         ("context_parallel", context_parallel),
     ):
         positive(name, value)
-    caches = pack(spec, kv_cache_dtype, draft=draft)
+    caches = pack(spec, kv_cache_dtype, beside, draft=draft)
     return caches.footprint(context_tokens, sequences, tensor_parallel, context_parallel)
-
-
-def as_full_attention(spec: ModelSpec, kv_heads: int | None = None) -> ModelSpec | None:
-    """The same model with full attention of ``kv_heads`` KV heads (None: multi-head attention).
-
-    Every attention layer keeps keys and values of every token; recurrent states stay as they are;
-    weights stay the model's own. None where the model has no attention. Raises UsageError where
-    the heads cannot be grouped like that.
-    """
-    try:
-        groups = tuple(_group_as_full_attention(group, kv_heads) for group in spec.groups)
-        draft = tuple(_group_as_full_attention(group, kv_heads) for group in spec.draft)
-    except ValueError:
-        raise UsageError(
-            f"the attention heads of {spec.name} do not divide into {kv_heads} KV heads"
-        ) from None
-    if not any(cache.query_heads() for group in groups for cache in group.caches):
-        return None
-    return replace(spec, groups=groups, draft=draft)
-
-
-def _group_as_full_attention(group: Group, kv_heads: int | None) -> Group:
-    caches = (cache.as_full_attention(kv_heads) for cache in group.caches)
-    return replace(group, caches=tuple(cache for cache in caches if cache is not None))
-
-
-def multi_head_footprint(spec: ModelSpec, like: Footprint) -> Footprint | None:
-    """What the same model would keep with full multi-head attention, whole, in the same KV dtype.
-
-    A layout made for latents (fp8_ds_mla) has none for keys and values; theirs is taken at the
-    same bits an element. None for a model without attention.
-    """
-    multi_head = as_full_attention(spec)
-    if multi_head is None:
-        return None
-    plain = cache_format(like.kv_cache_dtype).for_keys_and_values
-    return footprint(multi_head, like.context_tokens, like.sequences, plain, draft=like.draft)

@@ -66,6 +66,8 @@ class CacheFormat:
     aliases: tuple[str, ...] = ()
     plain: str | None = None
     """For a layout made for latents: the format of the same width for keys and values."""
+    ggml: bool = False
+    """One of llama.cpp's own types, which no other engine has."""
     together: tuple[str, ...] = ()
     """Roles that one record holds side by side: a cache with the first has to have them all."""
 
@@ -115,7 +117,7 @@ def _ggml(name: str, block_bytes: int) -> CacheFormat:
     """A llama.cpp type that packs 32 elements into ``block_bytes``; one block scale included."""
     bits = {34: 8, 24: 5, 22: 5, 20: 4, 18: 4}[block_bytes]
     packing = Packing(bits, block_bytes * 8 - 32 * bits, 32, whole_blocks=True)
-    return CacheFormat(name, packing, "llama.cpp ggml-common.h, block of 32")
+    return CacheFormat(name, packing, "llama.cpp ggml-common.h, block of 32", ggml=True)
 
 
 _FP8 = Packing(8)

@@ -4,41 +4,52 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from kvplan.limits import Count, Input, Text
+from kvplan.limits import Count, Input, Limit, Text, WrittenBytes
 
 _ASSUMED_LINK_DOMAIN = 8
+LEAST_MEMORY_BYTES = 1 << 20
 _COMPUTE_CAPABILITY = re.compile(r"[1-9][0-9]?\.[0-9]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu(Input):
-    """One accelerator of the catalogue; memory is what the driver lets a process see."""
+    """One accelerator; memory is what the driver lets a process see.
+
+    A user's own needs no more than ``name`` and ``memory_bytes``: its memory is taken as given, and
+    what rests on figures that it does not state is not known.
+    """
 
     name: Text
     aliases: tuple[Text, ...] = ()
-    description: Text
-    memory_bytes: Count
-    memory_basis: Literal["measured", "torch-log", "driver-log"]
-    driver_memory_mib: Count | None
-    bandwidth_bytes_per_s: Count | None
-    bf16_flops: Count | None
+    description: Text | None = None
+    memory_bytes: WrittenBytes
+    memory_basis: Literal["measured", "torch-log", "driver-log", "given"] = "given"
+    driver_memory_mib: Count | None = None
+    bandwidth_bytes_per_s: Count | None = None
+    bf16_flops: Count | None = None
     fp16_flops: Count | None = None
-    fp8_flops: Count | None
-    link_bytes_per_s: Count | None
-    gpus_per_node: Count | None
+    fp8_flops: Count | None = None
+    link_bytes_per_s: Count | None = None
+    gpus_per_node: Count | None = None
     link_domain_gpus: Count | None = None
     """GPUs that reach one another at ``link_bytes_per_s``: more than a node in an NVL72 rack."""
     compute_capability: Text | None = None
     """NVIDIA's, as text ("9.0"): 10.0 comes after 9.0. None for other makers."""
-    sources: Text
+    sources: Text | None = None
     rates_basis: Literal["datasheet", "measured"] = "datasheet"
     """Whether bandwidth and FLOP rates are the maker's or were reached on a card."""
+    most_utilization: Annotated[float, Limit(gt=0, le=1)] | None = None
+    """The largest share that an engine was seen to start with, where the host shares the memory."""
     process_bytes: Count | None = None
     """What one process takes before its first tensor, where it was measured on this very card."""
 
     def __post_init__(self) -> None:
+        if self.memory_bytes < LEAST_MEMORY_BYTES:
+            raise ValueError(
+                f"memory_bytes: {self.memory_bytes:,} bytes are no GPU's memory; write 24GiB"
+            )
         capability = self.compute_capability
         if capability is not None and not _COMPUTE_CAPABILITY.fullmatch(capability):
             raise ValueError(f'compute_capability has to be like "9.0", not "{capability}"')

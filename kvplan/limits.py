@@ -25,9 +25,9 @@ class Limit:
 
 
 class Reading:
-    """A quantity that may be written with its unit: ``32k`` tokens, ``3GiB``."""
+    """What may be written as text: ``32k`` tokens, ``3GiB``, ``33,28`` layers."""
 
-    def __init__(self, parse: Callable[[str], int]) -> None:
+    def __init__(self, parse: Callable[[str], Any]) -> None:
         self.parse = parse
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:

@@ -31,6 +31,8 @@ class Layout:
     replicas: int = 1
     expert_parallel: bool = False
     """Whole experts on each GPU in place of slices of all."""
+    partition: tuple[int, ...] = ()
+    """Layers of each pipeline stage where somebody gave them; empty for an even split."""
 
     @property
     def gpus(self) -> int:
@@ -75,9 +77,10 @@ class Layout:
         return "PP" if self.server_gpus > domain_gpus else None
 
 
+_PIPELINE = "pipeline_parallel_size"
 DEGREES = {
     "tensor_parallel_size": "tensor",
-    "pipeline_parallel_size": "pipeline",
+    _PIPELINE: "pipeline",
     "data_parallel_size": "data",
     "decode_context_parallel_size": "context",
     "replicas": "replicas",
@@ -86,23 +89,37 @@ DEGREES = {
 
 
 def layout_of(
-    degrees: Mapping[str, int | None], gpus: int | None = None, *, expert_parallel: bool = False
+    degrees: Mapping[str, int | None],
+    gpus: int | None = None,
+    *,
+    expert_parallel: bool = False,
+    partition: tuple[int, ...] = (),
 ) -> Layout | None:
     """The layout of these degrees (``DEGREES``), None where none is given; what is left out is 1.
 
     Of ``gpus`` GPUs, as many replicas are made as go into them where their number is not given.
-    Raises UsageError where the GPUs do not suit, or experts are laid out over nothing.
+    ``partition`` has the layers of each pipeline stage, and so their number. Raises UsageError
+    where the GPUs do not suit, stages are given twice, or experts are laid out over nothing.
     """
     given = {name: degree for name, degree in degrees.items() if degree is not None}
     for name, value in given.items():
         positive(name, value)
+    if partition:
+        stages = given.setdefault(_PIPELINE, len(partition))
+        if stages != len(partition):
+            listed = ", ".join(map(str, partition))
+            raise UsageError(
+                f"pipeline_partition {listed} has {len(partition)} stages, and {_PIPELINE} says "
+                f"{stages}",
+                f"leave {_PIPELINE} out, or give {stages} numbers of layers",
+            )
     if not given:
         if expert_parallel:
             hint = "give tensor_parallel_size or data_parallel_size too"
             raise UsageError("enable_expert_parallel needs a layout", hint)
         return None
     fields = {DEGREES[name]: degree for name, degree in given.items()}
-    layout = Layout(**fields, expert_parallel=expert_parallel)
+    layout = Layout(**fields, expert_parallel=expert_parallel, partition=partition)
     if gpus in (None, layout.gpus):
         return layout
     if "replicas" in given:
@@ -179,6 +196,11 @@ def check_layout(spec: ModelSpec, layout: Layout) -> None:
         raise UsageError(
             f"{spec.name} has {spec.total_layers} layers; it cannot be split into "
             f"{layout.pipeline} pipeline stages"
+        )
+    if layout.partition and sum(layout.partition) != spec.total_layers:
+        raise UsageError(
+            f"pipeline_partition {' + '.join(map(str, layout.partition))} is "
+            f"{sum(layout.partition)} layers; {spec.name} has {spec.total_layers}"
         )
     _check_experts(spec, layout)
     if layout.context > 1:

@@ -6,22 +6,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import inf
 from pathlib import Path
 from typing import TypedDict, Unpack, cast
 
+from kvplan.dtypes import BesideDtypes
 from kvplan.errors import UsageError
 from kvplan.gpu import Gpu
 from kvplan.parallel import DEGREES, Layout, layout_of
 from kvplan.registry.names import load, load_gpu
 from kvplan.spec import ModelSpec
-from kvplan.units import parse_bytes, parse_tokens, positive
+from kvplan.units import parse_bytes, parse_layers, parse_tokens, positive
 
 DEFAULT_GPU = "h100-sxm-80gb"
 DEFAULT_CONTEXT = "128k"
 """What commands that need a context take where none is given."""
 DEFAULT_UTILIZATION = 0.92  # vLLM 0.33.0's gpu_memory_utilization
+DEFAULT_LORA_RANK = 16  # vLLM 0.33.0 config/lora.py, max_lora_rank
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM 0.33.0 takes as ``max_lora_rank`` (config/lora.py, MaxLoRARanks)."""
 ENGINES = ("none",)
 """Whose accounting a plan can follow; ``none`` is the arithmetic itself."""
 
@@ -52,7 +56,21 @@ class Question:
     quantization: str | None = None
     """A hypothesis: how a 16-bit checkpoint would be quantised."""
     kv_cache_dtype: str = "auto"
+    mamba_cache_dtype: str = "auto"
+    """Of the tails of convolutions, in vLLM's names; linear attention's state follows it."""
+    mamba_ssm_cache_dtype: str = "auto"
+    """Of recurrent states."""
+    index_cache_dtype: str = "auto"
+    """Of a sparse indexer's keys."""
     draft: bool = False
+    draft_model: ModelSpec | None = None
+    """A second model that drafts for the first, with weights and caches of its own."""
+    draft_kv_cache_dtype: str = "auto"
+    max_loras: int | None = None
+    """Slots for LoRA adapters that vLLM allocates beforehand."""
+    max_lora_rank: int = DEFAULT_LORA_RANK
+    kv_offloading_bytes: int | None = None
+    """Host memory for caches, of all tensor-parallel GPUs of a server together."""
     gpu_memory_utilization: float = DEFAULT_UTILIZATION
     overhead_bytes: int | None = None
     kv_cache_memory_bytes: int | None = None
@@ -62,7 +80,7 @@ class Question:
     def __post_init__(self) -> None:
         if not self.models:
             raise UsageError("name at least one model")
-        for name in ("context_tokens", "sequences", "max_num_seqs", "gpus"):
+        for name in ("context_tokens", "sequences", "max_num_seqs", "gpus", "max_loras"):
             if getattr(self, name) is not None:
                 positive(name, getattr(self, name))
         if not 0 < self.gpu_memory_utilization <= 1:
@@ -70,13 +88,52 @@ class Question:
                 "gpu_memory_utilization must be more than 0 and at most 1, "
                 f"not {self.gpu_memory_utilization}"
             )
+        self._check_beside()
         if self.engine not in ENGINES:
             raise UsageError(f"engine must be one of {', '.join(ENGINES)}, not {self.engine!r}")
         if not 0 <= (self.price_per_gpu_hour or 0) < inf:
             raise UsageError("price must be a finite number, zero or more")
 
+    @property
+    def beside(self) -> BesideDtypes:
+        """The dtypes of what lies beside keys and values."""
+        return BesideDtypes(
+            mamba_cache_dtype=self.mamba_cache_dtype,
+            mamba_ssm_cache_dtype=self.mamba_ssm_cache_dtype,
+            index_cache_dtype=self.index_cache_dtype,
+        )
 
-class Placement(TypedDict, total=False):
+    def _check_beside(self) -> None:
+        """What stands beside the model has to be there before anything is said of it."""
+        if self.draft_model is None and self.draft_kv_cache_dtype != "auto":
+            raise UsageError("draft_kv_cache_dtype needs draft_model: the model that drafts")
+        if self.draft_model is not None and self.draft:
+            raise UsageError(
+                "draft counts the model's own MTP layers, draft_model a second model: a server "
+                "drafts with one of them",
+                "leave one of them out",
+            )
+        if self.max_lora_rank not in LORA_RANKS:
+            ranks = ", ".join(map(str, LORA_RANKS))
+            raise UsageError(
+                f"max_lora_rank has to be one that vLLM takes, not {self.max_lora_rank!r}",
+                f"one of: {ranks}",
+            )
+        if self.max_loras is None and self.max_lora_rank != DEFAULT_LORA_RANK:
+            raise UsageError("max_lora_rank needs max_loras: how many slots there are")
+        if self.kv_offloading_bytes is not None:
+            positive("kv_offloading_size", self.kv_offloading_bytes)
+
+
+class BesideOptions(TypedDict, total=False):
+    """Dtypes of what lies beside keys and values, in vLLM's names."""
+
+    mamba_cache_dtype: str
+    mamba_ssm_cache_dtype: str
+    index_cache_dtype: str
+
+
+class Placement(BesideOptions, total=False):
     """On what, in which layout and by whose rules, as users write it, in vLLM's names."""
 
     gpu: str | Path | Gpu
@@ -85,6 +142,11 @@ class Placement(TypedDict, total=False):
     quantization: str | None
     kv_cache_dtype: str
     draft: bool
+    draft_model: Model | None
+    draft_kv_cache_dtype: str
+    max_loras: int | None
+    max_lora_rank: int
+    kv_offloading_size: int | str | None
     max_num_seqs: int | None
     tensor_parallel_size: int | None
     pipeline_parallel_size: int | None
@@ -92,6 +154,7 @@ class Placement(TypedDict, total=False):
     decode_context_parallel_size: int | None
     replicas: int | None
     enable_expert_parallel: bool
+    pipeline_partition: str | Sequence[int] | None
     gpu_memory_utilization: float
     overhead: int | str | None
     kv_cache_memory_bytes: int | str | None
@@ -117,31 +180,38 @@ def ask(models: Sequence[Model], **options: Unpack[Options]) -> Question:
     if isinstance(models, str | Path | ModelSpec):
         raise UsageError("models is a list of models, one or more", 'write ["llama3-70b"]')
     folder, gpu = options.get("folder"), options.get("gpu", DEFAULT_GPU)
-    context_tokens = options.get("context_tokens")
-    degrees = {name: options.get(name) for name in DEGREES}
+    context_tokens, drafter = options.get("context_tokens"), options.get("draft_model")
     return Question(
         models=tuple(as_spec(model, options.get("assume"), folder) for model in models),
         gpu=gpu if isinstance(gpu, Gpu) else load_gpu(gpu, folder),
         context_tokens=(
             None if context_tokens is None else as_tokens("context_tokens", context_tokens)
         ),
-        sequences=options.get("sequences"),
-        max_num_seqs=options.get("max_num_seqs"),
-        gpus=options.get("gpus"),
-        layout=layout_of(
-            cast("dict[str, int | None]", degrees),
-            options.get("gpus"),
-            expert_parallel=options.get("enable_expert_parallel", False),
-        ),
-        dtype=options.get("dtype", "auto"),
-        quantization=options.get("quantization"),
-        kv_cache_dtype=options.get("kv_cache_dtype", "auto"),
-        draft=options.get("draft", False),
-        gpu_memory_utilization=options.get("gpu_memory_utilization", DEFAULT_UTILIZATION),
+        layout=_layout(options),
+        draft_model=None if drafter is None else as_spec(drafter, None, folder),
+        kv_offloading_bytes=_bytes(options.get("kv_offloading_size")),
         overhead_bytes=_bytes(options.get("overhead")),
         kv_cache_memory_bytes=_bytes(options.get("kv_cache_memory_bytes")),
-        engine=options.get("engine", "none"),
         price_per_gpu_hour=options.get("price"),
+        **{name: options[name] for name in _AS_WRITTEN if name in options},  # type: ignore[literal-required]
+    )
+
+
+_AS_WRITTEN = frozenset(field.name for field in fields(Question)) & (
+    frozenset(Options.__annotations__)
+    - {"context_tokens", "gpu", "draft_model", "kv_cache_memory_bytes"}
+)
+"""Options that are a question's fields just as users write them."""
+
+
+def _layout(options: Options) -> Layout | None:
+    degrees = {name: options.get(name) for name in DEGREES}
+    partition = options.get("pipeline_partition")
+    return layout_of(
+        cast("dict[str, int | None]", degrees),
+        options.get("gpus"),
+        expert_parallel=options.get("enable_expert_parallel", False),
+        partition=() if partition is None else parse_layers("pipeline_partition", partition),
     )
 
 

@@ -13,7 +13,7 @@ from kvplan.errors import UsageError
 from kvplan.formats import cache_format
 from kvplan.kinds import KINDS, AnyKind, CacheKind, kind_class
 from kvplan.limits import Count, Input, Limit, Text, Tokens
-from kvplan.stored import Parameters, StoredWeights
+from kvplan.stored import LoraWidths, Parameters, StoredWeights
 
 MAX_LAYERS = 10_000
 _ROW_OF_SCALES = 10_000  # elements: no row of an expert is as long
@@ -95,6 +95,8 @@ class ModelSpec(Input):
     """Routed experts of a layer, for expert parallelism: a GPU holds whole ones."""
     expert_intermediate_size: Count | None = None
     """Width of one routed expert, which slices of experts over GPUs have to divide."""
+    lora: tuple[LoraWidths, ...] = ()
+    """What an adapter adds to each part; empty where the shapes of its matrices are not known."""
     not_counted: tuple[Text, ...] = ()
     """Parts of the model that are in neither ``parameters`` nor ``weights``."""
     layers: LayerCount | None = None
@@ -113,8 +115,9 @@ class ModelSpec(Input):
     def parts(cls) -> dict[str, type[Any]]:
         kinds = {name: kind_class(name) for name in KINDS}
         weights = dict.fromkeys(("weights", "draft_weights"), StoredWeights)
+        widths = {"lora": LoraWidths}
         groups = dict.fromkeys(("groups", "draft"), Group)
-        return {"parameters": Parameters, **weights, **groups, **kinds}
+        return {"parameters": Parameters, **weights, **widths, **groups, **kinds}
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> ModelSpec:
@@ -126,6 +129,7 @@ class ModelSpec(Input):
                 **{key: tuple(known.get(key, ())) for key in _TEXT_LISTS},
                 "parameters": Parameters(**known["parameters"]),
                 "weights": tuple(StoredWeights(**row) for row in known["weights"]),
+                "lora": tuple(LoraWidths(**row) for row in known.get("lora", ())),
                 "draft_weights": tuple(
                     StoredWeights(**row) for row in known.get("draft_weights", ())
                 ),
@@ -201,19 +205,30 @@ class ModelSpec(Input):
         extra = tuple((group, group.layers or 0) for group in self.draft) if draft else ()
         return groups + extra
 
-    def stages(self, pipeline: int) -> tuple[ModelSpec, ...]:
-        """The model cut in so many stages of consecutive layers; draft layers are in the last.
+    def stage_layers(self, pipeline: int, partition: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Layers of each of so many pipeline stages: those of ``partition``, else even ones.
 
         Layers that do not divide go one each to the stages before the last, from the back, as in
-        vLLM 0.33.0 distributed/utils.py get_pp_indices. Raises ValueError for more stages than
-        layers.
+        vLLM 0.33.0 distributed/utils.py get_pp_indices, whose VLLM_PP_LAYER_PARTITION is
+        ``partition``. Raises ValueError for more stages than layers, or other layers than these.
         """
-        order = self.layer_order()
-        if pipeline > len(order):
-            raise ValueError(f"{len(order)} layers cannot make {pipeline} stages")
-        sizes = [len(order) // pipeline] * pipeline
-        for index in range(len(order) % pipeline):
+        if pipeline > self.total_layers:
+            raise ValueError(f"{self.total_layers} layers cannot make {pipeline} stages")
+        if partition:
+            if len(partition) != pipeline or sum(partition) != self.total_layers:
+                raise ValueError(f"{partition} are not {pipeline} stages of {self.total_layers}")
+            return partition
+        sizes = [self.total_layers // pipeline] * pipeline
+        for index in range(self.total_layers % pipeline):
             sizes[-2 - index] += 1
+        return tuple(sizes)
+
+    def stages(self, pipeline: int, partition: tuple[int, ...] = ()) -> tuple[ModelSpec, ...]:
+        """The model cut in ``stage_layers`` of consecutive layers; draft layers are in the last.
+
+        Raises ValueError as ``stage_layers`` does.
+        """
+        order, sizes = self.layer_order(), self.stage_layers(pipeline, partition)
         starts = [sum(sizes[:index]) for index in range(pipeline)]
         return tuple(
             self._only(order[start : start + size], last=index == pipeline - 1)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from kvplan.limits import Count, Input, Text
+from kvplan.limits import Count, Input, Limit, Text
 from kvplan.units import ceil_div
 
 WeightDtype = Literal[
@@ -125,6 +125,19 @@ class Parameters(Input):
     def of_towers(self) -> int | None:
         """Parameters of the towers beside it; None where one is not counted."""
         return None if self.total is None else self.total - self.of_language
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraWidths(Input):
+    """Numbers that a LoRA adapter has for one part, for each unit of its rank, over all layers.
+
+    ``copied`` ones are whole on every tensor-parallel GPU, ``divided`` ones are cut with the
+    matrices that they are of.
+    """
+
+    part: Part
+    copied: Annotated[int, Limit(ge=0, le=10**15)]
+    divided: Annotated[int, Limit(ge=0, le=10**15)]
 
 
 @dataclass(frozen=True, kw_only=True)

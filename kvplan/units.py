@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from math import isqrt
 
@@ -79,6 +79,19 @@ def positive(name: str, value: object) -> int:
         hint = "kvplan.parse_tokens reads '128k'" if isinstance(value, str) else None
         raise UsageError(f"{name} has to be a whole number, one or more, not {value!r}", hint)
     return value
+
+
+def parse_layers(name: str, value: str | Sequence[int]) -> tuple[int, ...]:
+    """Numbers of layers meant by ``"33,28"`` or a list of them. Raises UsageError."""
+    parts: Sequence[int | str] = value.split(",") if isinstance(value, str) else value
+    texts = [str(part).strip() for part in parts if not isinstance(part, bool)]
+    layers = tuple(int(text) for text in texts if re.fullmatch("[1-9][0-9]{0,5}", text))
+    if not layers or len(layers) != len(parts):
+        raise UsageError(
+            f"{name} has to be a number of layers for each stage, not {str(value)[:100]!r}",
+            "write 33,28",
+        )
+    return layers
 
 
 def number(value: int | Fraction) -> str:

@@ -141,15 +141,11 @@ groups = st.builds(Group, layers=st.integers(1, 40), caches=st.lists(kinds, max_
 parameters = st.integers(10**6, 10**12)
 
 
-native_contexts = st.one_of(st.none(), st.integers(1, 300_000))
-"""Native contexts: windows that are drawn may be longer, or much shorter."""
-
-
-def _spec(layer_groups: list[Group], total: int, context: int | None) -> ModelSpec:
+def _spec(layer_groups: list[Group], total: int) -> ModelSpec:
     return ModelSpec(
         name="drawn",
         source="hypothesis",
-        native_context_tokens=context,
+        native_context_tokens=None,
         dtype="bf16",
         parameters=Parameters(total=total, active=total),
         weights=(StoredWeights(dtype="bf16", elements=total),),
@@ -157,4 +153,4 @@ def _spec(layer_groups: list[Group], total: int, context: int | None) -> ModelSp
     )
 
 
-specs = st.builds(_spec, st.lists(groups, min_size=1, max_size=4), parameters, native_contexts)
+specs = st.builds(_spec, st.lists(groups, min_size=1, max_size=4), parameters)

@@ -40,11 +40,17 @@ def key_of(file: Path, folder: Path, deployment: str) -> str:
 
 
 def entry(
-    deployment: Deployment, spec: ModelSpec, gpu: Gpu, figures: dict[str, Any]
+    deployment: Deployment,
+    spec: ModelSpec,
+    gpu: Gpu,
+    figures: dict[str, Any],
+    drafter: ModelSpec | None = None,
 ) -> dict[str, Any]:
     """What a lock keeps of one deployment."""
     asked = {key: value for key, value in asdict(deployment).items() if key != "expect"}
     made_from = {"spec": asdict(spec), "GPU": asdict(gpu), "deployment": asked}
+    if drafter is not None:
+        made_from["draft model"] = asdict(drafter)
     return {
         "figures": figures,
         "made_from": {name: _digest(data) for name, data in made_from.items()},

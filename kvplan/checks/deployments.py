@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from kvplan.errors import SpecError, nearest
-from kvplan.limits import Count, Flag, Input, Percent, Size, Text, WrittenBytes, WrittenTokens
+from kvplan.limits import (
+    Count,
+    Flag,
+    Input,
+    Percent,
+    Reading,
+    Size,
+    Text,
+    WrittenBytes,
+    WrittenTokens,
+)
 from kvplan.parallel import DEGREES
-from kvplan.question import DEFAULT_UTILIZATION, Model, Options, Question, ask
+from kvplan.question import DEFAULT_LORA_RANK, DEFAULT_UTILIZATION, Model, Options, Question, ask
 from kvplan.registry.validation import validate
 from kvplan.registry.yaml import Document, quoted, read_yaml
+from kvplan.units import parse_layers
+
+WrittenLayers = Annotated[tuple[Size, ...], Reading(partial(parse_layers, "pipeline_partition"))]
+"""Layers of each pipeline stage: a list of them, or as on the command line."""
 
 Figure = Literal[
     "bytes_per_token",
@@ -63,16 +78,25 @@ class Deployment(Input):
     decode_context_parallel_size: Size | None = None
     replicas: Size | None = None
     enable_expert_parallel: Flag = False
+    pipeline_partition: WrittenLayers | None = None
     context: WrittenTokens | None = None
     sequences: Count | None = None
     max_num_seqs: Size | None = None
     dtype: Text = "auto"
     quantization: Text | None = None
     kv_cache_dtype: Text = "auto"
+    mamba_cache_dtype: Text = "auto"
+    mamba_ssm_cache_dtype: Text = "auto"
+    index_cache_dtype: Text = "auto"
+    max_loras: Size | None = None
+    max_lora_rank: Size = DEFAULT_LORA_RANK
+    kv_offloading_size: WrittenBytes | None = None
     gpu_memory_utilization: Percent = DEFAULT_UTILIZATION
     overhead: WrittenBytes | None = None
     kv_cache_memory_bytes: WrittenBytes | None = None
     draft: Flag = False
+    draft_model: Text | None = None
+    draft_kv_cache_dtype: Text = "auto"
     assume: Text | None = None
     """What every layer of a config.json of an unknown architecture keeps: a kind."""
     allow_uncounted: Flag = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kvplan.calc import Footprint, footprint
 from kvplan.checks.deployments import Deployment, Stated
 from kvplan.planner.solve import Plan
 from kvplan.units import json_number
@@ -93,9 +92,9 @@ def expectations(deployment: Deployment, plan: Plan) -> Iterator[tuple[Place, Ex
     """Each expectation with its place in the deployment."""
     expect = deployment.expect
     yield ("expect", "fits"), Fit(plan.fits, expected=expect.fits is not False)
-    if plan.spec.not_counted:
+    if plan.not_counted:
         allowed = deployment.allow_uncounted or deployment.overhead is not None
-        yield ("model",), CountedWeights(plan.spec.not_counted, allowed)
+        yield ("model",), CountedWeights(plan.not_counted, allowed)
     for bound in _bounds(deployment, plan):
         yield ("expect", bound.name), bound
     if expect.stated:
@@ -107,7 +106,7 @@ def expectations(deployment: Deployment, plan: Plan) -> Iterator[tuple[Place, Ex
 def _bounds(deployment: Deployment, plan: Plan) -> Iterator[Bound]:
     expect, budget = deployment.expect, plan.budget
     headroom_percent = 100 * budget.free_bytes / budget.memory_bytes
-    bytes_per_token = float(_one_copy(plan).bytes_per_token)
+    bytes_per_token = float(plan.one_copy.bytes_per_token)
     for name, expected, actual, at_least in (
         ("min_sequences", expect.min_sequences, plan.max_sequences, True),
         ("min_context", expect.min_context, plan.max_context_tokens, True),
@@ -121,7 +120,7 @@ def _bounds(deployment: Deployment, plan: Plan) -> Iterator[Bound]:
 
 def figures(plan: Plan) -> dict[str, Number | None]:
     """The figures of a plan that can be stated, and that a baseline keeps."""
-    budget, one_copy = plan.budget, _one_copy(plan)
+    budget, one_copy = plan.budget, plan.one_copy
     return {
         "bytes_per_token": json_number(one_copy.bytes_per_token),
         "fixed_bytes_per_sequence": one_copy.fixed_bytes_per_sequence,
@@ -132,8 +131,3 @@ def figures(plan: Plan) -> dict[str, Number | None]:
         "max_context_tokens": plan.max_context_tokens,
         "max_sequences": plan.max_sequences,
     }
-
-
-def _one_copy(plan: Plan) -> Footprint:
-    """The footprint of one copy of the whole model, as ``compare`` tells it."""
-    return footprint(plan.spec, 1, 1, plan.budget.cache.kv_cache_dtype, draft=plan.question.draft)

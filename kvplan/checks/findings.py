@@ -120,7 +120,8 @@ def _expected(file: CheckFile, index: int, plan: Plan) -> Iterator[Finding]:
 
 
 def _entry(deployment: Deployment, plan: Plan) -> dict[str, Any]:
-    return entry(deployment, plan.spec, plan.gpu, figures(plan))
+    drafter = plan.drafter.spec if plan.drafter else None
+    return entry(deployment, plan.spec, plan.gpu, figures(plan), drafter)
 
 
 def _drifted(

@@ -12,11 +12,11 @@ from kvplan import __version__
 from kvplan.cli.check import check
 from kvplan.cli.compare import compare
 from kvplan.cli.diff import diff
+from kvplan.cli.groups import GroupedHelp, spelled_out
 from kvplan.cli.import_ import import_
 from kvplan.cli.layouts import layouts
 from kvplan.cli.list import list_
 from kvplan.cli.measure import measure
-from kvplan.cli.options import GroupedHelp, spelled_out
 from kvplan.cli.output import complain
 from kvplan.cli.plan import plan
 from kvplan.cli.show import show

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -136,24 +137,12 @@ def measure(
 def _request(
     models: list[str], device: str, load: Load, caches: Caches, work: Work, assume: str | None
 ) -> Request:
-    from kvplan.registry import names
     from kvplan.units import parse_bytes, parse_tokens
 
     layouts = _layouts(device, caches, work)
     text = load.context_tokens
     tokens = default_context_tokens(device) if text is None else parse_tokens(text)
-    questions = tuple(
-        CacheQuestion(
-            names.load(model, assumed_kind(assume)),
-            tokens,
-            load.sequences or 1,
-            load.kv_cache_dtype,
-            caches.tensor_parallel_size or 1,
-            caches.block_size or PAGE_TOKENS,
-            load.draft,
-        )
-        for model in models
-    )
+    questions = tuple(_questions(models, tokens, load, caches, assume))
     return Request(
         device=device,
         questions=questions,
@@ -165,6 +154,33 @@ def _request(
         kernel=work.kernel,
         ceilings=work.save is not None,
     )
+
+
+def _questions(
+    models: list[str], tokens: int, load: Load, caches: Caches, assume: str | None
+) -> Iterator[CacheQuestion]:
+    """The same caches of every model."""
+    from kvplan.dtypes import BesideDtypes
+    from kvplan.registry import names
+
+    beside = BesideDtypes(
+        mamba_cache_dtype=load.mamba_cache_dtype,
+        mamba_ssm_cache_dtype=load.mamba_ssm_cache_dtype,
+        index_cache_dtype=load.index_cache_dtype,
+    )
+    for model in models:
+        yield CacheQuestion(
+            names.load(model, assumed_kind(assume)),
+            tokens,
+            load.sequences or 1,
+            load.kv_cache_dtype,
+            caches.tensor_parallel_size or 1,
+            caches.block_size or PAGE_TOKENS,
+            load.draft,
+            beside,
+            names.load(load.draft_model) if load.draft_model else None,
+            load.draft_kv_cache_dtype,
+        )
 
 
 def _layouts(device: str, caches: Caches, work: Work) -> tuple[CacheLayout, ...]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Annotated, Any, Unpack, cast, get_type_hints
+from typing import Annotated, Any, Unpack, cast
 
 import typer
-from typer.core import TyperCommand
 
 from kvplan.errors import UsageError
-from kvplan.question import DEFAULT_GPU, DEFAULT_UTILIZATION, ENGINES, Options
+from kvplan.question import (
+    DEFAULT_GPU,
+    DEFAULT_LORA_RANK,
+    DEFAULT_UTILIZATION,
+    ENGINES,
+    Options,
+)
 
 _LOAD, _GPUS, _LAYOUT, _SERVER, _ANSWER = "Load", "GPUs", "Layout", "Server", "Answer"
 
@@ -20,6 +23,11 @@ _LOAD, _GPUS, _LAYOUT, _SERVER, _ANSWER = "Load", "GPUs", "Layout", "Server", "A
 def _count(*flags: str, panel: str, help_: str) -> Any:
     """An option that takes a whole number, one or more."""
     return typer.Option(*flags, metavar="N", min=1, rich_help_panel=panel, help=help_)
+
+
+def _text(*flags: str, metavar: str, panel: str, help_: str) -> Any:
+    """An option that is read later: a name, a size with its unit."""
+    return typer.Option(*flags, metavar=metavar, rich_help_panel=panel, help=help_)
 
 
 Models = Annotated[
@@ -42,6 +50,34 @@ KVDtype = Annotated[
         metavar="DTYPE",
         rich_help_panel=_LOAD,
         help="KV cache dtype, in vLLM's names; kvplan list formats shows them.",
+    ),
+]
+MambaDType = Annotated[
+    str,
+    _text(
+        "--mamba-cache-dtype",
+        metavar="DTYPE",
+        panel=_LOAD,
+        help_="Tails of convolutions: auto, float32, float16, bfloat16.",
+    ),
+]
+StateDtype = Annotated[
+    str,
+    _text(
+        "--mamba-ssm-cache-dtype",
+        metavar="DTYPE",
+        panel=_LOAD,
+        help_="Recurrent states: auto, float32, float16, bfloat16.",
+    ),
+]
+IndexDtype = Annotated[
+    str,
+    _text(
+        "--index-cache-dtype",
+        "--indexer-kv-dtype",
+        metavar="DTYPE",
+        panel=_LOAD,
+        help_="Keys of a sparse indexer: auto, fp8, mxfp4 (fp4), bf16, or a llama.cpp type.",
     ),
 ]
 Dtype = Annotated[
@@ -94,7 +130,7 @@ Gpu = Annotated[
         "--gpu",
         metavar="GPU",
         rich_help_panel=_GPUS,
-        help="GPU of kvplan list gpus, or a file of measure --save.",
+        help="GPU of kvplan list gpus, its memory alone (24GiB), or a file.",
     ),
 ]
 TensorParallel = Annotated[
@@ -144,7 +180,28 @@ class Load:
     context_tokens: Context = None
     sequences: Sequences = None
     kv_cache_dtype: KVDtype = "auto"
+    mamba_cache_dtype: MambaDType = "auto"
+    mamba_ssm_cache_dtype: StateDtype = "auto"
+    index_cache_dtype: IndexDtype = "auto"
     draft: Draft = False
+    draft_model: Annotated[
+        str | None,
+        _text(
+            "--draft-model",
+            metavar="MODEL",
+            panel=_LOAD,
+            help_="A second model that drafts: name or file (EAGLE-3, DFlash, a small model).",
+        ),
+    ] = None
+    draft_kv_cache_dtype: Annotated[
+        str,
+        _text(
+            "--draft-kv-cache-dtype",
+            metavar="DTYPE",
+            panel=_LOAD,
+            help_="KV cache dtype of the draft model; its own auto where none is given.",
+        ),
+    ] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +233,15 @@ class Degrees:
             help="Whole experts on each GPU.",
         ),
     ] = False
+    pipeline_partition: Annotated[
+        str | None,
+        _text(
+            "--pipeline-partition",
+            metavar="N,N...",
+            panel=_LAYOUT,
+            help_="Layers of each pipeline stage: 33,28 (vLLM's VLLM_PP_LAYER_PARTITION).",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +279,23 @@ class Server:
             help="Room for caches, outright.",
         ),
     ] = None
+    kv_offloading_size: Annotated[
+        str | None,
+        _text(
+            "--kv-offloading-size",
+            metavar="BYTES",
+            panel=_SERVER,
+            help_="Host memory for caches, of all tensor-parallel GPUs together: 44GiB.",
+        ),
+    ] = None
+    max_loras: Annotated[
+        int | None,
+        _count("--max-loras", panel=_SERVER, help_="Slots for LoRA adapters, as vLLM has them."),
+    ] = None
+    max_lora_rank: Annotated[
+        int,
+        _count("--max-lora-rank", panel=_SERVER, help_="Rank of a slot."),
+    ] = DEFAULT_LORA_RANK
     max_num_seqs: MaxNumSeqs = None
     engine: Annotated[
         Engine,
@@ -265,63 +348,3 @@ def assumed_kind(assume: str | None) -> str | None:
     if key != "kind" or not kind:
         raise UsageError(f"--assume {assume} is not understood", "write --assume kind=mla")
     return kind
-
-
-def spelled_out(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command with each dataclass parameter spelt out as that class's own options.
-
-    A parameter's default, an instance, gives the options their defaults.
-    """
-    hints = get_type_hints(command, include_extras=True)
-    parameters: list[inspect.Parameter] = []
-    groups: dict[str, type[Any]] = {}
-    for name, parameter in inspect.signature(command).parameters.items():
-        if not is_dataclass(hints[name]):
-            kind = inspect.Parameter.KEYWORD_ONLY
-            parameters.append(parameter.replace(annotation=hints[name], kind=kind))
-            continue
-        groups[name] = cast("type[Any]", hints[name])
-        parameters += _parameters(groups[name], parameter.default)
-
-    def run(**values: Any) -> Any:
-        for name, group in groups.items():
-            own = {field.name: values.pop(field.name) for field in fields(group)}
-            values[name] = group(**own)
-        return command(**values)
-
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return run
-
-
-def _parameters(group: type[Any], given: Any) -> list[inspect.Parameter]:
-    defaults = group() if given is inspect.Parameter.empty else given
-    hints = get_type_hints(group, include_extras=True)
-    return [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=getattr(defaults, field.name),
-            annotation=hints[field.name],
-        )
-        for field in fields(group)
-    ]
-
-
-class GroupedHelp(TyperCommand):
-    """A command whose ``--help`` lists its options in their groups."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Arguments first, then each group in the order of the options."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            if record is not None:
-                is_argument = param.param_type_name == "argument"
-                group = getattr(param, "rich_help_panel", None)
-                title = "Arguments" if is_argument else group or "Options"
-                sections.setdefault(title, []).append(record)
-        for title in sorted(sections, key=lambda title: title == "Options"):
-            with formatter.section(title):
-                formatter.write_dl(sections[title])

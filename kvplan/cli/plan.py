@@ -33,7 +33,8 @@ def plan(
     assume: Assume = None,
 ) -> None:
     """Plan a deployment: what fits, how long a context, how many sequences, on how many GPUs."""
-    from kvplan.planner.solve import runner_up, solve, solve_native
+    from kvplan.planner.runner_up import runner_up
+    from kvplan.planner.solve import solve, solve_native
     from kvplan.question import ask
     from kvplan.views.plan import plan_report
 

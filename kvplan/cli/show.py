@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from kvplan.cli.options import Assume, Display, Draft, KVDtype, Model, assumed_kind
+from kvplan.cli.options import (
+    Assume,
+    Display,
+    Draft,
+    IndexDtype,
+    KVDtype,
+    MambaDType,
+    Model,
+    StateDtype,
+    assumed_kind,
+)
 from kvplan.cli.output import answer
 
 
 def show(
     model: Model,
     kv_cache_dtype: KVDtype = "auto",
+    mamba_cache_dtype: MambaDType = "auto",
+    mamba_ssm_cache_dtype: StateDtype = "auto",
+    index_cache_dtype: IndexDtype = "auto",
     draft: Draft = False,
     display: Display = Display(),
     assume: Assume = None,
 ) -> None:
     """Show what each group of a model's layers keeps, with the formula and its numbers."""
+    from kvplan.dtypes import BesideDtypes
     from kvplan.registry.names import load
     from kvplan.views.show import show_report
 
     spec = load(model, assumed_kind(assume))
-    answer(show_report(spec, kv_cache_dtype, draft=draft), display.format)
+    beside = BesideDtypes(
+        mamba_cache_dtype=mamba_cache_dtype,
+        mamba_ssm_cache_dtype=mamba_ssm_cache_dtype,
+        index_cache_dtype=index_cache_dtype,
+    )
+    answer(show_report(spec, kv_cache_dtype, beside, draft=draft), display.format)

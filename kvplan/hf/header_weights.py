@@ -157,6 +157,7 @@ def checkpoint_weights(
         "weights": weights.rows,
         "parameters": parameters,
         "routed_experts": weights.routed_experts or counted.get("routed_experts"),
+        "lora": counted.get("lora", ()),
         "expert_intermediate_size": weights.expert_intermediate_size
         or counted.get("expert_intermediate_size"),
     }

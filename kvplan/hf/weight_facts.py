@@ -28,6 +28,7 @@ def weight_facts(weights: Weights) -> tuple[dict[str, Any], tuple[str, ...]]:
     within a hundredth are taken at their most; where it leaves more open there are no weights.
     """
     facts: dict[str, Any] = {"not_counted": tuple(part[:2_000] for part in weights.not_counted)}
+    facts["lora"] = weights.lora
     if weights.parts:
         facts["parameters"] = parameters(weights)
     rows = _rows(weights)

@@ -15,9 +15,10 @@ from kvplan.hf.blocks.base import TOWERS, Model, Tensor
 from kvplan.hf.class_names import task_tensors
 from kvplan.hf.config import Config, UncountedError, printable, shown
 from kvplan.hf.families.base import Wrapper
+from kvplan.hf.lora import lora_widths
 from kvplan.hf.quantization import scheme
 from kvplan.hf.quantized_rows import Scheme
-from kvplan.stored import StoredWeights
+from kvplan.stored import LoraWidths, StoredWeights
 
 ORDER = (
     "embedding",
@@ -69,6 +70,8 @@ class Weights:
     """Width of one routed expert; None where they differ."""
     assumes: str | None = None
     """What the stored bytes rest on that is not the file's own word."""
+    lora: tuple[LoraWidths, ...] = ()
+    """What an adapter adds to each part; empty where that is not known."""
 
     @property
     def total(self) -> int | None:
@@ -116,6 +119,7 @@ def weights(
         routed_experts=max(routed, default=None),
         expert_intermediate_size=_expert_width(tensors),
         assumes=stored.assumes,
+        lora=lora_widths(tensors, model.hidden(), top.architecture),
     )
 
 

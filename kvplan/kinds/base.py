@@ -14,11 +14,17 @@ Split = Literal["whole", "divide", "replicate"]
 where they do not divide), or divided until one is left on each rank and then replicated."""
 
 
+CONV, STATE, LINEAR_STATE = "conv", "state", "linear_state"
+"""Formats that an option of the engine decides: a convolution's tail (else the model's dtype), a
+recurrent state whose dtype no config names (else fp32), and linear attention's, which has no option
+of its own (vLLM 0.33.0 layers/mamba/mamba_utils.py, linear_attention_state_dtype)."""
+
+
 @dataclass(frozen=True)
 class Slot:
     """One tensor of a cache entry: ``heads`` rows of ``width`` elements.
 
-    ``format`` is None where the KV cache's dtype decides, ``"model"`` for the model's own dtype,
+    ``format`` is None where the KV cache's dtype decides, ``CONV``, ``STATE`` or ``LINEAR_STATE``,
     else the name of the format in which engines keep this tensor whatever the KV dtype is.
     """
 
@@ -49,6 +55,9 @@ class CacheKind:
 
     is_attention: ClassVar[bool] = True
     """Whether the cache says how the layer looks back, and so belongs in a model's short label."""
+
+    state_formats: ClassVar[tuple[str, ...]] = ("fp32", "bf16", "fp16")
+    """Formats in which an engine can keep its recurrent state."""
 
     kind: str
 

@@ -1,8 +1,9 @@
 """Recurrent layers: a state of fixed size for each sequence, in place of keys and values.
 
 The convolution's tail of ``conv_kernel - 1`` inputs is kept in the model's dtype, the recurrent
-state in ``state_dtype`` (fp32 unless the config names another); the KV dtype touches neither.
-Shapes as in vLLM 0.33.0 model_executor/layers/mamba/mamba_utils.py.
+state in ``state_dtype``, which is set where the config names one, and fp32 otherwise; the KV dtype
+touches neither, and engines have options of their own for both. Shapes and options as in vLLM
+0.33.0 model_executor/layers/mamba/mamba_utils.py.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from kvplan.kinds.base import Slot, Split, StateKind
+from kvplan.kinds.base import CONV, LINEAR_STATE, STATE, Slot, Split, StateKind
 from kvplan.limits import Limit, Size
 
 StateDtype = Literal["fp32", "bf16", "fp16"]
@@ -25,7 +26,7 @@ class ConvState(StateKind):
 
     def conv(self, heads: int, width: int, split: Split = "divide") -> Slot:
         """The last ``conv_kernel - 1`` inputs of ``heads x width`` channels."""
-        return Slot("conv", heads, width * (self.conv_kernel - 1), split, "model")
+        return Slot("conv", heads, width * (self.conv_kernel - 1), split, CONV)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +40,12 @@ class Mamba1(ConvState):
     kind: Literal["mamba1"] = "mamba1"
     d_inner: Size
     d_state: Size
-    state_dtype: StateDtype = "fp32"
+    state_dtype: StateDtype | None = None
 
     def slots(self) -> tuple[Slot, ...]:
         return (
             self.conv(self.d_inner, 1),
-            Slot("state", self.d_inner, self.d_state, "divide", self.state_dtype),
+            Slot("state", self.d_inner, self.d_state, "divide", self.state_dtype or STATE),
         )
 
 
@@ -68,13 +69,19 @@ class Mamba2(ConvState):
     head_dim: Size
     n_groups: Size
     d_state: Size
-    state_dtype: StateDtype = "fp32"
+    state_dtype: StateDtype | None = None
 
     def slots(self) -> tuple[Slot, ...]:
         return (
             self.conv(self.num_heads, self.head_dim),
             self.conv(self.n_groups, 2 * self.d_state, "replicate"),
-            Slot("state", self.num_heads, self.head_dim * self.d_state, "divide", self.state_dtype),
+            Slot(
+                "state",
+                self.num_heads,
+                self.head_dim * self.d_state,
+                "divide",
+                self.state_dtype or STATE,
+            ),
         )
 
 
@@ -98,14 +105,14 @@ class GatedDeltaNet(ConvState):
     num_value_heads: Size
     key_head_dim: Size
     value_head_dim: Size
-    state_dtype: StateDtype = "fp32"
+    state_dtype: StateDtype | None = None
 
     def slots(self) -> tuple[Slot, ...]:
         state_width = self.value_head_dim * self.key_head_dim
         return (
             self.conv(self.num_key_heads, 2 * self.key_head_dim),
             self.conv(self.num_value_heads, self.value_head_dim),
-            Slot("state", self.num_value_heads, state_width, "divide", self.state_dtype),
+            Slot("state", self.num_value_heads, state_width, "divide", self.state_dtype or STATE),
         )
 
 
@@ -122,15 +129,17 @@ class KimiDeltaAttention(ConvState):
     )
     about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
 
+    state_formats: ClassVar[tuple[str, ...]] = ("fp32", "bf16")  # kda_state_dtype, mamba_utils.py
+
     kind: Literal["kimi_delta_attention"] = "kimi_delta_attention"
     num_heads: Size
     head_dim: Size
-    state_dtype: StateDtype = "fp32"
+    state_dtype: StateDtype | None = None
 
     def slots(self) -> tuple[Slot, ...]:
         return (
             self.conv(self.num_heads, 3 * self.head_dim),
-            Slot("state", self.num_heads, self.head_dim**2, "divide", self.state_dtype),
+            Slot("state", self.num_heads, self.head_dim**2, "divide", self.state_dtype or "fp32"),
         )
 
 
@@ -145,10 +154,18 @@ class LightningAttention(StateKind):
     kind: Literal["lightning_attention"] = "lightning_attention"
     num_heads: Size
     head_dim: Size
-    state_dtype: StateDtype = "fp32"
+    state_dtype: StateDtype | None = None
 
     def slots(self) -> tuple[Slot, ...]:
-        return (Slot("state", self.num_heads, self.head_dim**2, "divide", self.state_dtype),)
+        return (
+            Slot(
+                "state",
+                self.num_heads,
+                self.head_dim**2,
+                "divide",
+                self.state_dtype or LINEAR_STATE,
+            ),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
-from kvplan.calc import Footprint, Line, PackedSlot, footprint
+from kvplan.calc import Footprint, Line, PackedSlot, pack
+from kvplan.dtypes import AS_ENGINES_DO
 from kvplan.errors import RefusedError, UsageError
 from kvplan.measure.question import CacheLayout, CacheQuestion
 from kvplan.units import ceil_div
@@ -46,14 +47,12 @@ class CacheTensor:
 
 def cache_footprint(question: CacheQuestion) -> Footprint:
     """What the calculator says of these caches."""
-    return footprint(
-        question.spec,
-        question.context_tokens,
-        question.sequences,
-        question.kv_cache_dtype,
-        question.tensor_parallel,
-        draft=question.draft,
-    )
+    beside = question.beside or AS_ENGINES_DO
+    caches = pack(question.spec, question.kv_cache_dtype, beside, draft=question.draft)
+    if question.drafter is not None:
+        drafter = pack(question.drafter, question.draft_kv_cache_dtype, beside)
+        caches = caches.beside(drafter)
+    return caches.footprint(question.context_tokens, question.sequences, question.tensor_parallel)
 
 
 def cache_tensors(question: CacheQuestion, layout: CacheLayout) -> tuple[CacheTensor, ...]:

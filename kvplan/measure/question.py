@@ -15,6 +15,7 @@ from kvplan.errors import UsageError
 from kvplan.units import KIB
 
 if TYPE_CHECKING:
+    from kvplan.dtypes import BesideDtypes
     from kvplan.spec import ModelSpec
 
 MEASURED = ("llama3-70b", "deepseek-v3", "llama2-7b", "deepseek-v2")
@@ -64,6 +65,15 @@ class CacheQuestion:
     tensor_parallel: int = 1
     page_tokens: int = PAGE_TOKENS
     draft: bool = False
+    beside: BesideDtypes | None = None
+    """Dtypes of what lies beside keys and values; None as engines keep it."""
+    drafter: ModelSpec | None = None
+    """A draft model whose caches are allocated too."""
+    draft_kv_cache_dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.drafter is None and self.draft_kv_cache_dtype != "auto":
+            raise UsageError("draft_kv_cache_dtype needs draft_model: the model that drafts")
 
     def at_context(self, context_tokens: int) -> CacheQuestion:
         """The same caches for another context."""

@@ -69,7 +69,7 @@ def attention_shapes(question: CacheQuestion) -> tuple[AttentionShape, ...]:
 
     Raises RefusedError for caches over which attention is not measured.
     """
-    cache = cache_footprint(question)
+    cache = cache_footprint(question).own
     if cache.kv_cache_dtype not in ATTENDED:
         raise RefusedError(
             f"{cache.model}: attention is measured over bf16 and fp16 caches, "

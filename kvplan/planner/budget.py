@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kvplan.calc import Footprint, PackedCaches
-from kvplan.errors import RefusedError
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
-from kvplan.planner.weights import WeightsLine, weights_on_rank
+from kvplan.planner.loaded import LoadedStage, loaded_stages
+from kvplan.planner.lora import LoraSlots
+from kvplan.planner.weights import WeightsLine
 from kvplan.question import Question
-from kvplan.spec import ModelSpec
 from kvplan.units import ceil_div
 
 PROCESS_BYTES = 765 << 20  # CUDA context, kernels, cuBLAS: measured on an H100, torch 2.11
@@ -37,22 +37,40 @@ class Budget:
     cache: Footprint
     room_bytes: int
     room_is_given: bool = False
+    draft_weights: tuple[WeightsLine, ...] = ()
+    """Of a draft model beside the model, where this GPU has them."""
+    lora: LoraSlots | None = None
 
     @property
     def weights_bytes(self) -> int:
-        """All parts of the weights on this GPU."""
+        """All parts of the model's weights on this GPU."""
         return sum(line.size_bytes for line in self.weights)
 
     @property
+    def draft_weights_bytes(self) -> int:
+        """All parts of the draft model's weights on this GPU."""
+        return sum(line.size_bytes for line in self.draft_weights)
+
+    @property
+    def lora_bytes(self) -> int:
+        """Slots for LoRA adapters."""
+        return self.lora.size_bytes if self.lora else 0
+
+    @property
     def growing_bytes(self) -> int:
-        """Caches that grow with context."""
-        return self.cache.total_bytes - self.fixed_bytes
+        """The model's caches that grow with context."""
+        return self.cache.own.total_bytes - self.fixed_bytes
 
     @property
     def fixed_bytes(self) -> int:
-        """Windows, recurrent states and cross-attention, at what this context fills of them."""
-        bounded = (line.bytes_per_sequence for line in self.cache.lines if not line.growth)
+        """Its windows, recurrent states and cross-attention, at what this context fills of them."""
+        bounded = (line.bytes_per_sequence for line in self.cache.own.lines if not line.growth)
         return self.cache.sequences * sum(bounded)
+
+    @property
+    def draft_cache_bytes(self) -> int:
+        """The draft model's caches."""
+        return self.cache.of_drafter.total_bytes
 
     @property
     def free_bytes(self) -> int:
@@ -76,50 +94,48 @@ def overhead(gpu: Gpu, question: Question) -> tuple[int, str]:
 
 
 def stage_budgets(
-    caches: PackedCaches, question: Question, layout: Layout, context_tokens: int, sequences: int
+    caches: PackedCaches,
+    question: Question,
+    layout: Layout,
+    context_tokens: int,
+    sequences: int,
 ) -> tuple[Budget, ...]:
     """The budget of a GPU of each pipeline stage, for a model whose caches are packed already.
 
     A sequence group takes its share of the sequences, rounded up. Raises RefusedError where
     neither the weights nor the caches' room are known.
     """
-    spec, gpu = caches.spec, question.gpu
-    if spec.weights_bytes is None and question.kv_cache_memory_bytes is None:
-        raise RefusedError(
-            f"the weights of {spec.name} are not known",
-            "give parameters and weights in the spec, or the caches' room: kv_cache_memory_bytes",
-        )
-    extra_bytes, basis = overhead(gpu, question)
     in_group = ceil_div(sequences, layout.sequence_groups)
-    room_is_given = question.kv_cache_memory_bytes is not None
     budgets = []
-    for stage, weights in _stages(spec, layout, draft=caches.draft):
-        cache = caches.footprint(context_tokens, in_group, layout.tensor, layout.context, stage)
-        taken_bytes = extra_bytes + sum(line.size_bytes for line in weights)
-        allowed, room = _room(question, gpu.memory_bytes, taken_bytes)
-        budgets.append(
-            Budget(
-                gpu.memory_bytes, allowed, extra_bytes, basis, weights, cache, room, room_is_given
-            )
+    for loaded in loaded_stages(caches, question, layout):
+        cache = caches.footprint(
+            context_tokens,
+            in_group,
+            layout.tensor,
+            layout.context,
+            loaded.stage,
+            last=loaded.is_last,
         )
+        budgets.append(_budget(question, loaded, cache))
     return tuple(budgets)
 
 
-def _stages(
-    spec: ModelSpec, layout: Layout, *, draft: bool
-) -> list[tuple[ModelSpec, tuple[WeightsLine, ...]]]:
-    """Each pipeline stage and the weights of one of its GPUs."""
-    stages = (spec,) if layout.pipeline == 1 else spec.stages(layout.pipeline)
-    final = len(stages) - 1
-    return [
-        (
-            stage,
-            weights_on_rank(
-                spec, layout, stage.total_layers, first=i == 0, last=i == final, draft=draft
-            ),
-        )
-        for i, stage in enumerate(stages)
-    ]
+def _budget(question: Question, loaded: LoadedStage, cache: Footprint) -> Budget:
+    extra_bytes, basis = overhead(question.gpu, question)
+    memory_bytes = question.gpu.memory_bytes
+    allowed, room = _room(question, memory_bytes, extra_bytes + loaded.size_bytes)
+    return Budget(
+        memory_bytes=memory_bytes,
+        allowed_bytes=allowed,
+        overhead_bytes=extra_bytes,
+        overhead_basis=basis,
+        weights=loaded.weights,
+        cache=cache,
+        room_bytes=room,
+        room_is_given=question.kv_cache_memory_bytes is not None,
+        draft_weights=loaded.draft_weights,
+        lora=loaded.lora,
+    )
 
 
 def _room(question: Question, memory_bytes: int, taken_bytes: int) -> tuple[int, int]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from kvplan.calc import (
-    Footprint,
-    as_full_attention,
-    footprint,
-    multi_head_footprint,
-    resolved_format,
-)
+from kvplan.calc import Footprint
+from kvplan.dtypes import resolved_format
 from kvplan.errors import UsageError
+from kvplan.multi_head import as_full_attention, multi_head_footprint
+from kvplan.planner.drafter import packed_caches, serve_drafter
 from kvplan.planner.solve import Plan, solve
 from kvplan.question import Question
 from kvplan.spec import ModelSpec
@@ -34,10 +31,10 @@ class Row:
 
     @property
     def mha_ratio(self) -> float | None:
-        """Cache over that of full multi-head attention; None without attention."""
+        """The model's own cache over that of full multi-head attention; None without attention."""
         if self.multi_head is None or not self.multi_head.total_bytes:
             return None
-        return float(Fraction(self.footprint.total_bytes, self.multi_head.total_bytes))
+        return float(Fraction(self.footprint.own.total_bytes, self.multi_head.total_bytes))
 
     @property
     def weights_bytes(self) -> int | None:
@@ -86,22 +83,17 @@ def compare(question: Question) -> Comparison:
         raise UsageError("a comparison needs context_tokens")
     asked = replace(question, sequences=question.sequences or 1)
     plans = [_plan(spec, asked) for spec in asked.models]
-    whole = [
-        footprint(
-            plan.spec if plan else spec,
-            question.context_tokens,
-            asked.sequences or 1,
-            asked.kv_cache_dtype,
-            draft=asked.draft,
-        )
+    packed = [
+        plan.caches if plan else packed_caches(spec, asked, serve_drafter(asked, spec))
         for spec, plan in zip(asked.models, plans, strict=True)
     ]
+    whole = [caches.footprint(question.context_tokens, asked.sequences or 1) for caches in packed]
     first_bytes = whole[0].total_bytes
     rows = [
         Row(
             spec=spec,
             footprint=cache,
-            multi_head=multi_head_footprint(spec, cache),
+            multi_head=multi_head_footprint(spec, cache.own),
             ratio_to_first=float(Fraction(cache.total_bytes, first_bytes)) if first_bytes else None,
             plan=plan,
         )

@@ -1,7 +1,8 @@
 """How long a decode step takes: what each GPU reads, and what GPUs say to one another.
 
-An estimate, basis ``assumed``, to choose a layout by: no kernel, scheduler or launch is in it. The
-strict lower bound (active weights and caches at full bandwidth, nothing else) stands beside it.
+An estimate, basis ``assumed``, to choose a layout by: no kernel, scheduler or launch is in it, nor
+a draft model's steps and the tokens that they save. The strict lower bound (active weights and
+caches at full bandwidth, nothing else) stands beside it.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _read_bytes(spec: ModelSpec, budget: Budget, in_group: int, in_experts: int)
     Of the routed experts those that the tokens of all ranks choose.
     """
     experts = experts_touched(spec, in_experts)
-    cache = cache_read_bytes(budget.cache) * in_group / budget.cache.sequences
+    cache = cache_read_bytes(budget.cache.own) * in_group / budget.cache.sequences
     return read_bytes(spec, budget.weights, experts) + cache
 
 
@@ -78,7 +79,7 @@ def experts_touched(spec: ModelSpec, batch: int) -> float:
 def least_read_bytes(spec: ModelSpec, budget: Budget) -> int:
     """The fewest bytes that a step reads: one token's experts, and the caches."""
     lines: tuple[WeightsLine, ...] = budget.weights
-    return read_bytes(spec, lines, active_experts(spec)) + cache_read_bytes(budget.cache)
+    return read_bytes(spec, lines, active_experts(spec)) + cache_read_bytes(budget.cache.own)
 
 
 def cache_read_bytes(cache: Footprint) -> int:

@@ -7,17 +7,19 @@ one with the highest estimated decode throughput is chosen, then the one that ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import chain
 from math import inf
-from typing import Literal
 
-from kvplan.calc import PackedCaches, pack
+from kvplan.calc import Footprint, PackedCaches
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout, check_layout, redundant_experts
 from kvplan.planner.budget import Budget, stage_budgets
+from kvplan.planner.drafter import check_drafter, packed_caches, serve_drafter, suits_drafter
 from kvplan.planner.estimate import Step, estimate, least_read_bytes
+from kvplan.planner.host import host_bytes_per_token
 from kvplan.planner.layouts import (
     IDLE,
     LARGEST_GPUS,
@@ -28,12 +30,12 @@ from kvplan.planner.layouts import (
     layouts,
     servers,
 )
+from kvplan.planner.limits import concurrency, max_context, max_sequences
 from kvplan.planner.served import Served, serve
 from kvplan.question import Question
 from kvplan.spec import ModelSpec
-from kvplan.units import ceil_div, largest
+from kvplan.units import ceil_div
 
-_MOST_TOKENS = 1 << 60
 SHORT_CONTEXT = 8_192
 """What one sequence is to have room for at the least where no context is given."""
 
@@ -51,6 +53,9 @@ class Plan:
 
     served: Served
     question: Question
+    caches: PackedCaches
+    """The model's caches, and its drafter's beside them, before they are laid out."""
+    drafter: Served | None
     layout: Layout
     context_tokens: int
     sequences: int
@@ -59,6 +64,8 @@ class Plan:
     max_sequences: int | None
     max_concurrency: float
     """Sequences of this context that fit at once, as vLLM counts: with a fraction."""
+    host_bytes_per_token: Fraction
+    """What a token takes in the host's memory, where caches are offloaded to it."""
     step: Step | None
     decode_read_bytes: int
     decode_busiest_bytes: int
@@ -77,6 +84,32 @@ class Plan:
     def fits(self) -> bool:
         """Whether weights and caches fit, and all sequences run at once."""
         return self.budget.fits and not self.waiting
+
+    @property
+    def not_counted(self) -> tuple[str, ...]:
+        """What of the weights could not be counted, the drafter's with it."""
+        drafter = self.drafter.spec if self.drafter else None
+        lacks = drafter.not_counted if drafter else ()
+        return (*self.spec.not_counted, *(f"draft model: {part}" for part in lacks))
+
+    @property
+    def one_copy(self) -> Footprint:
+        """One sequence of one copy of the whole model, its drafter's caches with it."""
+        return self.caches.footprint(self.context_tokens)
+
+    @property
+    def stage_layers(self) -> tuple[int, ...]:
+        """Layers of each pipeline stage."""
+        return self.spec.stage_layers(self.layout.pipeline, self.layout.partition)
+
+    @property
+    def host_tokens(self) -> int | None:
+        """Tokens of long sequences that the host's memory for caches holds.
+
+        None where none of it is given, or nothing grows with a sequence.
+        """
+        given_bytes, token_bytes = self.question.kv_offloading_bytes, self.host_bytes_per_token
+        return None if given_bytes is None or not token_bytes else int(given_bytes / token_bytes)
 
     @property
     def waiting(self) -> int:
@@ -108,9 +141,12 @@ class Plan:
 
     @property
     def tokens_per_second_bound(self) -> float | None:
-        """Decoded tokens a second that no server of this layout can exceed at this batch."""
+        """Decoded tokens a second that no server of this layout can exceed at this batch.
+
+        None with a drafter, whose accepted tokens come on top.
+        """
         floor = self.decode_floor_seconds
-        return self.sequences / floor if floor else None
+        return self.sequences / floor if floor and not self.drafter else None
 
 
 def solve(spec: ModelSpec, question: Question) -> Plan:
@@ -151,43 +187,8 @@ def rank_layouts(spec: ModelSpec, question: Question) -> tuple[Plan, ...]:
     estimate; what does not fit comes last, by what it lacks.
     """
     search = Search(spec, question)
-    plans = [search.plan(layout) for layout in layouts(spec, question.gpus or 1)]
+    plans = [search.plan(layout) for layout in search.layouts(question.gpus or 1)]
     return tuple(sorted(plans, key=search.rank))
-
-
-@dataclass(frozen=True)
-class RunnerUp:
-    """The next best plan, and why it lost."""
-
-    plan: Plan
-    reason: Literal["slower", "holds less"] | Unasked
-
-
-def runner_up(plan: Plan) -> RunnerUp | None:
-    """What would have been chosen next, where the search chose the plan's layout.
-
-    A smaller count of GPUs in a layout that is not chosen unasked goes before all others.
-    """
-    question = plan.question
-    if question.layout is not None or not plan.fits:
-        return None
-    search = Search(plan.served.stored, question)
-    search.context_tokens, search.sequences = plan.context_tokens, plan.sequences
-    others: Iterable[Layout]
-    if question.gpus is not None:
-        others = layouts(search.spec, question.gpus)
-    else:
-        fewer = search.fewer(plan.layout.gpus)
-        if fewer is not None:
-            return fewer
-        others = search.options(PIPELINE if plan.layout.pipeline > 1 else None)
-    plans = (search.plan(other) for other in others if other != plan.layout)
-    rivals = [other for other in plans if other.fits]
-    if not rivals:
-        return None
-    best = min(rivals, key=search.rank)
-    slower = (best.tokens_per_second or 0) < (plan.tokens_per_second or 0)
-    return RunnerUp(best, "slower" if slower else "holds less")
 
 
 class Search:
@@ -198,17 +199,29 @@ class Search:
         self.served = serve(spec, question.dtype, question.quantization, capability)
         self.spec = self.served.spec
         self.question = question
-        self.caches: PackedCaches = pack(self.spec, question.kv_cache_dtype, draft=question.draft)
+        self.drafter = serve_drafter(question, self.spec)
+        self.caches: PackedCaches = packed_caches(self.spec, question, self.drafter)
         short = min(SHORT_CONTEXT, spec.native_context_tokens or SHORT_CONTEXT)
         self.context_tokens = question.context_tokens or short
         self.sequences = question.sequences or 1
+
+    def layouts(self, gpus: int) -> list[Layout]:
+        """Every layout of exactly so many GPUs, of the model and its drafter."""
+        return list(filter(self._suits_drafter, layouts(self.spec, gpus)))
+
+    def servers(self, unasked: Unasked | None) -> Iterator[Layout]:
+        """The eligible layouts of one server, of the model and its drafter."""
+        return filter(self._suits_drafter, servers(self.spec, self.question.gpu, unasked))
+
+    def _suits_drafter(self, layout: Layout) -> bool:
+        return self.drafter is None or suits_drafter(self.drafter.spec, layout)
 
     def layout(self) -> Layout:
         """The layout asked for, else the best of the GPUs asked for, else of the fewest."""
         if self.question.layout is not None:
             return self.question.layout.of(self.spec)
         if self.question.gpus is not None:
-            plans = map(self.at_load, layouts(self.spec, self.question.gpus))
+            plans = map(self.at_load, self.layouts(self.question.gpus))
             return min(plans, key=self.rank).layout
         options = next(filter(None, map(self.options, (None, *UNASKED))), [])
         if not options:
@@ -224,19 +237,11 @@ class Search:
             return self.plan(layout, plan.context_tokens, plan.max_sequences)
         return plan
 
-    def fewer(self, gpus: int) -> RunnerUp | None:
-        """What holds the load on fewer GPUs, in a layout that is not chosen unasked."""
-        found = {why: options for why in UNASKED if (options := self.options(why))}
-        why = min(found, key=lambda why: found[why][0].gpus, default=None)
-        if why is None or found[why][0].gpus >= gpus:
-            return None
-        return RunnerUp(min(map(self.plan, found[why]), key=self.rank), why)
-
     def _preference(self, layout: Layout) -> tuple[int, float, float, bool]:
         """As ``rank``, of an eligible layout that fits, without its limits."""
         budgets = self.budgets(layout, self.context_tokens, self.sequences)
         step = estimate(self.spec, self.question.gpu, layout, budgets, self.sequences)
-        held = _concurrency(budgets) * layout.sequence_groups
+        held = concurrency(budgets) * layout.sequence_groups
         return layout.pipeline, step.seconds if step else 0.0, -held, _is_unusual(layout)
 
     def options(self, unasked: Unasked | None = None) -> list[Layout]:
@@ -247,7 +252,7 @@ class Search:
         options: list[Layout] = []
         fewest = LARGEST_GPUS
         domain = self.question.gpu.link_domain
-        for server in servers(self.spec, self.question.gpu, unasked):
+        for server in self.servers(unasked):
             if server.server_gpus > fewest:
                 break
             if self._has_idle_ranks(server) is not (unasked == IDLE):
@@ -265,7 +270,7 @@ class Search:
     def _replicas(self, server: Layout) -> int | None:
         """Copies of a server that hold the load; None where one cannot hold a sequence."""
         budgets = self.budgets(server, self.context_tokens, 1)
-        in_group = _max_sequences(budgets)
+        in_group = max_sequences(budgets)
         most = min((inf if in_group is None else in_group), self.question.max_num_seqs or inf)
         if most < 1:
             return None
@@ -275,9 +280,7 @@ class Search:
     def _nearest(self) -> Layout:
         """The eligible layout of one server that lacks least, where none holds a sequence."""
         return max(
-            chain.from_iterable(
-                servers(self.spec, self.question.gpu, unasked) for unasked in (None, PIPELINE)
-            ),
+            chain.from_iterable(map(self.servers, (None, PIPELINE))),
             key=lambda server: (
                 min(budget.free_bytes for budget in self.budgets(server, self.context_tokens, 1)),
                 -server.server_gpus,
@@ -319,31 +322,36 @@ class Search:
     ) -> Plan:
         """The model in this layout: what fits, how long a context, how many sequences."""
         check_layout(self.spec, layout)
+        if self.drafter is not None:
+            check_drafter(self.drafter.spec, layout)
         tokens, load = context_tokens or self.context_tokens, sequences or self.sequences
         budgets = self.budgets(layout, tokens, load)
         read = [least_read_bytes(self.spec, budget) for budget in budgets]
         fits = all(budget.fits for budget in budgets)
         gpu = self.question.gpu
-        longest = _max_context(budgets, ceil_div(load, layout.sequence_groups))
+        longest = max_context(budgets, ceil_div(load, layout.sequence_groups))
         if _waiting(self.question, layout, load):
             longest = 0  # of no context do so many run at once
         return Plan(
             served=self.served,
             question=self.question,
+            caches=self.caches,
+            drafter=self.drafter,
             layout=layout,
             context_tokens=tokens,
             sequences=load,
             budget=min(budgets, key=lambda budget: budget.free_bytes),
             max_context_tokens=longest,
             max_sequences=self._max_sequences(budgets, layout),
-            max_concurrency=_concurrency(budgets) * layout.sequence_groups,
+            max_concurrency=concurrency(budgets) * layout.sequence_groups,
+            host_bytes_per_token=host_bytes_per_token(budgets, layout),
             step=estimate(self.spec, gpu, layout, budgets, load) if fits else None,
             decode_read_bytes=sum(read),
             decode_busiest_bytes=max(read),
         )
 
     def _max_sequences(self, budgets: tuple[Budget, ...], layout: Layout) -> int | None:
-        in_group, most = _max_sequences(budgets), self.question.max_num_seqs
+        in_group, most = max_sequences(budgets), self.question.max_num_seqs
         limits = [limit for limit in (in_group, most) if limit is not None]
         return min(limits) * layout.sequence_groups if limits else None
 
@@ -357,44 +365,3 @@ def _waiting(question: Question, layout: Layout, sequences: int) -> int:
 def _is_unusual(layout: Layout) -> bool:
     """Between equals, ranks that share experts have whole ones, as in vLLM's recipes."""
     return layout.expert_parallel is not (layout.data > 1)
-
-
-def _max_context(budgets: tuple[Budget, ...], sequences: int) -> int | None:
-    """The longest context of so many sequences in each group; None for any."""
-    return _most(
-        lambda tokens: all(
-            sequences * budget.cache.bytes_per_sequence_at(tokens) <= budget.room_bytes
-            for budget in budgets
-        )
-    )
-
-
-def _most(holds: Callable[[int], bool]) -> int | None:
-    """The largest number that holds, found by squaring and halving; None for any number."""
-    high = 2
-    while holds(high):
-        if high >= _MOST_TOKENS:
-            return None
-        high = min(high * high, _MOST_TOKENS)
-    return largest(holds, high - 1)
-
-
-def _max_sequences(budgets: Iterable[Budget]) -> int | None:
-    """Whole sequences that one group holds at once; None for any number."""
-    in_stage: list[int] = []
-    for budget in budgets:
-        if budget.room_bytes < 0:
-            return 0
-        if budget.cache.bytes_per_sequence:
-            in_stage.append(budget.room_bytes // budget.cache.bytes_per_sequence)
-    return min(in_stage, default=None)
-
-
-def _concurrency(budgets: tuple[Budget, ...]) -> float:
-    """Sequences that one group holds, with a fraction; infinite where they keep nothing."""
-    in_stage = (
-        max(0, budget.room_bytes) / budget.cache.bytes_per_sequence
-        for budget in budgets
-        if budget.cache.bytes_per_sequence
-    )
-    return min(in_stage, default=inf)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
 from kvplan.errors import UsageError, nearest
 from kvplan.files import CHECKPOINT_FILES
-from kvplan.gpu import Gpu, GpuFile
+from kvplan.gpu import LEAST_MEMORY_BYTES, Gpu, GpuFile
 from kvplan.registry.yaml import quoted, read_yaml
 from kvplan.spec import ModelSpec
+from kvplan.units import parse_bytes
 
 
 @cache
@@ -119,10 +121,10 @@ def gpus() -> tuple[Gpu, ...]:
 
 
 def load_gpu(name: str | Path, folder: Path | None = None) -> Gpu:
-    """The GPU of this name or alias, or the one in this file (``kvplan measure --save`` writes it).
+    """The GPU of this name or alias, of this memory (``24GiB``), or the one in this file.
 
-    Relative files are seen from ``folder``. Raises UsageError with the nearest names, SpecError
-    for a file that cannot be understood.
+    Relative files are seen from ``folder``; ``kvplan measure --save`` writes one. Raises UsageError
+    with the nearest names, SpecError for a file that cannot be understood.
     """
     if not isinstance(name, str | Path):
         raise UsageError(f"a GPU is a name or a file, not {name!r}")
@@ -131,14 +133,58 @@ def load_gpu(name: str | Path, folder: Path | None = None) -> Gpu:
         from kvplan.registry.validation import validate
 
         return validate(read_yaml(path), GpuFile, path).gpus[0]
-    by_name = {alias.lower(): gpu for gpu in gpus() for alias in (*gpu.aliases, gpu.name)}
-    gpu = by_name.get(name.lower())
-    if gpu is None:
-        near = nearest(name.lower(), by_name, 4, 0.4)
-        names = list(dict.fromkeys(by_name[match].name for match in near))[:3]
-        hint = f"did you mean {', '.join(names)}?" if names else "kvplan list gpus shows them"
+    if _MEMORY.fullmatch(name.strip()):
+        return _gpu_of_memory(name.strip())
+    named = _gpus_by_name()
+    found = named.get(name.strip().lower(), [])
+    if len(found) > 1:
+        raise UsageError(
+            f"{quoted(name)} is more than one card: {' or '.join(map(_with_bandwidth, found))}",
+            "name the one that is meant",
+        )
+    if not found:
+        names = _nearest_gpus(name.strip().lower(), named)
+        near = f"did you mean {', '.join(names)}? Or " if names else ""
+        hint = f"{near}give its memory alone, 24GiB; kvplan list gpus shows the known ones"
         raise UsageError(f"no GPU is called {quoted(name)}", hint)
-    return gpu
+    return found[0]
+
+
+_MEMORY = re.compile(r"[0-9][0-9.]*\s*([kmgt]i?b|[mg])|[0-9]{1,3}(\.[0-9]+)?", re.IGNORECASE)
+_MODEL_NUMBER = re.compile(r"[0-9]{3,}")
+_MOST_MEMORY_BYTES = 1 << 50
+
+
+def _gpu_of_memory(text: str) -> Gpu:
+    """A GPU of which nothing but its memory is known."""
+    memory_bytes = parse_bytes(text)
+    if not LEAST_MEMORY_BYTES <= memory_bytes < _MOST_MEMORY_BYTES:
+        raise UsageError(f"no GPU has {text} of memory", "write what a process sees of it: 24GiB")
+    return Gpu(name=text, memory_bytes=memory_bytes)
+
+
+def _gpus_by_name() -> dict[str, list[Gpu]]:
+    """Every GPU under its name and aliases; an alias may stand for more than one card."""
+    named: dict[str, list[Gpu]] = {}
+    for gpu in gpus():
+        for alias in (gpu.name, *gpu.aliases):
+            named.setdefault(alias.lower(), []).append(gpu)
+    return named
+
+
+def _with_bandwidth(gpu: Gpu) -> str:
+    rate = gpu.bandwidth_bytes_per_s
+    return gpu.name if rate is None else f"{gpu.name} ({rate // 10**9:,} GB/s)"
+
+
+def _nearest_gpus(name: str, named: dict[str, list[Gpu]]) -> list[str]:
+    """Up to three cards with a similar name; where it has a number, with this very number."""
+    if _MEMORY.fullmatch(name.lstrip("+-")):
+        return []
+    numbers = _MODEL_NUMBER.findall(name)
+    known = [alias for alias in named if all(number in alias for number in numbers)]
+    near = nearest(name, known, 4, 0.5)
+    return list(dict.fromkeys(gpu.name for match in near for gpu in named[match]))[:3]
 
 
 def models_of_kind(kind: str | None) -> tuple[ModelSpec, ...]:

@@ -14,7 +14,15 @@ from kvplan.errors import KvplanError
 from kvplan.planner.solve import Plan
 from kvplan.report import NOTHING, Field, Report, records, table
 from kvplan.units import gib
-from kvplan.views.words import caveats, estimates, gpus_in_words, plural, remedy, shortfall
+from kvplan.views.beside import plan_gpu_caveats
+from kvplan.views.words import (
+    caveats,
+    estimates,
+    gpus_in_words,
+    plural,
+    remedy,
+    shortfall,
+)
 
 _RESULTS = {"passed": "ok", "failed": "FAILED", "error": "ERROR"}
 _MEMBERSHIP = {
@@ -41,7 +49,11 @@ def check_report(result: Findings, paths: Sequence[Path], baseline: Path | None)
         warnings=tuple(
             f"{name}: {text}"
             for name, (deployment, plan) in result.plans.items()
-            for text in (*_deployment_caveats(deployment, plan), *caveats(plan))
+            for text in (
+                *_deployment_caveats(deployment, plan),
+                *plan_gpu_caveats(plan),
+                *caveats(plan),
+            )
         ),
         notes=estimates(plans.values()),
         exit_code=result.exit_code,

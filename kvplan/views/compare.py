@@ -6,9 +6,11 @@ from typing import Any
 
 from kvplan.errors import DOES_NOT_FIT
 from kvplan.planner.compare import Comparison, Row
+from kvplan.question import Question
 from kvplan.report import NOTHING, Field, Report, records, table
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number, number, ratio
+from kvplan.views.beside import beside_in_words, beside_record, gpu_caveats
 from kvplan.views.words import (
     ANY,
     UNKNOWN,
@@ -16,7 +18,6 @@ from kvplan.views.words import (
     cache_caveats,
     caveats,
     estimates,
-    gpu_caveats,
     gpu_record,
     layout_record,
     plural,
@@ -32,6 +33,7 @@ def compare_report(result: Comparison) -> Report:
     title = (
         f"{plural(question.sequences or 1, 'sequence')} × {question.context_tokens or 1:,} tokens "
         f"on {question.gpu.name} ({gib(question.gpu.memory_bytes)} each)"
+        f"{beside_in_words(question)}"
     )
     texts = [(row.spec.name, text) for row in result.rows for text in _warnings(row)]
     return Report(
@@ -40,10 +42,15 @@ def compare_report(result: Comparison) -> Report:
         payload={"models": models},
         records=models,
         tables=(table(title, _FIELDS, result.rows),),
-        warnings=(*gpu_caveats(question.gpu), *by_text(texts)),
+        warnings=(*_gpu_caveats(question), *by_text(texts)),
         notes=estimates(row.plan for row in result.rows if row.plan),
         exit_code=0 if result.fits else DOES_NOT_FIT,
     )
+
+
+def _gpu_caveats(question: Question) -> tuple[str, ...]:
+    given = question.kv_cache_memory_bytes is not None
+    return gpu_caveats(question.gpu, None if given else question.gpu_memory_utilization)
 
 
 def _inputs(result: Comparison) -> dict[str, Any]:
@@ -53,7 +60,7 @@ def _inputs(result: Comparison) -> dict[str, Any]:
         "context_tokens": question.context_tokens,
         "sequences": question.sequences,
         "kv_cache_dtype": question.kv_cache_dtype,
-        "draft": question.draft,
+        **beside_record(question),
         "gpu": gpu_record(question.gpu),
         "gpus": question.layout.gpus if question.layout else question.gpus,
         "layout": layout_record(question.layout) if question.layout else None,
@@ -111,14 +118,14 @@ def _gpu_count(row: Row) -> str:
 
 
 def _layout(row: Row) -> dict[str, Any] | None:
-    return layout_record(row.plan.layout) if row.plan and row.plan.fits else None
+    return layout_record(row.plan.layout, row.spec) if row.plan and row.plan.fits else None
 
 
 def _nearest(row: Row) -> dict[str, Any] | None:
     if row.nearest is None:
         return None
     return {
-        "layout": layout_record(row.nearest.layout),
+        "layout": layout_record(row.nearest.layout, row.spec),
         "missing_bytes": row.nearest.missing_bytes,
     }
 
@@ -159,6 +166,10 @@ _FIELDS: tuple[Field[Row], ...] = (
         lambda row: json_number(row.footprint.bytes_per_token),
         "B/token",
         lambda row: number(row.footprint.bytes_per_token),
+    ),
+    Field(
+        "draft_bytes_per_token",
+        lambda row: json_number(row.footprint.of_drafter.bytes_per_token),
     ),
     Field(
         "fixed_bytes_per_sequence",

@@ -11,8 +11,9 @@ from kvplan.parallel import redundant_experts
 from kvplan.planner.solve import Plan
 from kvplan.report import NOTHING, Field, Report, records, table
 from kvplan.units import gib, json_number, number
+from kvplan.views.beside import beside_in_words
 from kvplan.views.plan import plan_inputs, plan_warnings
-from kvplan.views.words import ANY, decode_note, estimates, layout_record, topology
+from kvplan.views.words import ANY, decode_notes, estimates, layout_record, topology
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def layouts_report(plans: Sequence[Plan]) -> Report:
     title = (
         f"{first.spec.name} on {first.layout.gpus} × {first.gpu.name}, "
         f"{first.context_tokens:,} tokens a sequence, {first.budget.cache.kv_cache_dtype} cache"
+        f"{beside_in_words(first.question)}"
     )
     return Report(
         command="layouts",
@@ -61,7 +63,7 @@ def _notes(first: Plan) -> tuple[str, ...]:
         "pipeline stages are best only where nothing else fits, decode context parallelism and "
         "uneven experts only where asked for"
     )
-    return unasked, decode_note()
+    return unasked, *decode_notes(first)
 
 
 def _degree(key: str) -> Field[_Ranked]:
@@ -82,12 +84,15 @@ _FIELDS: tuple[Field[_Ranked], ...] = (
     _degree("decode_context_parallel"),
     _degree("replicas"),
     _degree("expert_parallel"),
+    Field("pipeline_layers", lambda row: list(row.plan.stage_layers)),
     Field(
         "weights_bytes",
         lambda row: row.plan.budget.weights_bytes,
         "Weights/GPU",
         lambda row: gib(row.plan.budget.weights_bytes),
     ),
+    Field("draft_weights_bytes", lambda row: row.plan.budget.draft_weights_bytes),
+    Field("lora_bytes", lambda row: row.plan.budget.lora_bytes),
     Field(
         "kv_available_bytes",
         lambda row: max(0, row.plan.budget.room_bytes),
@@ -99,6 +104,10 @@ _FIELDS: tuple[Field[_Ranked], ...] = (
         lambda row: json_number(row.plan.budget.cache.bytes_per_token),
         "B/token/GPU",
         lambda row: number(row.plan.budget.cache.bytes_per_token),
+    ),
+    Field(
+        "draft_bytes_per_token",
+        lambda row: json_number(row.plan.budget.cache.of_drafter.bytes_per_token),
     ),
     Field(
         "tokens", lambda row: row.plan.tokens, "Tokens held", lambda row: _or_any(row.plan.tokens)

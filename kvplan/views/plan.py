@@ -8,14 +8,16 @@ from typing import Any
 
 from kvplan.errors import DOES_NOT_FIT
 from kvplan.planner.budget import Budget
-from kvplan.planner.solve import Plan, RunnerUp
+from kvplan.planner.runner_up import RunnerUp
+from kvplan.planner.solve import Plan
 from kvplan.report import NOTHING, Column, Field, Report, Table, facts
 from kvplan.units import gib, json_number, number
+from kvplan.views.beside import beside_record, plan_gpu_caveats
 from kvplan.views.words import (
     UNKNOWN,
     against,
     caveats,
-    decode_note,
+    decode_notes,
     estimates,
     gpu_record,
     gpus_in_words,
@@ -43,7 +45,7 @@ def plan_report(plan: Plan, native: Plan | None = None, runner: RunnerUp | None 
         records=[{"name": plan.spec.name, "layout": plan.layout.name, **record["per_gpu"]}],
         tables=(facts(plan.spec.name, _FACTS, answer), _budget_table(plan.budget)),
         warnings=plan_warnings(plan),
-        notes=(*estimates([plan]), *topology(plan), *((decode_note(),) if plan.step else ())),
+        notes=(*estimates([plan]), *topology(plan), *decode_notes(plan)),
         exit_code=0 if plan.fits else DOES_NOT_FIT,
     )
 
@@ -58,11 +60,11 @@ def plan_inputs(plan: Plan) -> dict[str, Any]:
         "dtype": plan.spec.dtype,
         "quantization": question.quantization,
         "kv_cache_dtype": plan.budget.cache.kv_cache_dtype,
+        **beside_record(question),
         "max_num_seqs": question.max_num_seqs,
         "gpu": gpu_record(plan.gpu),
         "gpu_memory_utilization": question.gpu_memory_utilization,
         "kv_cache_memory_bytes": question.kv_cache_memory_bytes,
-        "draft": question.draft,
         "price_per_gpu_hour": question.price_per_gpu_hour,
     }
 
@@ -70,28 +72,32 @@ def plan_inputs(plan: Plan) -> dict[str, Any]:
 def plan_warnings(plan: Plan) -> tuple[str, ...]:
     """Why it does not fit, and what has to be known of its figures."""
     problem = () if plan.fits else (shortfall(plan),)
-    return tuple(f"{plan.spec.name}: {text}" for text in (*problem, *caveats(plan)))
+    texts = tuple(f"{plan.spec.name}: {text}" for text in (*problem, *caveats(plan)))
+    return (*plan_gpu_caveats(plan), *texts)
 
 
 def _record(plan: Plan, native: Plan | None, runner: RunnerUp | None) -> dict[str, Any]:
     return {
         "name": plan.spec.name,
-        "layout": layout_record(plan.layout),
+        "layout": layout_record(plan.layout, plan.spec),
         "runner_up": runner
-        and {"layout": layout_record(runner.plan.layout), "reason": runner.reason},
+        and {"layout": layout_record(runner.plan.layout, plan.spec), "reason": runner.reason},
         "native": native
         and {
             "context_tokens": native.context_tokens,
             "fits": native.fits,
-            "layout": layout_record(native.layout),
+            "layout": layout_record(native.layout, plan.spec),
         },
         "per_gpu": _per_gpu(plan.budget),
         "weights": [
             {"part": line.part, "shared_by": line.shared_by, "bytes": line.size_bytes}
             for line in plan.budget.weights
         ],
+        "draft_model": _drafter(plan),
+        "lora": _lora(plan.budget),
+        "host": _host(plan),
         "weights_basis": plan.served.basis,
-        "not_counted": list(plan.spec.not_counted),
+        "not_counted": list(plan.not_counted),
         "capacity": {
             "tokens": plan.tokens,
             "max_concurrency": None if plan.tokens is None else plan.max_concurrency,
@@ -102,6 +108,53 @@ def _record(plan: Plan, native: Plan | None, runner: RunnerUp | None) -> dict[st
         "decode": _decode(plan),
         "cost": _cost(plan),
         "engine": {"name": plan.question.engine, "version": None},
+    }
+
+
+def _drafter(plan: Plan) -> dict[str, Any] | None:
+    """The draft model on the GPU that decides; on other stages it has nothing."""
+    if plan.drafter is None:
+        return None
+    budget, whole = plan.budget, plan.one_copy
+    cache, packed = budget.cache.of_drafter, plan.caches.drafter
+    return {
+        "name": plan.drafter.spec.name,
+        "source": plan.drafter.spec.source,
+        "kv_cache_dtype": packed and packed.kv_cache_dtype,
+        "bytes_per_token": json_number(cache.bytes_per_token),
+        "fixed_bytes_per_sequence": cache.fixed_bytes_per_sequence,
+        "kv_bytes": cache.total_bytes,
+        "weights_bytes": budget.draft_weights_bytes,
+        "weights": [
+            {"part": line.part, "shared_by": line.shared_by, "bytes": line.size_bytes}
+            for line in budget.draft_weights
+        ],
+        "one_copy_bytes_per_token": json_number(whole.of_drafter.bytes_per_token),
+        "model_bytes_per_token": json_number(budget.cache.own.bytes_per_token),
+    }
+
+
+def _lora(budget: Budget) -> dict[str, Any] | None:
+    lora = budget.lora
+    if lora is None:
+        return None
+    return {
+        "max_loras": lora.slots,
+        "max_lora_rank": lora.rank,
+        "bytes_per_slot": lora.layer_bytes,
+        "vocabulary_bytes_per_slot": lora.vocabulary_bytes,
+        "bytes": lora.size_bytes,
+        "basis": "formula",
+    }
+
+
+def _host(plan: Plan) -> dict[str, Any] | None:
+    if plan.question.kv_offloading_bytes is None:
+        return None
+    return {
+        "kv_offloading_bytes": plan.question.kv_offloading_bytes,
+        "bytes_per_token": json_number(plan.host_bytes_per_token),
+        "tokens": plan.host_tokens,
     }
 
 
@@ -122,12 +175,15 @@ def _per_gpu(budget: Budget) -> dict[str, Any]:
         "memory_bytes": budget.memory_bytes,
         "allowed_bytes": budget.allowed_bytes,
         "weights_bytes": budget.weights_bytes,
+        "draft_weights_bytes": budget.draft_weights_bytes,
+        "lora_bytes": budget.lora_bytes,
         "overhead_bytes": budget.overhead_bytes,
         "overhead_basis": budget.overhead_basis,
         "kv_available_bytes": max(0, budget.room_bytes),
         "kv_bytes": budget.cache.total_bytes,
         "growing_bytes": budget.growing_bytes,
         "fixed_bytes": budget.fixed_bytes,
+        "draft_kv_bytes": budget.draft_cache_bytes,
         "bytes_per_token": json_number(budget.cache.bytes_per_token),
         "bytes_per_page": None,
         "page_tokens": None,
@@ -162,7 +218,7 @@ def _verdict(answer: _Answer) -> str:
     plan = answer.plan
     if not plan.fits:
         return "DOES NOT FIT"
-    return "fits, without what could not be counted" if plan.spec.not_counted else "fits"
+    return "fits, without what could not be counted" if plan.not_counted else "fits"
 
 
 def _load(answer: _Answer) -> str:
@@ -211,6 +267,47 @@ def _held(answer: _Answer) -> str:
     return f"{plan.tokens:,} in sequences of {plan.context_tokens:,}"
 
 
+def _stages(answer: _Answer) -> str:
+    """How the layers are split over pipeline stages, and by whose rule."""
+    plan = answer.plan
+    if plan.layout.pipeline == 1:
+        return ""
+    split = " + ".join(map(str, plan.stage_layers))
+    return f"{split} layers, {'as given' if plan.layout.partition else 'even, as vLLM splits them'}"
+
+
+def _drafter_in_words(answer: _Answer) -> str:
+    plan = answer.plan
+    if plan.drafter is None:
+        return ""
+    packed, whole = plan.caches.drafter, plan.one_copy
+    dtype = packed.kv_cache_dtype if packed else UNKNOWN
+    return (
+        f"{plan.drafter.spec.name}, {dtype} cache: "
+        f"{number(whole.of_drafter.bytes_per_token)} of {number(whole.bytes_per_token)} B/token"
+    )
+
+
+def _lora_in_words(answer: _Answer) -> str:
+    lora = answer.plan.budget.lora
+    if lora is None:
+        return ""
+    ends = (
+        f" and {lora.vocabulary_bytes:,} B at embedding and head" if lora.vocabulary_bytes else ""
+    )
+    return f"{plural(lora.slots, 'slot')} of rank {lora.rank}: {lora.layer_bytes:,} B{ends} each"
+
+
+def _host_in_words(answer: _Answer) -> str:
+    plan = answer.plan
+    if plan.question.kv_offloading_bytes is None:
+        return ""
+    size = gib(plan.question.kv_offloading_bytes)
+    if plan.host_tokens is None:
+        return f"{size}, and nothing grows with a sequence"
+    return f"{size} hold {plan.host_tokens:,} tokens at {number(plan.host_bytes_per_token)} B"
+
+
 def _cost_in_words(answer: _Answer) -> str:
     cost = _cost(answer.plan)
     if cost is None:
@@ -222,6 +319,7 @@ def _cost_in_words(answer: _Answer) -> str:
 
 _FACTS: tuple[Field[_Answer], ...] = (
     Field("", lambda answer: gpus_in_words(answer.plan), "GPUs"),
+    Field("", _stages, "pipeline stages"),
     Field("", _load, "load"),
     Field("", _longest, "longest context"),
     Field(
@@ -236,6 +334,9 @@ _FACTS: tuple[Field[_Answer], ...] = (
         _held,
         "tokens held",
     ),
+    Field("", _drafter_in_words, "draft model"),
+    Field("", _lora_in_words, "LoRA"),
+    Field("", _host_in_words, "host memory"),
     Field("", _native, "native context"),
     Field("", _step, "decode step"),
     Field(
@@ -251,9 +352,12 @@ def _budget_table(budget: Budget) -> Table:
     """One GPU's memory, line by line, with the mark that each has in the bar above."""
     lines = [
         ("weights", budget.weights_bytes, "█"),
+        ("draft weights", budget.draft_weights_bytes, "▆"),
+        ("LoRA slots", budget.lora_bytes, "▄"),
         ("overhead", budget.overhead_bytes, "▒"),
         ("cache that grows", budget.growing_bytes, "▓"),
         ("windows and states", budget.fixed_bytes, "▚"),
+        ("draft cache", budget.draft_cache_bytes, "▞"),
         ("free", max(0, budget.free_bytes), "·"),
         ("not used (utilisation)", budget.memory_bytes - budget.allowed_bytes, " "),
     ]

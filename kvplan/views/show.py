@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
-from kvplan.calc import Footprint, Line, footprint, multi_head_footprint
+from kvplan.calc import Footprint, Line, footprint
+from kvplan.dtypes import AS_ENGINES_DO, BesideDtypes
+from kvplan.multi_head import multi_head_footprint
 from kvplan.report import NOTHING, Column, Field, Report, Table, facts, records, table
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number, number, ratio
-from kvplan.views.words import format_caveats, model_record
+from kvplan.views.beside import beside_caveats
+from kvplan.views.words import (
+    format_caveats,
+    model_record,
+)
 
 
 @dataclass(frozen=True)
@@ -25,10 +31,16 @@ class _Model:
         return multi_head_footprint(self.spec, self.cache)
 
 
-def show_report(spec: ModelSpec, kv_cache_dtype: str = "auto", *, draft: bool = False) -> Report:
+def show_report(
+    spec: ModelSpec,
+    kv_cache_dtype: str = "auto",
+    beside: BesideDtypes = AS_ENGINES_DO,
+    *,
+    draft: bool = False,
+) -> Report:
     """The answer of ``kvplan show``: what each group of layers keeps, with its working."""
     context_tokens = spec.native_context_tokens or 1
-    cache = footprint(spec, context_tokens, 1, kv_cache_dtype, draft=draft)
+    cache = footprint(spec, context_tokens, 1, kv_cache_dtype, draft=draft, beside=beside)
     model = _Model(spec, cache)
     multi_head, groups = model.multi_head, records(_GROUP_FIELDS, cache.lines)
     payload = {
@@ -43,7 +55,12 @@ def show_report(spec: ModelSpec, kv_cache_dtype: str = "auto", *, draft: bool = 
     }
     return Report(
         command="show",
-        inputs={"model": spec.name, "kv_cache_dtype": kv_cache_dtype, "draft": draft},
+        inputs={
+            "model": spec.name,
+            "kv_cache_dtype": kv_cache_dtype,
+            **asdict(beside),
+            "draft": draft,
+        },
         payload=payload,
         records=groups,
         tables=(
@@ -51,7 +68,7 @@ def show_report(spec: ModelSpec, kv_cache_dtype: str = "auto", *, draft: bool = 
             table("What its layers keep", _GROUP_FIELDS, cache.lines),
             _working(cache),
         ),
-        warnings=(*_caveats(spec, draft=draft), *format_caveats(cache)),
+        warnings=(*_caveats(spec, draft=draft), *format_caveats(cache), *beside_caveats(cache)),
     )
 
 

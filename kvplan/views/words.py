@@ -9,12 +9,14 @@ from kvplan.calc import Footprint
 from kvplan.formats import cache_format
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout, redundant_experts
-from kvplan.planner.budget import ACTIVATION_SHARE, PROCESS_BYTES
-from kvplan.planner.estimate import LATENCY_SECONDS
+from kvplan.planner.budget import ACTIVATION_SHARE, PROCESS_BYTES, Budget
+from kvplan.planner.estimate import LATENCY_SECONDS, NODE_BYTES_PER_SECOND
 from kvplan.planner.layouts import LARGEST_GPUS
-from kvplan.planner.solve import Plan, RunnerUp
+from kvplan.planner.runner_up import RunnerUp
+from kvplan.planner.solve import Plan
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number
+from kvplan.views.beside import beside_caveats, drafter_caveats, lora_caveats
 
 UNKNOWN = "?"
 ANY = "any"
@@ -31,7 +33,7 @@ def plural(count: int, noun: str) -> str:
 
 def gpu_basis(gpu: Gpu) -> str:
     """How far the memory of a GPU is to be trusted, in the contract's words."""
-    return "assumed" if gpu.memory_basis == "driver-log" else "measured"
+    return "measured" if gpu.memory_basis in ("measured", "torch-log") else "assumed"
 
 
 def gpu_record(gpu: Gpu) -> dict[str, Any]:
@@ -40,12 +42,14 @@ def gpu_record(gpu: Gpu) -> dict[str, Any]:
         "name": gpu.name,
         "memory_bytes": gpu.memory_bytes,
         "basis": gpu_basis(gpu),
-        "rates_basis": gpu.rates_basis,
+        "memory_basis": gpu.memory_basis,
+        "rates_basis": gpu.rates_basis if gpu.bandwidth_bytes_per_s else None,
     }
 
 
-def layout_record(layout: Layout) -> dict[str, Any]:
-    """A layout under the contract's keys."""
+def layout_record(layout: Layout, spec: ModelSpec | None = None) -> dict[str, Any]:
+    """A layout under the contract's keys; of a model, with the layers of its pipeline stages."""
+    stages = layout.partition or (spec and spec.stage_layers(layout.pipeline)) or None
     return {
         "name": layout.name,
         "gpus": layout.gpus,
@@ -55,6 +59,7 @@ def layout_record(layout: Layout) -> dict[str, Any]:
         "decode_context_parallel": layout.context,
         "replicas": layout.replicas,
         "expert_parallel": layout.expert_parallel,
+        "pipeline_layers": stages and list(stages),
     }
 
 
@@ -105,9 +110,9 @@ def shortfall(plan: Plan) -> str:
         )
     if budget.room_bytes <= 0:
         given_bytes = plan.question.kv_cache_memory_bytes
-        parts = "weights and overhead"
+        parts = _loaded(budget)
         if given_bytes is not None:
-            parts = f"weights, overhead and the given {gib(given_bytes)}"
+            parts = f"{parts.replace(' and', ',')} and the given {gib(given_bytes)}"
         taken_bytes = budget.allowed_bytes - budget.room_bytes
         advice = "take more GPUs, or weights in a smaller dtype"
         if budget.overhead_bytes + (given_bytes or 0) >= budget.allowed_bytes:
@@ -121,6 +126,14 @@ def shortfall(plan: Plan) -> str:
         f"{gib(budget.room_bytes)}"
     )
     return f"{problem}; {remedy(plan)}"
+
+
+def _loaded(budget: Budget) -> str:
+    """What is on a GPU before the first cache, in words."""
+    parts = ["weights"]
+    parts += ["the draft model's weights"] if budget.draft_weights_bytes else []
+    parts += ["LoRA slots"] if budget.lora_bytes else []
+    return f"{', '.join(parts)} and overhead"
 
 
 def remedy(plan: Plan) -> str:
@@ -155,6 +168,8 @@ def caveats(plan: Plan) -> tuple[str, ...]:
     )
     if any(row.part is None for row in plan.spec.weights):
         texts.append("the spec names no parts of the weights: all are split evenly")
+    texts += drafter_caveats(plan)
+    texts += lora_caveats(plan)
     return tuple(texts)
 
 
@@ -177,7 +192,8 @@ def cache_caveats(
             f"the cache includes cross-attention for one full encoder input a sequence "
             f"({gib(cache.cross_attention_bytes_per_sequence)}{where})"
         )
-    texts += format_caveats(cache)
+    texts += format_caveats(cache.own)
+    texts += beside_caveats(cache.own)
     if draft and spec.draft and not spec.draft_weights:
         texts.append("draft layers are in the cache, their weights are not in the weights")
     if draft and not spec.draft:
@@ -217,13 +233,26 @@ def topology(plan: Plan) -> tuple[str, ...]:
             "num_redundant_experts, SGLang's --ep-num-redundant-experts)"
         )
     if plan.gpu.link_domain_is_assumed and plan.layout.gpus > 1:
-        texts.append(f"nodes of {domain} {plan.gpu.name} are assumed: no source was found")
+        texts.append(f"nodes of {domain} {plan.gpu.name} are assumed: their size is not known")
     asked = plan.question.gpus or plan.question.layout
     if plan.layout.gpus > domain and not asked:
         texts.append(
             f"beyond one node of {domain} GPUs whole nodes are planned, up to {LARGEST_GPUS} GPUs; "
             "--gpus takes any number"
         )
+    return tuple(texts)
+
+
+def decode_notes(plan: Plan) -> tuple[str, ...]:
+    """What a plan's estimate of a decode step rests on; nothing where there is none."""
+    if plan.step is None:
+        return ()
+    texts = [decode_note()]
+    if plan.drafter is not None:
+        texts.append("drafting is not in it: neither the draft model's steps nor what they save")
+    if plan.gpu.link_bytes_per_s is None and plan.layout.server_gpus > 1:
+        rate = NODE_BYTES_PER_SECOND / 1e9
+        texts.append(f"the link of {plan.gpu.name} is not known; {rate:.0f} GB/s are assumed")
     return tuple(texts)
 
 
@@ -253,14 +282,6 @@ def against(runner: RunnerUp, plan: Plan) -> str:
             held = "any number" if other.tokens is None else f"{other.tokens:,}"
             why = f"holds {held} tokens" if other.tokens != plan.tokens else "the same by estimate"
     return f"{name}: {why}"
-
-
-def gpu_caveats(gpu: Gpu) -> tuple[str, ...]:
-    """What is to be said of a GPU whose memory nobody measured."""
-    if gpu.memory_basis != "driver-log":
-        return ()
-    size = gib(gpu.memory_bytes)
-    return (f"{gpu.name}: {size} is the driver's own figure; a process sees up to 3% less",)
 
 
 def estimates(plans: Iterable[Plan]) -> tuple[str, ...]:

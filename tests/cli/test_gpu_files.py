@@ -56,7 +56,7 @@ def test_a_deployment_names_its_gpu_file_relative_to_itself(tmp_path: Path) -> N
         ("", "gpu.yaml: empty"),
         ("gpus: []\n", "has to list one GPU, not 0"),
         (GPU.replace("memory_bytes", "memory_byte"), "did you mean memory_bytes?"),
-        (GPU.replace("85017493504", "lots"), "has to be a whole number"),
+        (GPU.replace("85017493504", "lots"), "is not a number of bytes"),
         (GPU + GPU.removeprefix("gpus:\n"), "has to list one GPU, not 2"),
         (GPU + "    compute_capability: 9.0\n", "compute_capability: has to be text, not 9.0"),
         (GPU + '    compute_capability: "sm_90"\n', 'has to be like "9.0", not "sm_90"'),

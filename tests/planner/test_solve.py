@@ -11,7 +11,8 @@ import kvplan
 from kvplan.errors import RefusedError
 from kvplan.formats import CacheFormat, Packing
 from kvplan.parallel import redundant_experts
-from kvplan.planner.solve import runner_up, solve_native
+from kvplan.planner.runner_up import runner_up
+from kvplan.planner.solve import solve_native
 from kvplan.question import ask
 from kvplan.spec import ModelSpec
 from kvplan.views.words import topology

@@ -9,7 +9,7 @@ from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Extra, Layer, Model, linear
 from kvplan.hf.blocks.mlp import MLP
 from kvplan.hf.blocks.recurrent import Mamba2
-from kvplan.hf.config import MAX_LAYERS, Config, UncountedError, shown
+from kvplan.hf.config import MAX_LAYERS, Config, UncountedError, Word, shown
 from kvplan.hf.families.base import Beside, Family, Wrapper
 from kvplan.hf.families.decoder import ATTENTION_BIAS, attention, mlp, model, norms
 from kvplan.hf.families.experts import Mixture, experts
@@ -92,7 +92,11 @@ def _types(config: Config, pattern_key: str, list_key: str) -> list[str] | None:
 
 
 def _mamba(config: Config) -> Mamba2:
-    """Decay figures are stored in the model's dtype (Nemotron-3-Nano)."""
+    """Decay figures are stored in the model's dtype (Nemotron-3-Nano).
+
+    The state is fp32 where the file names no dtype, whatever the cache's: vLLM 0.33.0
+    models/config.py, NemotronHForCausalLMConfig.
+    """
     state = mamba2(
         config,
         heads="mamba_num_heads",
@@ -102,7 +106,8 @@ def _mamba(config: Config) -> Mamba2:
         conv="conv_kernel",
         biases=("mamba_proj_bias", "use_conv_bias"),
     )
-    return replace(state, decay_dtype=None, root="mixer")
+    own = state.state_dtype or Word("fp32", "what vLLM 0.33.0 takes for this family")
+    return replace(state, decay_dtype=None, root="mixer", state_dtype=own)
 
 
 def _others(config: Config, types: Sequence[str]) -> Sequence[Layer]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 
 from kvplan.errors import MeasurementError, RefusedError
@@ -35,6 +35,7 @@ from kvplan.measure.rates import DecodeMeasurement
 from kvplan.measure.results import CacheMeasurement, Card, Maxima, Measurement
 from kvplan.measure.shapes import attention_shapes, check_kernel
 from kvplan.parallel import Layout, check_tensor_parallel
+from kvplan.planner.drafter import drafter_weights
 from kvplan.planner.solve import Plan, solve
 from kvplan.planner.weights import weights_on_rank
 from kvplan.question import Question
@@ -177,6 +178,8 @@ def _weights_bytes(device: Device, question: CacheQuestion) -> int:
     spec = question.spec
     where = Layout(tensor=question.tensor_parallel)
     lines = weights_on_rank(spec, where, spec.total_layers)
+    if question.drafter is not None:
+        lines += drafter_weights(question.drafter, spec, where)
     segment = LARGE_SEGMENT if device.allocator.expandable else OWN_ROUNDING
     return ceil_div(sum(line.size_bytes for line in lines), segment) * segment
 
@@ -192,6 +195,9 @@ def _plan(card: Card, question: CacheQuestion, room: int) -> Plan:
         sequences=question.sequences,
         kv_cache_dtype=question.kv_cache_dtype,
         draft=question.draft,
+        **({} if question.beside is None else asdict(question.beside)),
+        draft_model=question.drafter and replace(question.drafter, weights=()),
+        draft_kv_cache_dtype=question.draft_kv_cache_dtype,
         overhead_bytes=card.total_bytes - room,
         kv_cache_memory_bytes=room,
     )

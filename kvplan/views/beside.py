@@ -1,0 +1,112 @@
+"""What stands beside model and load: the GPU's memory, dtypes, a draft model, adapters."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from kvplan.calc import Footprint
+from kvplan.dtypes import AUTO
+from kvplan.gpu import Gpu
+from kvplan.planner.solve import Plan
+from kvplan.question import Question
+from kvplan.units import gib
+
+
+def beside_record(question: Question) -> dict[str, Any]:
+    """What is asked beside model, load and GPUs, as the inputs of an answer name it."""
+    drafter = question.draft_model
+    return {
+        **asdict(question.beside),
+        "draft": question.draft,
+        "draft_model": drafter and drafter.name,
+        "draft_kv_cache_dtype": question.draft_kv_cache_dtype,
+        "max_loras": question.max_loras,
+        "max_lora_rank": question.max_lora_rank,
+        "kv_offloading_bytes": question.kv_offloading_bytes,
+    }
+
+
+def beside_in_words(question: Question) -> str:
+    """The draft model and the adapters of a question, for a title; nothing without any."""
+    drafter = f", drafted by {question.draft_model.name}" if question.draft_model else ""
+    slots = question.max_loras
+    rank = question.max_lora_rank
+    return drafter + (f", {slots:,} LoRA slots of rank {rank}" if slots else "")
+
+
+def drafter_caveats(plan: Plan) -> tuple[str, ...]:
+    """What is to be said of a draft model, after its name."""
+    if plan.drafter is None:
+        return ()
+    spec, question, context_tokens = plan.drafter.spec, plan.question, plan.context_tokens
+    native = spec.native_context_tokens
+    texts = [*plan.drafter.notes, *spec.assumptions]
+    if question.kv_cache_dtype != AUTO and question.draft_kv_cache_dtype == AUTO:
+        dtype = plan.caches.drafter and plan.caches.drafter.kv_cache_dtype
+        texts.append(
+            f"its cache is counted in {dtype}, its own auto; vLLM gives it the model's "
+            f"{question.kv_cache_dtype} unless the speculative config names another"
+        )
+    if spec.weights_bytes is None:
+        texts.append("its weights are not known and not counted")
+    elif spec.not_counted:
+        texts.append(f"weights leave out what could not be counted: {', '.join(spec.not_counted)}")
+    if native is not None and context_tokens > native:
+        texts.append(f"{context_tokens:,} tokens is beyond its native context of {native:,}")
+    return tuple(f"draft model {spec.name}: {text}" for text in texts)
+
+
+def lora_caveats(plan: Plan) -> tuple[str, ...]:
+    """What LoRA slots rest on."""
+    if plan.budget.lora is None:
+        return ()
+    text = (
+        "LoRA slots are those of every linear layer of the language model, as vLLM 0.33.0 "
+        "allocates them; whether it takes adapters for this architecture is not looked at"
+    )
+    return (text,)
+
+
+def beside_caveats(cache: Footprint) -> tuple[str, ...]:
+    """What lies beside keys and values, where it is not as vLLM keeps it, or was asked for."""
+    texts, asked = [], cache.beside
+    slots = [slot for line in cache.lines for slot in line.slots]
+    roles = {slot.role for slot in slots}
+    kept = []
+    if asked.index_cache_dtype == AUTO and any(line.kind.tag() == "DSA" for line in cache.lines):
+        kept.append("index keys in the cache's type")
+    if roles & {"conv", "state"} and AUTO in (asked.mamba_cache_dtype, asked.mamba_ssm_cache_dtype):
+        kept.append("recurrent states and convolutions in fp32")
+    if cache.llama_cpp and kept:
+        texts.append(
+            f"{cache.kv_cache_dtype} is taken as llama.cpp's (vLLM has no such cache for this "
+            f"model), which keeps {' and '.join(kept)}; index_cache_dtype, mamba_cache_dtype and "
+            "mamba_ssm_cache_dtype say otherwise"
+        )
+    if asked.index_cache_dtype != AUTO and "index_key" not in roles:
+        texts.append("it keeps no index keys: index_cache_dtype changes nothing")
+    states = (asked.mamba_cache_dtype, asked.mamba_ssm_cache_dtype)
+    if states != (AUTO, AUTO) and not roles & {"conv", "state"}:
+        texts.append("it has no recurrent layers: their cache dtypes change nothing")
+    return tuple(texts)
+
+
+def gpu_caveats(gpu: Gpu, utilization: float | None = None) -> tuple[str, ...]:
+    """What is to be said of a GPU's memory, where this share of it is to be used."""
+    size, most = gib(gpu.memory_bytes), gpu.most_utilization
+    texts = []
+    if gpu.memory_basis == "driver-log":
+        texts.append(f"{size} is the driver's own figure; a process sees up to 3% less")
+    if most is not None and utilization is not None and utilization > most:
+        texts.append(
+            f"its {size} are shared with the host; no engine was seen to start with a utilisation "
+            f"of more than {most}, and this is {utilization}"
+        )
+    return tuple(f"{gpu.name}: {text}" for text in texts)
+
+
+def plan_gpu_caveats(plan: Plan) -> tuple[str, ...]:
+    """The same of a plan's GPU; utilisation is not asked where the caches' room is given."""
+    given = plan.question.kv_cache_memory_bytes is not None
+    return gpu_caveats(plan.gpu, None if given else plan.question.gpu_memory_utilization)
