@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kvplan.errors import RefusedError
@@ -59,8 +60,8 @@ def model_spec(
     ``quantization`` is hf_quant_config.json beside it; weights are those of ``checkpoint`` where
     there is one.
     """
-    top = Config(raw, path, architecture_name(raw))
-    found, model, assumed = _read(top, assume)
+    reading = _read(Config(raw, path, architecture_name(raw)), assume)
+    top, found, model = reading.top, reading.found, reading.model
     text = found.text
     beside = None
     if quantization is not None:
@@ -77,7 +78,7 @@ def model_spec(
         "native_context_tokens": context,
         "dtype": dtype,
         "kv_cache_dtype": _kv_cache_dtype(places, beside, model),
-        "assumptions": (*assumed, *said, *caches_beside(top, text), *unnamed, *open_bytes),
+        "assumptions": (*reading.notes, *said, *caches_beside(top, text), *unnamed, *open_bytes),
         "class_defaults": _class_defaults(top),
     }
     return _spec(top, name, facts, model, counted, checkpoint.origin if checkpoint else None)
@@ -91,18 +92,47 @@ def _class_defaults(top: Config) -> tuple[ClassDefault, ...]:
     )
 
 
-def _read(top: Config, assume: str | None) -> tuple[Architecture, Model, tuple[str, ...]]:
-    """The file's model, or the one that ``assume`` puts in the place of an unknown one."""
-    try:
-        found = architecture(top)
-        model = found.family.read(found.text)
-        refuse_unread(top, found, model)
-        refuse_unread_sections(top, found.text)
-    except UnknownArchitectureError as error:
-        if assume is None:
+@dataclass(frozen=True)
+class _Reading:
+    """One way to read a file: its levels, what its layers keep, and what has to be said of it."""
+
+    top: Config
+    found: Architecture
+    model: Model
+    notes: tuple[str, ...] = ()
+
+
+def _read(top: Config, assume: str | None) -> _Reading:
+    """The file by its own family, or by ``assume`` where that is given.
+
+    What is assumed goes before what is known, and says so; where the two are the same, or the
+    assumption cannot be, the family's own reading stands.
+    """
+    if assume is None:
+        try:
+            return _own(top)
+        except UnknownArchitectureError as error:
             raise unknown(top, error, cache_keys, _ready(top)) from None
-        return _assumed(top, assume)
-    return found, model, ()
+    try:
+        own = _own(replace(top, read=set(), taken={}))
+    except RefusedError:
+        return _Reading(top, *_assumed(top, assume))
+    try:
+        reading = _Reading(top, *_assumed(top, assume))
+    except RefusedError:
+        return own
+    if reading.model.caches() == own.model.caches():
+        return own
+    said = f"{top.architecture} is known: without --assume its layers are read as they are"
+    return replace(reading, notes=(*reading.notes, said))
+
+
+def _own(top: Config) -> _Reading:
+    found = architecture(top)
+    model = found.family.read(found.text)
+    refuse_unread(top, found, model)
+    refuse_unread_sections(top, found.text)
+    return _Reading(top, found, model)
 
 
 def _assumed(top: Config, assume: str) -> tuple[Architecture, Model, tuple[str, ...]]:

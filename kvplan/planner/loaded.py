@@ -25,6 +25,12 @@ class LoadedStage:
     is_last: bool
 
     @property
+    def sees(self) -> bool:
+        """Whether a vision tower runs here, counted or not."""
+        counted = any(line.part == "vision" for line in self.weights)
+        return counted or any("vision" in part for part in self.stage.not_counted)
+
+    @property
     def size_bytes(self) -> int:
         """All of it."""
         lines = (*self.weights, *self.draft_weights)

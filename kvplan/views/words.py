@@ -9,7 +9,7 @@ from kvplan.calc import Footprint
 from kvplan.formats import cache_format
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout, redundant_experts
-from kvplan.planner.budget import ACTIVATION_SHARE, PROCESS_BYTES, Budget
+from kvplan.planner.budget import ACTIVATION_SHARE, IMAGE_BYTES, PROCESS_BYTES, Budget, overhead
 from kvplan.planner.estimate import LATENCY_SECONDS, NODE_BYTES_PER_SECOND
 from kvplan.planner.layouts import LARGEST_GPUS
 from kvplan.planner.runner_up import RunnerUp
@@ -286,17 +286,20 @@ def against(runner: RunnerUp, plan: Plan) -> str:
 
 def estimates(plans: Iterable[Plan]) -> tuple[str, ...]:
     """What the overhead of these plans rests on, where nobody gave it; each said once."""
-    assumed = (plan.gpu for plan in plans if plan.budget.overhead_basis == "assumed")
+    assumed = (plan for plan in plans if plan.budget.overhead_basis == "assumed")
     return tuple(dict.fromkeys(map(_estimate, assumed)))
 
 
-def _estimate(gpu: Gpu) -> str:
+def _estimate(plan: Plan) -> str:
+    gpu, images = plan.gpu, ""
+    if overhead(gpu, plan.question)[0] < plan.budget.overhead_bytes:
+        images = f", and {gib(IMAGE_BYTES)} for the images that a vision tower is tried with"
     process = f"{gib(PROCESS_BYTES)} a process as measured on an H100"
     if gpu.process_bytes:
         process = f"{gib(gpu.process_bytes)} a process as measured on this card"
     return (
-        f"activations, CUDA graphs and the process are an estimate: {process}, and "
-        f"{ACTIVATION_SHARE:.0%} of the card; --overhead takes the measured figure"
+        f"activations, CUDA graphs and the process are an estimate: {process}, "
+        f"{ACTIVATION_SHARE:.0%} of the card{images}; --overhead takes the measured figure"
     )
 
 

@@ -140,7 +140,7 @@ def test_what_was_taken_and_what_was_left_is_said(tmp_path: Path) -> None:
         ({**UNKNOWN, "index_head_dim": 128}, "full_attention", "index_head_dim is 128"),
         ({**UNKNOWN, "is_encoder_decoder": True}, "full_attention", "is_encoder_decoder is true"),
         ({**UNKNOWN, "kv_lora_rank": 512}, "full_attention", "latent attention, kind=mla"),
-        (UNKNOWN, "mla", "kv_lora_rank is missing"),
+        (UNKNOWN, "mla", "qk_rope_head_dim is missing"),
         (
             {**MIXED, "swa_num_key_value_heads": 4},
             "full_attention",
@@ -280,3 +280,16 @@ def test_a_ready_line_gives_what_the_model_keeps(tmp_path: Path, name: str) -> N
     if kind in KINDS:
         kept = (model["bytes_per_token"], model.get("fixed_bytes", 0))
         assert sizes(assumed(tmp_path, config, kind)) == kept
+
+
+def test_what_is_assumed_goes_before_what_is_known_and_says_so(tmp_path: Path) -> None:
+    """Windows of a known family as an engine without windows keeps them: 4 x 2 x 2 x 16 x 2 B."""
+    path = write(tmp_path, models.changed("gpt_oss, small", {}))
+    spec = read_config(path, "full_attention")[0]
+    assert sizes(spec) == (512, 0)
+    assert any("without --assume" in note for note in spec.assumptions)
+
+
+def test_an_assumption_that_a_known_family_bears_out_changes_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path, LLAMA)
+    assert read_config(path, "full_attention")[0] == read_config(path)[0]

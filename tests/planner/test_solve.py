@@ -12,9 +12,10 @@ from kvplan.errors import RefusedError
 from kvplan.formats import CacheFormat, Packing
 from kvplan.parallel import redundant_experts
 from kvplan.planner.runner_up import runner_up
-from kvplan.planner.solve import solve_native
+from kvplan.planner.solve import solve, solve_native
 from kvplan.question import ask
 from kvplan.spec import ModelSpec
+from kvplan.stored import StoredWeights
 from kvplan.views.words import topology
 
 GIB = 2**30
@@ -283,3 +284,20 @@ def test_a_cap_of_concurrency_leaves_as_few_waiting_as_can_be() -> None:
     assert plan.layout.name == "4 × TP1"
     assert plan.waiting == 64 - 4 * 8
     assert plan.max_context_tokens == 0
+
+
+def test_a_vision_tower_needs_room_for_the_images_that_an_engine_tries() -> None:
+    """Qwen2.5-VL-7B on a 4090 at 0.8 had 0.13 GiB for caches (allenai/olmocr issue 269)."""
+    text = {"embedding": 544_997_376, "lm_head": 544_997_376, "attention": 822_211_584}
+    rows = {**text, "dense_mlp": 5_703_204_864, "vision": 676_550_144}
+    spec = replace(
+        LLAMA,
+        parameters=None,
+        weights=tuple(
+            StoredWeights(part=part, dtype="bf16", elements=count)  # type: ignore[arg-type]
+            for part, count in rows.items()
+        ),
+    )
+    options = {"gpu": "rtx-4090", "gpus": 1, "gpu_memory_utilization": 0.8}
+    plan = solve(spec, ask([spec], context_tokens=1024, sequences=1, **options))  # type: ignore[arg-type]
+    assert 0.0 < plan.budget.room_bytes / (1 << 30) < 0.3
