@@ -98,6 +98,7 @@ _SOUND: dict[str, Wrapper] = {
         classes=("qwen3asrrealtimegeneration",),
     ),
     "vibevoice_asr": Wrapper(
+        can_tie=False,
         text="qwen2",
         beside=(
             Beside("acoustic_tokenizer_encoder_config", "acoustic tokenizer"),
