@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from kvplan.hf import quantized_rows
 from kvplan.hf.architecture import Architecture
 from kvplan.hf.blocks.base import TOWERS, Model, Tensor
+from kvplan.hf.blocks.ends import tied
 from kvplan.hf.class_names import task_tensors
 from kvplan.hf.config import Config, UncountedError, printable, shown
 from kvplan.hf.families.base import Wrapper
@@ -105,6 +106,7 @@ def weights(
         whole = model.weights()
         tensors = task_tensors(found.task, whole, found.text, model.hidden())
         _doubt_unread(found.text)
+        _doubt_tie(found)
     except UncountedError as error:
         return Weights(parts=(), not_counted=(f"everything: {error.reason}",))
     more, missing = _towers(top, found)
@@ -153,6 +155,14 @@ def _doubt_unread(text: Config) -> None:
         raise UncountedError(
             f"{text.name(printable(key))} is {shown(value)}, and what that does to the weights of "
             "this family is not known"
+        )
+
+
+def _doubt_tie(found: Architecture) -> None:
+    """Flags that ask for a tied head where the class around the text model ties none."""
+    if found.wrapper is not None and not found.wrapper.can_tie and tied(found.text, default=False):
+        raise UncountedError(
+            "tie_word_embeddings is on, which transformers 5.24.0 does not do here"
         )
 
 

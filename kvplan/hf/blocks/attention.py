@@ -104,9 +104,10 @@ class Gate(Block):
 
     rows: int
     name: str = "self_attn.gate_proj"
+    bias: bool = False
 
     def weights(self, hidden: int) -> Tensors:
-        yield from linear("attention", self.name, self.rows, hidden)
+        yield from linear("attention", self.name, self.rows, hidden, bias=self.bias)
 
 
 def head_gate(_: Config, heads: Attention) -> Layer:

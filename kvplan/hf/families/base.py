@@ -56,6 +56,8 @@ class Wrapper:
     classes: tuple[str, ...] = ()
     tower: Tower | None = None
     beside: tuple[Beside, ...] = ()
+    can_tie: bool = True
+    """Whether its class ties head and embedding where the flags say so."""
     own_keys: tuple[str, ...] = ()
     """Keys around the text model that sound like a cache of it, and speak of other parts."""
 

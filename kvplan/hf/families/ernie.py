@@ -17,7 +17,6 @@ from kvplan.hf.families.windows import never
 
 _BIAS = ("use_bias", False)
 _DENSE = Style(bias=_BIAS, mlp_bias=_BIAS, tie=True)
-_PADDLE = replace(_DENSE, mlp_bias=False)
 _MOE = Style(tie=True, uncounted_if=("use_bias",))
 _EXPERTS = Mixture(
     count=("moe_num_experts",),
@@ -81,8 +80,8 @@ def _experts_by_sight(config: Config) -> _ExpertsBySight:
 
 FAMILIES: dict[str, Family] = {
     "ernie4_5": Family(read=decoder(_DENSE)),
-    "paddleocr_vl_text": Family(read=decoder(_PADDLE)),
-    "paddleocr_vl": Family(read=decoder(_PADDLE), sees=True),
+    "paddleocr_vl_text": Family(read=decoder(_DENSE)),
+    "paddleocr_vl": Family(read=decoder(_DENSE), sees=True),
     "ernie4_5_moe": Family(read=decoder(_MOE, never, _EXPERTS, _in_range), classes=("ernie45moe",)),
     "ernie4_5_vl_moe_text": Family(read=decoder(_MOE, forward=_forward)),
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kvplan.hf.blocks.base import Block, Model
+from kvplan.hf.blocks.attention import Attention
+from kvplan.hf.blocks.base import Block, Layer, Model
 from kvplan.hf.blocks.mlp import MLP
 from kvplan.hf.config import Config, UncountedError
 from kvplan.hf.families.base import Beside, Family, Wrapper
@@ -98,6 +99,13 @@ def _shared(config: Config, layers: int) -> MLP:
     return MLP(width=config.size("intermediate_size") * (number or 1), root="mlp.shared_mlp")
 
 
+def _refuse_none_shared(config: Config, _: Attention) -> Layer:
+    """HYV3MoE takes a width of 0 for none, and makes an MLP of ``intermediate_size``."""
+    if config.maybe("num_shared_experts", least=0) == 0:
+        raise UncountedError("num_shared_experts is 0, where the class has a whole MLP")
+    return ()
+
+
 FAMILIES: dict[str, Family] = {
     "hunyuan": Family(
         read=_hunyuan,
@@ -110,7 +118,7 @@ FAMILIES: dict[str, Family] = {
     _MOE: Family(
         read=_hunyuan, architectures=("HunYuanMoEV1ForCausalLM",), classes=("hunyuanmoev1",)
     ),
-    "hy_v3": Family(read=decoder(_HY_V3, never, NUM_SHARED, but_the_first)),
+    "hy_v3": Family(read=decoder(_HY_V3, never, NUM_SHARED, but_the_first, _refuse_none_shared)),
 }
 
 WRAPPERS: dict[str, Wrapper] = {

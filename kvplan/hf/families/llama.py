@@ -191,7 +191,9 @@ FAMILIES: dict[str, Family] = {
         read=decoder(replace(LLAMA, uncounted_if=("mlp_bias",)), mixture=_ARIA),
     ),
     "emu3_text_model": Family(read=decoder(Style()), classes=("emu3",)),
-    "cosmos3_edge_text": Family(read=decoder(replace(LLAMA, dialect=OWN_HEAD_DIM))),
+    "cosmos3_edge_text": Family(
+        read=decoder(replace(LLAMA, dialect=OWN_HEAD_DIM, gated=False, mlp_names=("fc1", "fc2")))
+    ),
     "apertus1p5_text": Family(read=_apertus_pruned),
     "internlm": Family(read=decoder(Style(dialect=MULTI_HEAD, bias=("bias", True)))),
     "internlm2": Family(read=decoder(_INTERNLM2)),
@@ -214,5 +216,5 @@ WRAPPERS: dict[str, Wrapper] = {
     "apertus1p5": Wrapper(
         text="apertus1p5_text", beside=(_SEES, Beside("audio_config", "audio tower"))
     ),
-    "cosmos3_edge": Wrapper(text="cosmos3_edge_text", beside=(_SEES,)),
+    "cosmos3_edge": Wrapper(text="cosmos3_edge_text", beside=(_SEES,), can_tie=False),
 }

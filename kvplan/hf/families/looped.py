@@ -67,7 +67,7 @@ def _hrm_text(config: Config) -> Model:
         layers += again([(heads,)] * count)
 
     def rest() -> Layer:
-        gate = Gate(rows=heads.heads * heads.width)
+        gate = Gate(rows=heads.heads * heads.width, bias=heads.bias)
         return (mlp(config, _HRM), gate)
 
     def others() -> Sequence[Layer]:

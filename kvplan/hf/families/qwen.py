@@ -89,5 +89,5 @@ WRAPPERS: dict[str, Wrapper] = {
     "qwen3_vl": Wrapper(tower=qwen3_vl),
     "qwen3_vl_moe": Wrapper(tower=qwen3_vl),
     "qwen3_omni_moe": Wrapper(path=("thinker_config", "text_config")),
-    "qwen2_audio": Wrapper(beside=(Beside("audio_config", "audio tower"),)),
+    "qwen2_audio": Wrapper(beside=(Beside("audio_config", "audio tower"),), can_tie=False),
 }

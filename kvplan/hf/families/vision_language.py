@@ -89,7 +89,7 @@ _SOUND: dict[str, Wrapper] = {
     "glmasr": _AUDIO,
     "moss_transcribe_diarize": replace(_AUDIO, text="qwen3"),
     "nemo_speechlm": replace(_AUDIO, text="nemotron_h", classes=("nemotron35transcribe",)),
-    "omniasr": replace(_AUDIO, text="llama"),
+    "omniasr": replace(_AUDIO, text="llama", can_tie=False),
     "qwen3_asr": replace(
         _AUDIO,
         text="qwen3",
@@ -98,6 +98,7 @@ _SOUND: dict[str, Wrapper] = {
         classes=("qwen3asrrealtimegeneration",),
     ),
     "vibevoice_asr": Wrapper(
+        can_tie=False,
         text="qwen2",
         beside=(
             Beside("acoustic_tokenizer_encoder_config", "acoustic tokenizer"),

@@ -54,9 +54,9 @@ def lines(rows: list[Row]) -> Iterator[Row]:
             continue
         taken[row["class"]] += changed
         line: Row = {"model": f"{row['class']}, {row['change']}", "config": bare(row["config"])}
-        line["total"] = figures["total"]
-        if row.get("why"):
-            line["language"] = figures["language"]
+        # A reason beside a right answer says what is not counted: a tower as a rule.
+        whole = "language" if row["why"] else "total"
+        line |= {whole: figures[whole]} if figures[whole] else {}
         kept = Kept(**figures["kept"]) if figures["kept"] else None
         if kept is not None:
             line["bytes_per_token"], line["fixed_bytes"] = kept.bytes_per_token, kept.fixed_bytes

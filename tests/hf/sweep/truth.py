@@ -49,7 +49,7 @@ def parameters(config: Any) -> tuple[int, int | None]:
     return total, sum(own) - nothing if apart else None
 
 
-_LANGUAGE = re.compile(r"(^|\.)language_model\.|^lm_head\.")
+_LANGUAGE = re.compile(r"(^|\.)language_model\.|^(thinker\.)?lm_head\.")
 
 
 def _of_nothing(model: Any) -> int:
