@@ -16,6 +16,12 @@ OUTSIDE = re.compile(
     re.IGNORECASE,
 )
 ONE_EXPERT = re.compile(r"experts\\?\.\(?\d")
+# Groups of compressed-tensors go by the names of vLLM's modules where these are not the file's:
+# DeepSeek-V4's experts and its fused down projection (vLLM 0.33.0
+# layers/fused_moe/routed_experts.py:92 ckpt_gate_proj_name, models/deepseek_v4/attention.py:257).
+_V4_EXPERT = re.compile(r"(\.ffn\.experts\..+)\.(w[123])$")
+_V4_DOWN = re.compile(r"(\.attn)\.(?:wq_a|wkv)$")
+_ROLES = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 _TOWER = re.compile(r"vision|visual|audio", re.IGNORECASE)
 _NUMBER = re.compile(r"\.(\d{1,6})(?=\.|$)")
 _GLOB_NUMBER = re.compile(r"\d[*?]|[*?]\d|[\[?]")
@@ -28,7 +34,13 @@ _NESTED_REPEAT = re.compile(r"[+*}]\)[+*{?]")
 
 
 def spellings(name: str) -> tuple[str, ...]:
-    """A module's name as wrappers and older releases of transformers spell it as well."""
+    """A module's name as wrappers, older releases of transformers and vLLM spell it as well."""
+    served = _V4_EXPERT.sub(lambda match: f"{match[1]}.{_ROLES[match[2]]}", name)
+    served = _V4_DOWN.sub(r"\1.fused_wqa_wkv", served)
+    return (*_wrapped(name), *(_wrapped(served) if served != name else ()))
+
+
+def _wrapped(name: str) -> tuple[str, ...]:
     found = [name]
     if name.startswith("model."):
         rest = name.removeprefix("model.")

@@ -91,6 +91,19 @@ def test_spellings_of_wrappers_and_older_releases() -> None:
     assert set(spellings("lm_head")) == {"lm_head", "language_model.lm_head", "model.lm_head"}
 
 
+def test_groups_name_deepseek_v4_s_modules_as_vllm_does() -> None:
+    """Gate, up, down; wq_a, wkv as one (vLLM 0.33.0 routed_experts.py:92, attention.py:257)."""
+    expert = "layers.*.ffn.experts.*"
+    roles = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
+    for name, role in roles.items():
+        assert f"{expert}.{role}" in spellings(f"{expert}.{name}")
+    for name in ("wq_a", "wkv"):
+        assert "layers.*.attn.fused_wqa_wkv" in spellings(f"layers.*.attn.{name}")
+    mixtral = "model.layers.*.block_sparse_moe.experts.*.w1"
+    assert not any("gate_proj" in name for name in spellings(mixtral))
+    assert not any("fused" in name for name in spellings("layers.*.attn.compressor.wkv"))
+
+
 FUSED = ["q_proj", "k_proj", "v_proj", "fused_qkvbfg_a_proj", "qkv_proj"]
 
 

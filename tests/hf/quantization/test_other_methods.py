@@ -210,3 +210,44 @@ def test_bitnet_that_is_quantised_at_run_time_holds_16_bits(tmp_path: Path) -> N
         "quantization_mode": "online",
     }
     assert llama(tmp_path, section).weights_bytes == 2 * PARAMETERS
+
+
+V4_GROUPS = {
+    "fp8": (
+        r"re:.*attn.*(fused_wqa_wkv|wq_b|wo_a|wo_b)$",
+        {"num_bits": 8, "type": "float", "strategy": "block", "block_structure": [128, 128]},
+        "float-quantized",
+        {"num_bits": 8, "type": "float", "strategy": "group", "group_size": 128, "dynamic": True},
+    ),
+    "nvfp4": (
+        r"re:.*ffn.*(gate|up|down)_proj$",
+        {"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16},
+        "nvfp4-pack-quantized",
+        {"num_bits": 4, "type": "float", "strategy": "tensor_group", "dynamic": "local"},
+    ),
+}
+
+
+def test_patterns_of_vllm_s_names_reach_deepseek_v4_s_experts(tmp_path: Path) -> None:
+    """43 layers × 256 experts × 3 of 2,048 × 4,096: half a byte, a scale for 16, two fp32 each."""
+    groups = {
+        name: {"targets": [target], "weights": weights, "format": layout, "input_activations": acts}
+        for name, (target, weights, layout, acts) in V4_GROUPS.items()
+    }
+    section = {
+        "quant_method": "compressed-tensors",
+        "quantization_status": "compressed",
+        "format": "mixed-precision",
+        "config_groups": groups,
+        "ignore": [],
+    }
+    config = changed("deepseek-ai/DeepSeek-V4-Flash", {"quantization_config": None})
+    spec = spec_of(tmp_path, {**config, "quantization_config": section})
+    elements = 43 * 256 * 3 * 2_048 * 4_096
+    assert stored(spec, "routed_experts") == {
+        ("fp4", None): elements,
+        ("fp8", "scales"): elements // 16,
+        ("fp32", "scales"): 43 * 256 * 3 * 2,
+    }
+    down = stored(spec, "attention_down")
+    assert down["fp8", None] == 43 * (1_024 + 512) * 4_096
