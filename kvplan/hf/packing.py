@@ -35,7 +35,7 @@ _ONE_EACH = (
 )
 _CONTAINERS = ("int32", "uint32")
 _CACHE_SCALE = re.compile(r"\.[kvq]_scale$")
-# Buffers in the classes of transformers 5.23.0; the biases that balance experts are parameters in
+# Buffers in the classes of transformers 5.24.0; the biases that balance experts are parameters in
 # some families (MiniMax).
 _BUFFER = re.compile(
     r"\.(e_score_correction_bias|expert_bias|ffn\.gate\.bias|layer_scalar|std_(scale|bias))$"

@@ -1,6 +1,6 @@
 """Which part of a model a tensor of a checkpoint is, by its name.
 
-Names are those of transformers 5.23.0's classes, of older remote code and of Mistral's and
+Names are those of transformers 5.24.0's classes, of older remote code and of Mistral's and
 DeepSeek's own layouts. The first pattern that fits decides; a name that none fits is unknown.
 """
 

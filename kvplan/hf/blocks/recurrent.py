@@ -1,6 +1,6 @@
 """Blocks that keep a state of fixed size: Mamba, delta rules, lightning attention, convolutions.
 
-Sources: the modeling files of transformers 5.23.0 named beside each block.
+Sources: the modeling files of transformers 5.24.0 named beside each block.
 """
 
 from __future__ import annotations

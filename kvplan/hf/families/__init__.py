@@ -1,7 +1,7 @@
 """Every architecture that kvplan can read, by ``model_type``, in files named after lineages.
 
 Where a rule is not in the file but in the model's class, the class stands beside it: transformers
-5.23.0 unless another source is named. Next month's model is a row in its lineage's file, or a new
+5.24.0 unless another source is named. Next month's model is a row in its lineage's file, or a new
 file here with ``FAMILIES`` and, where something stands around the text model, ``WRAPPERS``.
 """
 

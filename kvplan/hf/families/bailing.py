@@ -135,7 +135,7 @@ def _no_rank(config: Config) -> None:
 
 
 def _dense(model_type: str, *classes: str) -> Family:
-    """Caches alone: transformers 5.23.0 has no class for these."""
+    """Caches alone: transformers 5.24.0 has no class for these."""
     return Family(
         read=uncounted(decoder(PLAIN), f"no count of {model_type!r} yet"), classes=classes
     )

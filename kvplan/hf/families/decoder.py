@@ -1,6 +1,6 @@
 """The common decoder: attention on every layer, and an MLP or experts after it.
 
-A style is data: what the class of transformers 5.23.0 (or the model's own code, where it has no
+A style is data: what the class of transformers 5.24.0 (or the model's own code, where it has no
 class) puts into a layer, and the keys of its figures. Constants stand for what no key changes.
 """
 

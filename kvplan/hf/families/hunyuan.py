@@ -35,7 +35,7 @@ _HUNYUAN = Style(
     qk_norm_names=("query_layernorm", "key_layernorm"),
 )
 # Files of model_type "hunyuan" have code of their own (modeling_hunyuan.py): what no key turns on
-# is off there; in the classes of transformers 5.23.0 it is on.
+# is off there; in the classes of transformers 5.24.0 it is on.
 _OWN_CODE = replace(_HUNYUAN, qk_norm_key=("use_qk_norm", False))
 _SEEING = replace(_HUNYUAN, mlp_bias=False, tie=True, uncounted_if=("mlp_bias",))
 _HY_V3 = Style(bias=ATTENTION_BIAS, qk_norm="head", uncounted_if=("mlp_bias",))

@@ -39,7 +39,7 @@ _PHIMOE = Style(bias=ATTENTION_BIAS, norm_bias=True, head_bias=("lm_head_bias", 
 
 
 def _seeing(model_type: str) -> Family:
-    """Models with code of their own, which transformers 5.23.0 has no class for."""
+    """Models with code of their own, which transformers 5.24.0 has no class for."""
     reason = f"no count of {model_type!r} yet"
     return Family(read=uncounted(decoder(_PHI3, always), reason), sees=True)
 

@@ -92,7 +92,7 @@ def mamba2_d(config: Config) -> Mamba2:
 def _mamba_head_dim(config: Config) -> Figure:
     """``mamba_d_head``, which may be "auto"; contradicting ``mamba_d_ssm`` is refused.
 
-    Rule: transformers 5.23.0 BambaConfig, GraniteMoeHybridConfig, FalconH1Config.
+    Rule: transformers 5.24.0 BambaConfig, GraniteMoeHybridConfig, FalconH1Config.
     """
     count, total = config.count("mamba_n_heads"), config.maybe("mamba_d_ssm")
     if config.raw.get("mamba_d_head") == "auto":
