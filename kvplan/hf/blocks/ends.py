@@ -80,9 +80,13 @@ def _one_level(config: Config, outer: Config, own: bool | None, above: bool | No
     transformers 5 asks the outer config, 4.45 to 4.57 the nested one. Some classes of 5 pass a
     nested true on; where one does not, and earlier releases had it, the two read the file apart.
     """
+    classes = outer.defaults
+    if above is False and classes.nested_tie and config.defaults.values.get(_TIE):
+        raise UncountedError(
+            f"{outer.name(_TIE)} is off, and the class of the text part turns it on"
+        )
     if above is not None:
         return above
-    classes = outer.defaults
     if classes.name == NO_CLASS.name or (own and classes.nested_tie):
         return bool(own)
     taken = bool(outer.default(_TIE))

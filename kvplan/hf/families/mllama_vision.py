@@ -5,7 +5,7 @@ from __future__ import annotations
 from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Extra, Layer, Model, Norms, Stack, Tensors, linear, vector
 from kvplan.hf.blocks.mlp import MLP
-from kvplan.hf.config import Config
+from kvplan.hf.config import Config, UncountedError
 from kvplan.hf.families.vision import vision_model
 
 _PART, _ROOT = "vision", "vision_model"
@@ -14,6 +14,8 @@ _PART, _ROOT = "vision", "vision_model"
 def mllama(vision: Config, text: Config) -> Model:
     """MllamaVisionModel: tiles, a local and a gated global transformer."""
     hidden, width = vision.size("hidden_size"), vision.size("intermediate_size")
+    if hidden % vision.size("attention_heads", "num_attention_heads"):
+        raise UncountedError("hidden_size of the vision tower does not divide into its heads")
     layer: Layer = (
         Attention(heads=1, kv=1, width=hidden),
         MLP(width=width, gated=False, bias=True, names=("fc1", "fc2")),

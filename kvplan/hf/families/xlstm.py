@@ -32,6 +32,8 @@ _DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 def _xlstm(config: Config) -> Model:
     """Keys and values are fractions of the hidden size, rounded up to 64 in the state."""
     count, hidden = layer_count(config, *_BLOCKS), config.count(*_HIDDEN)
+    if not config.mentions("hidden_size"):
+        config.missing("hidden_size")  # xLSTMConfig has 4096 there, whatever embedding_dim says.
     heads, bias = config.count("num_heads"), config.flag("use_bias")
     keys, values = (_factor(config, key) for key in ("qk_dim_factor", "v_dim_factor"))
     widths = [

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from kvplan.kinds import CacheKind
 from kvplan.spec import ModelSpec
 
-UNCOMPARED = {"compressed_kv", "latent_window", "compressor_state"}
-"""DeepSeek-V4's: transformers pools while it reads, engines keep other tensors than these."""
+UNCOMPARED = {"compressed_kv", "latent_window", "compressor_state", "pool_tail"}
+"""Of keys that are pooled: transformers pools while it reads, engines keep other tensors."""
 _ROLES = {"conv": "conv", "state": "state", "index_key": "index"}
 
 

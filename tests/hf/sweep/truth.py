@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +71,18 @@ def kept(config: Any) -> tuple[Kept, list[Any]]:
         config._attn_implementation = "eager"  # noqa: SLF001 - transformers documents it so
     model = model_class(config).eval()
     first, second = (_cache(model, tokens) for tokens in (SHORT, LONG))
-    return _kept(first, second)
+    found, shapes = _kept(first, second)
+    if type(model).__name__.startswith("Zaya"):
+        found.conv = sum(state[0] * state[1] * state[2] for state in _convolutions(second))
+    return found, shapes
+
+
+def _convolutions(cache: Any) -> Iterator[tuple[int, ...]]:
+    for layer in cache.layers:
+        states = getattr(layer, "conv_states", None)
+        for tensor in states.values() if isinstance(states, dict) else [states]:
+            if tensor is not None:
+                yield tuple(tensor.shape)
 
 
 def _cache(model: Any, tokens: int) -> Any:
@@ -118,7 +130,10 @@ def _attention(found: Kept, before: Any, after: Any) -> Any:
 
 
 def _states(found: Kept, layer: Any) -> Any:
-    """States; transformers keeps as many columns as the kernel, engines without the newest."""
+    """States; transformers keeps as many columns as the kernel, engines without the newest.
+
+    ZAYA's class keeps them without the newest too.
+    """
     shapes = []
     for name in ("conv_states", "recurrent_states"):
         states = getattr(layer, name, None)
