@@ -81,7 +81,8 @@ def _one_level(config: Config, outer: Config, own: bool | None, above: bool | No
     nested true on; where one does not, and earlier releases had it, the two read the file apart.
     """
     classes = outer.defaults
-    if above is False and classes.nested_tie and config.defaults.values.get(_TIE):
+    inner = config.defaults.values.get(_TIE) and _TIE not in config.defaults.differs
+    if above is False and inner:
         raise UncountedError(
             f"{outer.name(_TIE)} is off, and the class of the text part turns it on"
         )

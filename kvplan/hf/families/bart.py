@@ -132,7 +132,9 @@ def _ends(config: Config, variety: Variety) -> Layer:
     norm_names = tuple(f"{half}.{name}" for half in halves for name in names)
     if variety.logits_bias:
         blocks += [(extra(buffer("lm_head", "final_logits_bias", 1, rows, dtype=None)),)]
-    head = Head(rows=rows, tied=tied(config, default=True))
+    if not tied(config, default=True):
+        raise UncountedError("tie_word_embeddings is off, which takes three embeddings apart")
+    head = Head(rows=rows, tied=True)
     return (*(b for group in blocks for b in group), Norms(names=norm_names, bias=True), head)
 
 

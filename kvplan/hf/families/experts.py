@@ -8,6 +8,7 @@ from typing import Literal
 
 from kvplan.hf.blocks.base import Kind
 from kvplan.hf.blocks.mlp import GATED, MLP, Experts
+from kvplan.hf.class_defaults import NO_CLASS
 from kvplan.hf.config import Config, Flag, UncountedError, shown
 
 USED = ("num_experts_per_tok", "num_experts_per_token")
@@ -125,6 +126,9 @@ def dense_first(config: Config, layers: int) -> Iterable[int]:
         return [index for index, flag in enumerate(flags) if flag]
     first = config.size("first_k_dense_replace", least=0)
     step = config.maybe("moe_layer_freq") or 1
+    classes = config.defaults
+    if step != 1 and classes != NO_CLASS and "moe_layer_freq" not in classes.values:
+        raise UncountedError(f"moe_layer_freq is {step}, which {classes.source} does not look at")
     return [index for index in range(layers) if index >= first and index % step == 0]
 
 

@@ -32,12 +32,15 @@ def _modernbert(config: Config) -> Model:
     heads, count = attention(config, _STYLE), layer_count(config)
     period = config.maybe("global_attn_every_n_layers") or 3
     types = layer_types(config, count, lambda index: SLIDING if index % period else FULL)
-    config.ignore("local_attention", "sliding_window")
+    config.ignore("local_attention")
 
     def local() -> Layer:
         reach = config.count("local_attention", most=MAX_TOKENS)
         if reach % 2:
             config.refuse(f"{reach.origin} is {reach}, an odd number")
+        saved = config.maybe("sliding_window", most=MAX_TOKENS)
+        if saved not in (None, reach // 2):
+            config.refuse(f"sliding_window is {saved}, not {reach.origin} ÷ 2")
         return (heads.sliding(Figure(reach // 2, f"{reach.origin} ÷ 2")),)
 
     layers = by_type(config, types, {FULL: lambda: (heads,), SLIDING: local})
