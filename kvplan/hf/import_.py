@@ -16,7 +16,7 @@ from kvplan.hf.architecture import (
     refuse_unread_text,
     wrapped,
 )
-from kvplan.hf.assumed import TEXT_CONFIG, assumed, left_aside, unknown
+from kvplan.hf.assumed import TEXT_CONFIG, assumable, assumed, left_aside, unknown
 from kvplan.hf.blocks.base import Model, kept
 from kvplan.hf.checkpoint import Checkpoint
 from kvplan.hf.class_names import task_notes
@@ -60,7 +60,7 @@ def model_spec(
     there is one.
     """
     top = Config(raw, path, architecture_name(raw))
-    found, model, assumed = _read(top, assume)
+    found, model, assumed = _read(top, assume if assume is None else assumable(assume))
     text = found.text
     beside = None
     if quantization is not None:
@@ -107,7 +107,7 @@ def _read(top: Config, assume: str | None) -> tuple[Architecture, Model, tuple[s
 
 def _assumed(top: Config, assume: str) -> tuple[Architecture, Model, tuple[str, ...]]:
     """What ``assume`` puts in the place of an unknown architecture, and what has to be said."""
-    if assume.removeprefix("kind=") != TEXT_CONFIG:
+    if assume != TEXT_CONFIG:
         made = assumed(top, assume, cache_keys)
         return Architecture(Family(read=lambda _: made.model), made.text), made.model, made.notes
     found = wrapped(top)

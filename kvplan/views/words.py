@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Any
 
 from kvplan.calc import Footprint
@@ -15,7 +16,7 @@ from kvplan.planner.layouts import LARGEST_GPUS
 from kvplan.planner.runner_up import RunnerUp
 from kvplan.planner.solve import Plan
 from kvplan.spec import ModelSpec
-from kvplan.units import gib, json_number
+from kvplan.units import gib, json_number, plural
 from kvplan.views.beside import beside_caveats, drafter_caveats, lora_caveats
 
 UNKNOWN = "?"
@@ -24,11 +25,6 @@ ANY = "any"
 
 HALF_OF = 16
 """Bits of the KV dtypes for which fp8 is half."""
-
-
-def plural(count: int, noun: str) -> str:
-    """So many of something, in words: ``1 sequence``, ``1,024 sequences``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def gpu_basis(gpu: Gpu) -> str:
@@ -96,6 +92,18 @@ def _parameters(spec: ModelSpec) -> dict[str, int | None]:
 def gpus_in_words(plan: Plan) -> str:
     """The GPUs of a plan and their layout: ``2 × h200-sxm-141gb (TP2)``."""
     return f"{plan.layout.gpus} × {plan.gpu.name} ({plan.layout.name})"
+
+
+_RUN = 3
+"""Equal stages in a row that are counted instead of listed."""
+
+
+def stages_in_words(layers: Iterable[int]) -> str:
+    """Layers of each stage, three or more of a size together: ``1 + 17 × 2 + 1``."""
+    runs = [list(run) for _, run in groupby(layers)]
+    return " + ".join(
+        f"{len(run)} × {run[0]}" if len(run) >= _RUN else " + ".join(map(str, run)) for run in runs
+    )
 
 
 def shortfall(plan: Plan) -> str:
