@@ -122,7 +122,7 @@ def shortfall(plan: Plan) -> str:
         if given_bytes is not None:
             parts = f"{parts.replace(' and', ',')} and the given {gib(given_bytes)}"
         taken_bytes = budget.allowed_bytes - budget.room_bytes
-        advice = "take more GPUs, or weights in a smaller dtype"
+        advice = f"take more GPUs, or {_lighter(budget)}"
         if budget.overhead_bytes + (given_bytes or 0) >= budget.allowed_bytes:
             advice = "no GPU of this kind has so much: give less"
         return (
@@ -142,6 +142,16 @@ def _loaded(budget: Budget) -> str:
     parts += ["the draft model's weights"] if budget.draft_weights_bytes else []
     parts += ["LoRA slots"] if budget.lora_bytes else []
     return f"{', '.join(parts)} and overhead"
+
+
+def _lighter(budget: Budget) -> str:
+    """What to make smaller where no cache has room: the largest of what is loaded."""
+    sizes = {
+        "weights in a smaller dtype": budget.weights_bytes,
+        "a smaller draft model": budget.draft_weights_bytes,
+        "fewer LoRA slots": budget.lora_bytes,
+    }
+    return max(sizes, key=lambda advice: sizes[advice])
 
 
 def remedy(plan: Plan) -> str:
