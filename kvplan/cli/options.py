@@ -58,7 +58,8 @@ MambaDType = Annotated[
         "--mamba-cache-dtype",
         metavar="DTYPE",
         panel=_LOAD,
-        help_="Tails of convolutions: auto, float32, float16, bfloat16.",
+        help_="Tails of convolutions, and states whose dtype nothing else says: auto, float32, "
+        "float16, bfloat16.",
     ),
 ]
 StateDtype = Annotated[

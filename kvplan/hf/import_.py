@@ -147,7 +147,7 @@ def _spec(
     counted: dict[str, Any],
     weights_origin: str | None,
 ) -> tuple[ModelSpec, Provenance]:
-    source = f"config.json of {top.architecture}, {top.path}"[:1_900]
+    source = f"{top.architecture} in {top.path}"[:1_900]
     source += f"; weights from {weights_origin}" if weights_origin else ""
     data = {"name": name, "source": source, **facts, **grouped(model)}
     _refuse_absurd(top, model)

@@ -92,6 +92,12 @@ def test_a_kind_that_there_is_not_is_refused_for_known_models_too(model: str) ->
         kvplan.load(model, assume="magic")
 
 
+def test_the_name_of_a_model_is_no_file() -> None:
+    result = kvplan_command("import", "Qwen3-8B")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "kvplan show Qwen3-8B" in result.stderr
+
+
 def test_a_known_architecture_is_not_changed_by_an_assumption(checkpoint: Path) -> None:
     assert kvplan.load(checkpoint, assume="mla") == kvplan.load(checkpoint)
 
