@@ -13,7 +13,7 @@ from kvplan.formats import CacheFormat, Packing
 from kvplan.kinds import CacheKind, Slot
 from kvplan.parallel import check_tensor_parallel, heads_on_rank, tensor_parallel_sizes
 from kvplan.spec import ModelSpec
-from kvplan.units import ceil_div, number, positive
+from kvplan.units import ceil_div, number, plural, positive
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Line:
         if not self.slots:
             return "reads another layer's cache: 0 B"
         tensors = " + ".join(_tensor(slot) for slot in self.slots)
-        terms = [f"{self.copies} {'layers' if self.copies == self.layers else 'caches'}"]
+        terms = [plural(self.copies, "layer" if self.copies == self.layers else "cache")]
         terms.append(f"({tensors})" if " + " in tensors else tensors)
         if self.growth:
             over = "" if self.growth == 1 else f" ÷ {self.growth.denominator} tokens"

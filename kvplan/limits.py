@@ -27,8 +27,9 @@ class Limit:
 class Reading:
     """What may be written as text: ``32k`` tokens, ``3GiB``, ``33,28`` layers."""
 
-    def __init__(self, parse: Callable[[str], Any]) -> None:
-        self.parse = parse
+    def __init__(self, parse: Callable[[str], Any], *, digits: bool = False) -> None:
+        """``digits``: a bare number is read as its digits are, so that ``44`` bytes are refused."""
+        self.parse, self.digits = parse, digits
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         """The scalar's schema behind a step that reads text (pydantic's hook)."""
@@ -37,10 +38,11 @@ class Reading:
         return core_schema.no_info_before_validator_function(self._read, handler(source))
 
     def _read(self, value: Any) -> Any:
-        if not isinstance(value, str):
+        bare = self.digits and type(value) is int and 0 < value < 10**18
+        if not isinstance(value, str) and not bare:
             return value
         try:
-            return self.parse(value)
+            return self.parse(str(value))
         except UsageError as error:
             raise ValueError(f"{error.message}; {error.hint}") from None
 
@@ -52,7 +54,7 @@ Count = Annotated[int, Limit(gt=0, le=10**18)]
 Text = Annotated[str, Limit(min_length=1, max_length=2_000)]
 Flag = Annotated[bool, Limit()]
 WrittenTokens = Annotated[int, Limit(gt=0, le=1 << 60), Reading(parse_tokens)]
-WrittenBytes = Annotated[int, Limit(gt=0, le=10**18), Reading(parse_bytes)]
+WrittenBytes = Annotated[int, Limit(gt=0, le=10**18), Reading(parse_bytes, digits=True)]
 Percent = Annotated[float, Limit(ge=0, le=100, allow_inf_nan=False)]
 
 

@@ -9,7 +9,7 @@ from math import gcd
 from kvplan.errors import RefusedError, UsageError
 from kvplan.kinds import Slot
 from kvplan.spec import ModelSpec
-from kvplan.units import divisors, positive
+from kvplan.units import divisors, plural, positive
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,9 @@ def layout_of(
         if stages != len(partition):
             listed = ", ".join(map(str, partition))
             raise UsageError(
-                f"pipeline_partition {listed} has {len(partition)} stages, and {_PIPELINE} says "
-                f"{stages}",
-                f"leave {_PIPELINE} out, or give {stages} numbers of layers",
+                f"pipeline_partition {listed} has {plural(len(partition), 'stage')}, and "
+                f"{_PIPELINE} says {stages}",
+                f"leave {_PIPELINE} out, or give {plural(stages, 'number')} of layers",
             )
     if not given:
         if expert_parallel:

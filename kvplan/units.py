@@ -88,10 +88,19 @@ def parse_layers(name: str, value: str | Sequence[int]) -> tuple[int, ...]:
     layers = tuple(int(text) for text in texts if re.fullmatch("[1-9][0-9]{0,5}", text))
     if not layers or len(layers) != len(parts):
         raise UsageError(
-            f"{name} has to be a number of layers for each stage, not {str(value)[:100]!r}",
+            f"{name} has to be a number of layers for each stage, not {_as_written(value)[:100]!r}",
             "write 33,28",
         )
     return layers
+
+
+def _as_written(layers: str | Sequence[int]) -> str:
+    return layers if isinstance(layers, str) else ",".join(map(str, layers))
+
+
+def plural(count: int, noun: str) -> str:
+    """So many of something, in words: ``1 sequence``, ``1,024 sequences``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def number(value: int | Fraction) -> str:

@@ -23,6 +23,16 @@ class ImportOutput(StrEnum):
     CSV = "csv"
 
 
+def _file(path: str) -> Path:
+    """The file or folder. Raises UsageError for the name of a model, which is none."""
+    from kvplan.registry.names import model_files
+
+    if path.lower() in model_files() and not Path(path).exists():
+        hint = f"kvplan show {path} shows it; a file is imported: ./config.json"
+        raise UsageError(f"{path} is a model that kvplan knows, not a file", hint)
+    return Path(path)
+
+
 def import_(
     path: Annotated[
         str | None, typer.Argument(metavar="PATH", help="A config.json, or a folder with one.")
@@ -50,7 +60,7 @@ def import_(
 
     if (path is None) == (from_hub is None):
         raise UsageError("give either PATH or --from-hub ORG/NAME", "kvplan import ./config.json")
-    source = hf.fetched_config(from_hub) if from_hub else Path(path or "")
+    source = hf.fetched_config(from_hub) if from_hub else _file(path or "")
     spec, origins = hf.read_config(source, assumed_kind(assume), from_hub)
     text = hf.to_yaml(spec, origins)
     if output is not ImportOutput.YAML or json:

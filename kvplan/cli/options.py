@@ -34,13 +34,13 @@ Models = Annotated[
     list[str], typer.Argument(metavar="MODEL...", help="Names, Hugging Face ids or files.")
 ]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name, Hugging Face id or file.")]
+_KINDS = "full_attention, sliding_window, mla, layer_types or text_config"
 Assume = Annotated[
     str | None,
     typer.Option(
         "--assume",
         metavar="kind=KIND",
-        help="Read an unknown config.json as full_attention, sliding_window, mla, layer_types or "
-        "text_config.",
+        help=f"Read an unknown config.json as {_KINDS}.",
     ),
 ]
 KVDtype = Annotated[
@@ -58,7 +58,8 @@ MambaDType = Annotated[
         "--mamba-cache-dtype",
         metavar="DTYPE",
         panel=_LOAD,
-        help_="Tails of convolutions: auto, float32, float16, bfloat16.",
+        help_="Tails of convolutions, and states whose dtype nothing else says: auto, float32, "
+        "float16, bfloat16.",
     ),
 ]
 StateDtype = Annotated[
@@ -346,5 +347,6 @@ def assumed_kind(assume: str | None) -> str | None:
         return None
     key, _, kind = assume.partition("=")
     if key != "kind" or not kind:
-        raise UsageError(f"--assume {assume} is not understood", "write --assume kind=mla")
+        hint = f"write --assume kind=KIND: {_KINDS}"
+        raise UsageError(f"--assume {assume[:100]} is not understood", hint)
     return kind

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kvplan.files import CHECKPOINT_FILES
+from kvplan.hf.assumed import assumable
 from kvplan.hf.checkpoint import read_checkpoint
 from kvplan.hf.config import printable, read_json
 from kvplan.hf.grouping import Provenance
@@ -80,4 +81,4 @@ def _name(file: Path) -> str:
     return printable(whole.parent.name if is_named_by_folder else whole.stem) or "model"
 
 
-__all__ = ["Provenance", "fetched_config", "read_config", "to_yaml"]
+__all__ = ["Provenance", "assumable", "fetched_config", "read_config", "to_yaml"]

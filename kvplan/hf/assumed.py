@@ -69,16 +69,20 @@ CacheKeys = Callable[[Config], Mapping[str, Any]]
 """The keys of a level that change a cache in some family and that nobody has read."""
 
 
+def assumable(kind: str) -> str:
+    """The kind, which deployments may write as ``kind=KIND``. Raises UsageError for no such one."""
+    kind = kind.removeprefix("kind=")
+    if kind not in (*KINDS, TEXT_CONFIG):
+        names = ", ".join((*KINDS, TEXT_CONFIG))
+        raise UsageError(f"--assume kind={kind[:100]} is not possible", f"one of: {names}")
+    return kind
+
+
 def assumed(top: Config, kind: str, cache_keys: CacheKeys) -> Assumed:
     """Every layer keeps this kind, or what ``layer_types`` says of it.
 
-    Raises UsageError for a kind that cannot be assumed, RefusedError where the file says
-    otherwise or lacks a figure.
+    Raises RefusedError where the file says otherwise or lacks a figure.
     """
-    kind = kind.removeprefix("kind=")
-    if kind not in KINDS:
-        names = ", ".join((*KINDS, TEXT_CONFIG))
-        raise UsageError(f"--assume kind={kind} is not possible: {names} are")
     text = text_level(top)
     text = replace(text, read=set(), defaults=NO_CLASS)
     _refuse_other_caches(text)

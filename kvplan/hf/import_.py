@@ -17,7 +17,7 @@ from kvplan.hf.architecture import (
     refuse_unread_text,
     wrapped,
 )
-from kvplan.hf.assumed import TEXT_CONFIG, assumed, left_aside, unknown
+from kvplan.hf.assumed import TEXT_CONFIG, assumable, assumed, left_aside, unknown
 from kvplan.hf.blocks.base import Model, kept
 from kvplan.hf.checkpoint import Checkpoint
 from kvplan.hf.class_names import task_notes
@@ -60,7 +60,8 @@ def model_spec(
     ``quantization`` is hf_quant_config.json beside it; weights are those of ``checkpoint`` where
     there is one.
     """
-    reading = _read(Config(raw, path, architecture_name(raw)), assume)
+    top = Config(raw, path, architecture_name(raw))
+    reading = _read(top, assume if assume is None else assumable(assume))
     top, found, model = reading.top, reading.found, reading.model
     text = found.text
     beside = None
@@ -137,7 +138,7 @@ def _own(top: Config) -> _Reading:
 
 def _assumed(top: Config, assume: str) -> tuple[Architecture, Model, tuple[str, ...]]:
     """What ``assume`` puts in the place of an unknown architecture, and what has to be said."""
-    if assume.removeprefix("kind=") != TEXT_CONFIG:
+    if assume != TEXT_CONFIG:
         made = assumed(top, assume, cache_keys)
         return Architecture(Family(read=lambda _: made.model), made.text), made.model, made.notes
     found = wrapped(top)
@@ -177,7 +178,7 @@ def _spec(
     counted: dict[str, Any],
     weights_origin: str | None,
 ) -> tuple[ModelSpec, Provenance]:
-    source = f"config.json of {top.architecture}, {top.path}"[:1_900]
+    source = f"{top.architecture} in {top.path}"[:1_900]
     source += f"; weights from {weights_origin}" if weights_origin else ""
     data = {"name": name, "source": source, **facts, **grouped(model)}
     _refuse_absurd(top, model)

@@ -91,4 +91,4 @@ def _open_bytes(weights: Weights) -> tuple[str, ...]:
         return ()
     less = sum((part.most_bytes or 0) - (part.least_bytes or 0) for part in unsure)
     names = ", ".join(part.name for part in unsure)
-    return (f"weights are at most these bytes, {less:,} fewer at the least: {names}",)
+    return (f"weights are an upper bound, up to {less:,} bytes too high: {names}",)

@@ -46,11 +46,15 @@ def load(model: str | Path, assume: str | None = None, folder: Path | None = Non
 
     A folder stands for the config.json in it; relative paths are seen from ``folder``. ``assume``
     names the kind of cache that every layer of an unknown architecture is taken to have. Raises
-    UsageError for a name that nobody knows (with the nearest ones), SpecError for a file that
-    cannot be understood, RefusedError for a config.json of an architecture that is not known.
+    UsageError for a name (with the nearest ones) or a kind that nobody knows, SpecError for a file
+    that cannot be understood, RefusedError for a config.json of an architecture that is not known.
     """
     if not isinstance(model, str | Path) or not str(model).strip():
         raise UsageError(f"a model is a name or a file, not {model!r}")
+    if assume is not None:
+        from kvplan.hf import assumable
+
+        assumable(assume)
     text = str(model).strip().removeprefix("https://huggingface.co/")
     if text.lower() in model_files():
         return shipped_model(model_files()[text.lower()])

@@ -73,16 +73,18 @@ def beside_caveats(cache: Footprint) -> tuple[str, ...]:
     texts, asked = [], cache.beside
     slots = [slot for line in cache.lines for slot in line.slots]
     roles = {slot.role for slot in slots}
-    kept = []
+    kept, options = [], []
     if asked.index_cache_dtype == AUTO and any(line.kind.tag() == "DSA" for line in cache.lines):
         kept.append("index keys in the cache's type")
+        options.append("index_cache_dtype")
     if roles & {"conv", "state"} and AUTO in (asked.mamba_cache_dtype, asked.mamba_ssm_cache_dtype):
         kept.append("recurrent states and convolutions in fp32")
+        options += ["mamba_cache_dtype", "mamba_ssm_cache_dtype"]
     if cache.llama_cpp and kept:
         texts.append(
             f"{cache.kv_cache_dtype} is taken as llama.cpp's (vLLM has no such cache for this "
-            f"model), which keeps {' and '.join(kept)}; index_cache_dtype, mamba_cache_dtype and "
-            "mamba_ssm_cache_dtype say otherwise"
+            f"model), which keeps {' and '.join(kept)}; set {' and '.join(options)} for "
+            "another dtype"
         )
     if asked.index_cache_dtype != AUTO and "index_key" not in roles:
         texts.append("it keeps no index keys: index_cache_dtype changes nothing")

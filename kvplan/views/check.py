@@ -13,13 +13,12 @@ from kvplan.checks.findings import Finding, Findings
 from kvplan.errors import KvplanError
 from kvplan.planner.solve import Plan
 from kvplan.report import NOTHING, Field, Report, records, table
-from kvplan.units import gib
+from kvplan.units import gib, plural
 from kvplan.views.beside import plan_gpu_caveats
 from kvplan.views.words import (
     caveats,
     estimates,
     gpus_in_words,
-    plural,
     remedy,
     shortfall,
 )

@@ -9,7 +9,7 @@ from kvplan.planner.compare import Comparison, Row
 from kvplan.question import Question
 from kvplan.report import NOTHING, Field, Report, records, table
 from kvplan.spec import ModelSpec
-from kvplan.units import gib, json_number, number, ratio
+from kvplan.units import gib, json_number, number, plural, ratio
 from kvplan.views.beside import beside_in_words, beside_record, gpu_caveats
 from kvplan.views.words import (
     ANY,
@@ -20,7 +20,6 @@ from kvplan.views.words import (
     estimates,
     gpu_record,
     layout_record,
-    plural,
     shortfall,
 )
 
@@ -31,7 +30,8 @@ def compare_report(result: Comparison) -> Report:
     """The answer of ``kvplan compare``; exit code 1 where a model does not fit."""
     question, models = result.question, records(_FIELDS, result.rows)
     title = (
-        f"{plural(question.sequences or 1, 'sequence')} × {question.context_tokens or 1:,} tokens "
+        f"{plural(question.sequences or 1, 'sequence')} × "
+        f"{plural(question.context_tokens or 1, 'token')} "
         f"on {question.gpu.name} ({gib(question.gpu.memory_bytes)} each)"
         f"{beside_in_words(question)}"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from kvplan.checks.diff import Difference
 from kvplan.report import NOTHING, Field, Report, records, table
-from kvplan.views.words import plural
+from kvplan.units import plural
 
 
 def diff_report(differences: Sequence[Difference], one: str, other: str) -> Report:

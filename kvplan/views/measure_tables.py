@@ -10,8 +10,7 @@ from kvplan.measure.question import CacheLayout, CacheQuestion
 from kvplan.measure.rates import Ceilings, DecodeMeasurement
 from kvplan.measure.results import CacheMeasurement, Card, Maxima, Maximum, Measurement
 from kvplan.report import NOTHING, Column, Table
-from kvplan.units import gib, ratio
-from kvplan.views.words import plural
+from kvplan.units import gib, plural, ratio
 
 _GIGA, _TERA = 10**9, 10**12
 

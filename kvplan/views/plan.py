@@ -11,7 +11,7 @@ from kvplan.planner.budget import Budget
 from kvplan.planner.runner_up import RunnerUp
 from kvplan.planner.solve import Plan
 from kvplan.report import NOTHING, Column, Field, Report, Table, facts
-from kvplan.units import gib, json_number, number
+from kvplan.units import gib, json_number, number, plural
 from kvplan.views.beside import beside_record, plan_gpu_caveats
 from kvplan.views.words import (
     UNKNOWN,
@@ -22,8 +22,8 @@ from kvplan.views.words import (
     gpu_record,
     gpus_in_words,
     layout_record,
-    plural,
     shortfall,
+    stages_in_words,
     topology,
 )
 
@@ -224,7 +224,8 @@ def _verdict(answer: _Answer) -> str:
 def _load(answer: _Answer) -> str:
     plan = answer.plan
     return (
-        f"{plural(plan.sequences, 'sequence')} × {plan.context_tokens:,} tokens: {_verdict(answer)}"
+        f"{plural(plan.sequences, 'sequence')} × {plural(plan.context_tokens, 'token')}: "
+        f"{_verdict(answer)}"
     )
 
 
@@ -272,7 +273,7 @@ def _stages(answer: _Answer) -> str:
     plan = answer.plan
     if plan.layout.pipeline == 1:
         return ""
-    split = " + ".join(map(str, plan.stage_layers))
+    split = stages_in_words(plan.stage_layers)
     return f"{split} layers, {'as given' if plan.layout.partition else 'even, as vLLM splits them'}"
 
 

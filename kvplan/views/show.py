@@ -130,11 +130,24 @@ def _weights(model: _Model) -> str:
     return f"{gib(spec.weights_bytes)} as published ({dtypes})"
 
 
+_FEW = 4
+"""Keys that are named on the screen; all of them are in JSON and in ``kvplan import``."""
+
+
 def _class_defaults(model: _Model) -> str:
-    """The keys whose figures are the class's, in one line."""
+    """The keys whose figures are the class's: the first ones, and whose they are."""
     found = model.spec.class_defaults
-    sources = " and ".join(dict.fromkeys(default.source for default in found))
-    return f"{', '.join(default.key for default in found)}: as in {sources}" if found else ""
+    if not found:
+        return ""
+    keys = list(dict.fromkeys(default.key.rpartition(".")[2] for default in found))
+    listed, more = ", ".join(keys), ""
+    if len(keys) > _FEW:
+        listed = f"{', '.join(keys[: _FEW - 1])} and {len(keys) - _FEW + 1} more"
+        more = "; kvplan import lists them"
+    sources = [default.source.partition(" ") for default in found]
+    classes = ", ".join(dict.fromkeys(name for name, _, _ in sources))
+    versions = " ".join(dict.fromkeys(version for _, _, version in sources))
+    return f"{listed}: as in {classes} {versions}{more}"
 
 
 _FACTS: tuple[Field[_Model], ...] = (

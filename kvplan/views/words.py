@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Any
 
 from kvplan.calc import Footprint
@@ -15,7 +16,7 @@ from kvplan.planner.layouts import LARGEST_GPUS
 from kvplan.planner.runner_up import RunnerUp
 from kvplan.planner.solve import Plan
 from kvplan.spec import ModelSpec
-from kvplan.units import gib, json_number
+from kvplan.units import gib, json_number, plural
 from kvplan.views.beside import beside_caveats, drafter_caveats, lora_caveats
 
 UNKNOWN = "?"
@@ -24,11 +25,6 @@ ANY = "any"
 
 HALF_OF = 16
 """Bits of the KV dtypes for which fp8 is half."""
-
-
-def plural(count: int, noun: str) -> str:
-    """So many of something, in words: ``1 sequence``, ``1,024 sequences``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def gpu_basis(gpu: Gpu) -> str:
@@ -98,6 +94,18 @@ def gpus_in_words(plan: Plan) -> str:
     return f"{plan.layout.gpus} × {plan.gpu.name} ({plan.layout.name})"
 
 
+_RUN = 3
+"""Equal stages in a row that are counted instead of listed."""
+
+
+def stages_in_words(layers: Iterable[int]) -> str:
+    """Layers of each stage, three or more of a size together: ``1 + 17 × 2 + 1``."""
+    runs = [list(run) for _, run in groupby(layers)]
+    return " + ".join(
+        f"{len(run)} × {run[0]}" if len(run) >= _RUN else " + ".join(map(str, run)) for run in runs
+    )
+
+
 def shortfall(plan: Plan) -> str:
     """Why the plan does not fit, and what would."""
     budget, where = plan.budget, gpus_in_words(plan)
@@ -114,7 +122,7 @@ def shortfall(plan: Plan) -> str:
         if given_bytes is not None:
             parts = f"{parts.replace(' and', ',')} and the given {gib(given_bytes)}"
         taken_bytes = budget.allowed_bytes - budget.room_bytes
-        advice = "take more GPUs, or weights in a smaller dtype"
+        advice = f"take more GPUs, or {_lighter(budget)}"
         if budget.overhead_bytes + (given_bytes or 0) >= budget.allowed_bytes:
             advice = "no GPU of this kind has so much: give less"
         return (
@@ -134,6 +142,16 @@ def _loaded(budget: Budget) -> str:
     parts += ["the draft model's weights"] if budget.draft_weights_bytes else []
     parts += ["LoRA slots"] if budget.lora_bytes else []
     return f"{', '.join(parts)} and overhead"
+
+
+def _lighter(budget: Budget) -> str:
+    """What to make smaller where no cache has room: the largest of what is loaded."""
+    sizes = {
+        "weights in a smaller dtype": budget.weights_bytes,
+        "a smaller draft model": budget.draft_weights_bytes,
+        "fewer LoRA slots": budget.lora_bytes,
+    }
+    return max(sizes, key=lambda advice: sizes[advice])
 
 
 def remedy(plan: Plan) -> str:

@@ -258,3 +258,13 @@ def test_what_an_unknown_architecture_keeps_can_be_assumed(run: Run, tmp_path: P
         more = f"    assume: {assume}\n    expect:"
         code, found = findings(run, write(tmp_path, text.replace("    expect:", more)))
         assert (code, {finding["status"] for finding in found}) == (0, {"passed"})
+
+
+@pytest.mark.parametrize("key", ["kv_offloading_size", "overhead", "kv_cache_memory_bytes"])
+def test_a_few_bytes_are_a_unit_left_out(run: Run, tmp_path: Path, key: str) -> None:
+    """As ``--kv-offloading-size 44`` on the command line; bytes in full are a number."""
+    text = "deployments:\n  - {name: a, model: qwen3-8b, gpu: h200, gpus: 1, %s: %s}\n"
+    code, (finding,) = findings(run, write(tmp_path, text % (key, 44)))
+    assert (code, finding["line"]) == (2, 2)
+    assert "'44' would be 44 bytes; write 44GiB" in json.dumps(finding)
+    assert findings(run, write(tmp_path, text % (key, 44 * 2**30)))[0] in (0, 1)

@@ -10,6 +10,7 @@ import pytest
 
 import kvplan
 from kvplan.errors import UsageError
+from kvplan.hf.assumed import KINDS
 from tests.command_line import kvplan as kvplan_command
 
 LLAMA: dict[str, Any] = {
@@ -81,6 +82,20 @@ def test_an_assumption_is_made_only_when_asked_for_and_always_said(tmp_path: Pat
     assert "--assume: every layer of ZorkForCausalLM keeps full_attention" in document["warnings"]
     for wrong, code in (("kind=mla", 3), ("kind=magic", 2), ("mla", 2)):
         assert kvplan_command("show", str(path), "--assume", wrong).returncode == code
+    said = kvplan_command("show", str(path), "--assume", "mla").stderr
+    assert all(kind in said for kind in KINDS)
+
+
+@pytest.mark.parametrize("model", ["qwen3-8b", "Qwen/Qwen3-8B"])
+def test_a_kind_that_there_is_not_is_refused_for_known_models_too(model: str) -> None:
+    with pytest.raises(kvplan.UsageError, match="kind=magic is not possible"):
+        kvplan.load(model, assume="magic")
+
+
+def test_the_name_of_a_model_is_no_file() -> None:
+    result = kvplan_command("import", "Qwen3-8B")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "kvplan show Qwen3-8B" in result.stderr
 
 
 def test_a_known_architecture_is_not_changed_by_an_assumption(checkpoint: Path) -> None:

@@ -168,8 +168,10 @@ def test_what_an_assumption_would_get_wrong_is_refused(
 
 
 def test_only_some_kinds_can_be_assumed(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="kind=mamba2 is not possible: full_attention, "):
-        read_config(write(tmp_path, UNKNOWN), "mamba2")
+    for config in (UNKNOWN, LLAMA):
+        with pytest.raises(UsageError, match="kind=mamba2 is not possible") as raised:
+            read_config(write(tmp_path, config), "mamba2")
+        assert str(raised.value.hint).startswith("one of: full_attention, ")
 
 
 def test_a_class_that_changes_another_can_be_assumed_too(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_yaml_names_the_key_of_each_figure(tmp_path: Path) -> None:
     assert (
         text
         == """name: "gemma: a \\"b\\""
-source: "config.json of gemma2, /models/gemma: a \\"b\\"/config.json"
+source: "gemma2 in /models/gemma: a \\"b\\"/config.json"
 # attention_bias is not in the file: false, the default of Gemma2Config (transformers 5.24.0)
 native_context_tokens: 8192  # key: max_position_embeddings
 dtype: fp16  # key: torch_dtype

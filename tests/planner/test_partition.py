@@ -63,6 +63,12 @@ def test_the_answer_says_which_split_it_used() -> None:
     assert answer(*split)["layout"]["pipeline_layers"] == [33, 28]
 
 
+def test_many_equal_stages_are_counted() -> None:
+    """``get_pp_indices``: 80 layers over 32 stages are 2 each, 3 from the last but one back."""
+    said = run("plan", "llama3-70b", "--gpu", "h200", "--gpus", "32", "-pp", "32").stdout
+    assert "15 × 2 + 16 × 3 + 2 layers" in " ".join(said.split())
+
+
 def test_layouts_and_compare_say_it_too() -> None:
     rows = answer("layouts", "deepseek-v3", "--gpu", "h200", "--gpus", "16")["layouts"]
     of_two = [row["pipeline_layers"] for row in rows if row["pipeline_parallel"] == 2]
@@ -86,6 +92,7 @@ def test_layouts_and_compare_say_it_too() -> None:
     [
         (("33,27",), "33 + 27 is 60 layers; deepseek-v3 has 61"),
         (("33,28", "-pp", "3"), "33, 28 has 2 stages, and -pp says 3"),
+        (("61", "-pp", "2"), "61 has 1 stage, and -pp says 2"),
         (("33,x",), "not '33,x'"),
         (("61,0",), "not '61,0'"),
         (("62,-1",), "not '62,-1'"),
@@ -121,3 +128,8 @@ def test_a_wrong_split_of_a_deployment_has_its_line(tmp_path: Path) -> None:
     )
     (finding,) = kvplan.check(file).findings
     assert (finding.line, finding.exit_code) == (5, 2)
+
+
+def test_no_stage_at_all_is_shown_as_it_was_written() -> None:
+    with pytest.raises(kvplan.UsageError, match="not ''"):
+        kvplan.plan("deepseek-v3", gpu="h200", pipeline_partition=[])

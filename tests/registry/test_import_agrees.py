@@ -130,7 +130,7 @@ def test_what_a_file_leaves_open_is_within_the_bytes_that_it_allows(name: str) -
     assert by_name is not None
     assert by_file is not None
     assert 0.999 * by_file < by_name < by_file
-    assert any("at most" in text for text in spec_of(name).assumptions)
+    assert any("upper bound" in text for text in spec_of(name).assumptions)
 
 
 def test_every_difference_is_of_a_model_that_is_compared() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import kvplan
-from kvplan.views.words import caveats
+from kvplan.views.words import caveats, shortfall
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,18 @@ from kvplan.views.words import caveats
 def test_cross_attention_says_of_which_gpu_it_speaks(tensor: int, said: str) -> None:
     plan = kvplan.plan("whisper-large-v3", tensor_parallel_size=tensor, context_tokens=448)
     assert any(said in text for text in caveats(plan))
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({}, "or weights in a smaller dtype"),
+        ({"max_loras": 400_000}, "or fewer LoRA slots"),
+        ({"draft_model": "llama3.1-405b"}, "or a smaller draft model"),
+    ],
+)
+def test_where_no_cache_has_room_the_largest_is_to_shrink(
+    options: dict[str, object], advice: str
+) -> None:
+    plan = kvplan.plan("llama3-70b", gpu="h100", gpus=1, context_tokens=1_024, **options)
+    assert shortfall(plan).endswith(advice)

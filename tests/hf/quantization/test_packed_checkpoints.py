@@ -42,7 +42,7 @@ BASES: dict[str, dict[str, Any]] = {
         "mlp_only_layers": [],
     },
 }
-_FEWER = re.compile(r"at most these bytes, ([\d,]+) fewer at the least")
+_FEWER = re.compile(r"up to ([\d,]+) bytes too high")
 # Names of numbers' lengths, of scales' dtypes and of routers that the file leaves open.
 _MOST_OPEN = 0.006
 
