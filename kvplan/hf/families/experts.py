@@ -125,6 +125,7 @@ def dense_first(config: Config, layers: int) -> Iterable[int]:
         return [index for index, flag in enumerate(flags) if flag]
     first = config.size("first_k_dense_replace", least=0)
     step = config.maybe("moe_layer_freq") or 1
+    config.take("moe_layer_freq", int(step))
     return [index for index in range(layers) if index >= first and index % step == 0]
 
 

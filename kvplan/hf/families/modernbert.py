@@ -38,6 +38,9 @@ def _modernbert(config: Config) -> Model:
         reach = config.count("local_attention", most=MAX_TOKENS)
         if reach % 2:
             config.refuse(f"{reach.origin} is {reach}, an odd number")
+        # A sliding_window of the file goes over the half (ModernBertDecoderConfig.__post_init__).
+        if (config.maybe("sliding_window", most=MAX_TOKENS) or reach // 2) != reach // 2:
+            config.refuse(f"sliding_window is not half of {reach.origin} ({reach})")
         return (heads.sliding(Figure(reach // 2, f"{reach.origin} ÷ 2")),)
 
     layers = by_type(config, types, {FULL: lambda: (heads,), SLIDING: local})
