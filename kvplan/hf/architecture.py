@@ -49,7 +49,9 @@ _CACHE_KEYS = re.compile(
     r"kv_heads|multi_query|^attn_config|head_dim$|state_size|^local_|recurrent|^lru_|"
     r"attention_other|heads_per_layer|is_encoder_decoder|add_cross_attention|cross_layer|"
     r"^sparse_config|^nsa_|moba|^dsa_|yoco|num_loops|ut_steps|attention_pattern|"
-    r"(skip|no)_attention|num_query_groups|^head_size$|^d_head$|cache_dtype",
+    r"(skip|no)_attention|query_groups|head_groups|gqa_group|use_(mqa|gqa)|^head_size$|^d_head$|"
+    r"cache_dtype|use_swa|(global|share)_every|attn_period|(ssm|mamba|rnn)_layers|recurrences|"
+    r"(^|_)loops?$|(hash|topk)_attention|memory_blocks",
     re.IGNORECASE,
 )
 _HARMLESS = re.compile(
@@ -70,10 +72,14 @@ _HARMLESS_VALUES: dict[str, object] = {
     # Every full_attn_mod-th layer would be full. In all files of Phi-4-mini and -multimodal; read
     # by neither transformers 5.24.0 (Phi3Config) nor vLLM 0.33.0.
     "full_attn_mod": 1,
+    "kv_cache_dtype": "auto",
 }
 _OTHERS = re.compile(r"(vision|visual|image|video|audio|mm|vit|projector)_", re.IGNORECASE)
 """Keys at the top of a file that speak of something else than the text model."""
-_SAME_AS = {"num_key_value_heads", "num_kv_heads", "n_head_kv", "head_dim"}
+_SAME_AS = {
+    *("num_key_value_heads", "num_kv_heads", "n_head_kv", "n_kv_heads", "num_query_groups"),
+    *("head_dim", "head_size", "kv_channels", "attention_head_dim"),
+}
 
 
 def architecture_name(raw: dict[str, Any]) -> str:
@@ -270,7 +276,8 @@ def _says_nothing(key: str, value: object, used: set[Any]) -> bool:
     if value in (None, False, 0, "", [], {}) or _HARMLESS.fullmatch(key):
         return True
     if key in _HARMLESS_VALUES:
-        return type(value) is int and value == _HARMLESS_VALUES[key]
+        harmless = _HARMLESS_VALUES[key]
+        return type(value) is type(harmless) and value == harmless
     return key in _SAME_AS and type(value) is int and value in used
 
 

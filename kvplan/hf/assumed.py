@@ -139,6 +139,7 @@ def _sliding_window(text: Config, count: Figure) -> list[Layer]:
 
 
 def _latent(text: Config, count: Figure) -> list[Layer]:
+    text.count("kv_lora_rank")  # before all others: that is what makes it latent attention
     return [(mla(text),)] * count
 
 

@@ -18,6 +18,9 @@ TRANSFORMERS = "transformers 5.24.0"
 """The release whose classes these are."""
 
 
+_OWN_CODE = f"the family's own code, which is not in {TRANSFORMERS}"
+
+
 @dataclass(frozen=True)
 class ClassDefaults:
     """The defaults of one class by key, null where it has none and works the figure out."""
@@ -44,7 +47,7 @@ class ClassDefaults:
     @property
     def source(self) -> str:
         """Class and release."""
-        return f"{self.name} ({TRANSFORMERS})"
+        return f"{self.name} ({TRANSFORMERS})" if self.values else _OWN_CODE
 
     def first(self, *keys: str) -> str:
         """The first of these keys that the class has a default for, "" where none has one."""

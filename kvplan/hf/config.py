@@ -114,7 +114,7 @@ class Config:
     def name(self, key: str) -> str:
         """The key as a person finds it in the file, or the class whose default it is."""
         name = self.prefix + key
-        return f"{name} of {self.defaults.source}" if name in self.taken else name
+        return f"{name} of {self.taken[name][1]}" if name in self.taken else name
 
     def value(self, *keys: str) -> tuple[str, Any]:
         """The first of these keys that is set, and its value; ("", None) where none is.
@@ -151,6 +151,11 @@ class Config:
         value = self.defaults.values[key]
         self.taken[self.prefix + key] = value, self.defaults.source
         return key, value
+
+    def take(self, key: str, value: Any) -> None:
+        """Records what the class makes of a key that the file does not have, not even null."""
+        if not self.mentions(key):
+            self.taken[self.prefix + key] = value, self.defaults.source
 
     def default(self, key: str) -> Any:
         """The class's default of a key that the file does not have, recorded as taken."""
@@ -197,9 +202,7 @@ class Config:
     def count(self, *keys: str, least: int = 1, most: int = MAX_SIZE) -> Figure:
         """A whole number that has to be there."""
         figure = self._number(*keys, least=least, most=most)
-        if figure is None:
-            self.missing(*keys)
-        return figure
+        return self.missing(*keys) if figure is None else figure
 
     def missing(self, *keys: str) -> NoReturn:
         """Refuses for want of all of these keys."""
@@ -217,9 +220,7 @@ class Config:
     def size(self, *keys: str, least: int = 1) -> int:
         """A whole number that only the weights need. Raises UncountedError where it is missing."""
         figure = self._number(*keys, least=least, most=MAX_SIZE)
-        if figure is None:
-            self.uncounted(*keys)
-        return int(figure)
+        return self.uncounted(*keys) if figure is None else int(figure)
 
     def same_size(self, layers: int, *keys: str, least: int = 1) -> int:
         """As ``size``, of a number or of a list that holds the same one for every layer."""
@@ -246,13 +247,14 @@ class Config:
 
         Null is false, as Python takes it; where the default is true that is no answer.
         """
-        known, value = self.value(key)
-        if known:
-            return self.expect(known, value, bool, "true or false")
+        if (found := self.value(key))[0]:
+            return self.expect(*found, bool, "true or false")
         if default is None and not self.mentions(key):
             self.missing(key)
         if self.mentions(key) and (default or self.defaults.values.get(key)):
             self.refuse(f"{self.name(key)} is null; it has to be true or false")
+        if not self.defaults.values:
+            self.take(key, bool(default))
         return bool(default)
 
     def word(self, *keys: str) -> Word | None:

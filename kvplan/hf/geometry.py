@@ -55,8 +55,11 @@ def kv_heads(config: Config, dialect: Dialect, count: Figure) -> Figure:
         return given
     if dialect.kv_absent == "refuse" and not config.defaults.null_kv:
         config.missing(*dialect.kv)
-    names = f"no {dialect.kv[0]}: " if dialect.kv else ""
-    return Figure(count, f"{names}one for each of {count.origin}")
+    if not dialect.kv:
+        return Figure(count, f"one for each of {count.origin}")
+    if not config.mentions(*dialect.kv):
+        config.take(dialect.kv[0], int(count))
+    return Figure(count, f"no {dialect.kv[0]}: one for each of {count.origin}")
 
 
 def head_dim(config: Config, dialect: Dialect, count: Figure) -> Figure:
@@ -66,8 +69,10 @@ def head_dim(config: Config, dialect: Dialect, count: Figure) -> Figure:
         return given
     if dialect.head_dim_absent == "refuse":
         config.missing(*dialect.head_dim)
-    hidden = config.count(*dialect.hidden)
-    return quotient(config, hidden, count)
+    width = quotient(config, config.count(*dialect.hidden), count)
+    if dialect.head_dim and not config.mentions(*dialect.head_dim):
+        config.take(dialect.head_dim[0], int(width))
+    return width
 
 
 def quotient(config: Config, total: Figure, parts: Figure) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
@@ -60,7 +61,10 @@ def layer_types(config: Config, layers: int, rule: Rule | None, draft: int = 0) 
         return types_given
     if rule is None:
         config.missing("layer_types")
-    return [rule(index) for index in range(layers)]
+    ruled = [rule(index) for index in range(layers)]
+    numbers = ", ".join(f"{count} {kind}" for kind, count in Counter(ruled).items())
+    config.take("layer_types", numbers)
+    return ruled
 
 
 def only(config: Config, key: str, types: Iterable[str], *known: str) -> None:

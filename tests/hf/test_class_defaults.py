@@ -10,7 +10,7 @@ import pytest
 from kvplan.hf import read_config, to_yaml
 from kvplan.hf.class_defaults import TRANSFORMERS
 from kvplan.spec import ClassDefault
-from tests.hf.configs import LLAMA, refusal, sizes, spec_of, write
+from tests.hf.configs import HEADS, LLAMA, refusal, sizes, spec_of, write
 from tests.hf.models import changed
 from tests.hf.sweep import class_defaults
 
@@ -35,6 +35,30 @@ def test_a_default_is_the_figure_and_is_named(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, changed("mistral, small", changes))
     assert sizes(spec) == (0, 4 * 128 * 4_096)
     assert ClassDefault(key="sliding_window", value=4096, source=MISTRAL) in spec.class_defaults
+
+
+def test_what_a_class_works_out_is_named(tmp_path: Path) -> None:
+    """LlamaConfig.__post_init__: as many KV heads as heads, hidden size over heads."""
+    config = {key: value for key, value in LLAMA.items() if key not in HEADS}
+    spec = spec_of(tmp_path, {**config, "num_attention_heads": 32, "hidden_size": 4096})
+    taken = {default.key: default.value for default in spec.class_defaults}
+    assert taken["head_dim"] == 4_096 // 32
+    assert taken["num_key_value_heads"] == 32
+
+
+def test_what_code_outside_transformers_takes_is_named(tmp_path: Path) -> None:
+    """Yi's first code, configuration_yi.py: no tie, no biases."""
+    spec = spec_of(tmp_path, changed("01-ai/Yi-34B", {"tie_word_embeddings": None}))
+    tie = next(each for each in spec.class_defaults if each.key == "tie_word_embeddings")
+    assert tie.value is False
+    assert tie.source == "the family's own code, which is not in transformers 5.24.0"
+
+
+def test_layer_types_that_a_rule_gives_are_named(tmp_path: Path) -> None:
+    """Gemma2Config: every second layer slides, from the first on."""
+    config = {"model_type": "gemma2", **HEADS, "num_hidden_layers": 5, "sliding_window": 100}
+    taken = {each.key: each.value for each in spec_of(tmp_path, config).class_defaults}
+    assert taken["layer_types"] == "3 sliding_attention, 2 full_attention"
 
 
 def test_null_is_not_a_missing_key(tmp_path: Path) -> None:

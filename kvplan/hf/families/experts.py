@@ -129,6 +129,7 @@ def dense_first(config: Config, layers: int) -> Iterable[int]:
     classes = config.defaults
     if step != 1 and classes != NO_CLASS and "moe_layer_freq" not in classes.values:
         raise UncountedError(f"moe_layer_freq is {step}, which {classes.source} does not look at")
+    config.take("moe_layer_freq", int(step))
     return [index for index in range(layers) if index >= first and index % step == 0]
 
 

@@ -133,6 +133,8 @@ def _loopcoder(config: Config) -> Model:
     size = window(config, "loop_window_size")
     loops = loops or Figure(2, f"no loop_num: 2 in {_LOOPCODER}")
     size = size or Figure(64, f"no loop_window_size: 64 in {_LOOPCODER}")
+    config.take("loop_num", int(loops))
+    config.take("loop_window_size", int(size))
     once: list[Layer] = [(heads,)] * count
     layers = once + again([(heads.sliding(size),)] * count) * (loops - 1)
 

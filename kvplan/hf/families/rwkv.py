@@ -52,6 +52,7 @@ def _rwkv6(config: Config) -> Model:
     config.ignore("num_attention_heads", "head_size_divisor")
     width = config.count("head_size")
     hidden = config.count("hidden_size")
+    config.take("attention_hidden_size", int(inner or hidden))
     heads = quotient(config, inner or hidden, width)
     if (config.maybe("num_heads") or heads) != heads:
         config.refuse(f"num_heads is not {heads.origin}")
@@ -113,7 +114,9 @@ def _width(config: Config, hidden: int) -> int:
         return int(given)
     if key and type(ratio) not in (int, float):
         raise UncountedError("hidden_ratio is not a number")
-    return -(-int(hidden * (ratio or 4)) // 32) * 32
+    width = -(-int(hidden * (ratio or 4)) // 32) * 32
+    config.take("intermediate_size", width)
+    return width
 
 
 def _others(config: Config, layers: int) -> Sequence[Layer]:

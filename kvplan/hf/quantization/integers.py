@@ -36,6 +36,9 @@ def torchao(question: Question) -> Scheme:
         return question.refused("torchao of embeddings: not counted")
     if any(tensor.part == "routed_experts" for tensor in question.tensors):
         return question.refused("torchao of a model with experts: not counted")
+    if isinstance(section.raw.get("quant_type"), str):
+        # transformers before 4.53: torchao's pickled tensors of that day.
+        return question.refused(f"torchao {shown(section.raw['quant_type'])} by name: not counted")
     types = section.section("quant_type")
     kind = types.section("default") if types is not None and set(types.raw) == {"default"} else None
     if kind is None:

@@ -6,6 +6,8 @@ multiple of the group; a model's own exceptions stand in the file by their paths
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import replace
 
 from kvplan.hf import module_names as names
@@ -54,7 +56,28 @@ def mlx(question: Question) -> Scheme:
         if found is None:
             return question.refused(f"{section.name(key)}: bits and group_size are not known")
         own[_path(key)] = None if value is False else found
+    lost = _lost(question, own)
+    if lost is not None:
+        return question.refused(f"{section.prefix}{shown(lost)} is no module that is known here")
     return _scheme(question, default, own)
+
+
+def _lost(question: Question, own: Collection[str]) -> str | None:
+    """A path with figures of its own that no module has: its bytes would be missed in silence.
+
+    Modules of a tower or of draft layers that are not counted are no loss.
+    """
+    known = {
+        real
+        for tensor in question.tensors
+        for name in names.spellings(tensor.name)
+        for layer in tensor.layers or (0,)
+        for real in _real(name, layer)
+    }
+    return next((path for path in own if path not in known and not _ELSEWHERE.search(path)), None)
+
+
+_ELSEWHERE = re.compile(r"vision|visual|audio|multi_modal|mm_projector|mtp|nextn", re.IGNORECASE)
 
 
 def _path(key: str) -> str:
@@ -85,10 +108,10 @@ def _scheme(
         if tensor.part in TOWERS:
             raise UnknownBytesError("the file does not say whether MLX quantised the tower")
         for name in names.spellings(tensor.name):
-            real = name.replace("*", str(layer), 1).replace("*", "0", 1)
-            if real in own:
-                found = own[real]
-                return None if found is None or tensor.shape[-1] % found[1] else found[0]
+            for real in _real(name, layer):
+                if real in own:
+                    found = own[real]
+                    return None if found is None or tensor.shape[-1] % found[1] else found[0]
         if tensor.shape[-1] % default[1]:
             return None
         doubted = tensor.name.endswith(question.published.mlx_doubts)
@@ -96,6 +119,12 @@ def _scheme(
         return default[0] if sure else Doubtful(default[0], plain)
 
     return replace(question.plain, by_layer=by_layer, covers=_has_columns)
+
+
+def _real(name: str, layer: int) -> tuple[str, ...]:
+    """The module's paths on this layer: in an mlx-lm model, and in one that a wrapper holds."""
+    path = name.replace("*", str(layer), 1).replace("*", "0", 1)
+    return (path, path.removeprefix("language_model."))
 
 
 def _is_sure(tensor: Tensor) -> bool:

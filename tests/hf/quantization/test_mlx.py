@@ -68,6 +68,20 @@ def test_single_modules_have_figures_of_their_own_or_none(tmp_path: Path) -> Non
     assert stored(spec, "lm_head")["int6", None] == 32_000 * 4096
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "model.layers.0.mlp.w2",
+        "model.layers.99.mlp.down_proj",
+        "layers.0.mlp.down_proj",
+        "model.layers.*.mlp.down_proj",
+    ],
+)
+def test_a_path_that_no_module_has_is_not_missed_in_silence(tmp_path: Path, path: str) -> None:
+    spec = mlx(tmp_path, {**FOUR, path: {"group_size": 64, "bits": 8}})
+    assert "is no module that is known here" in why(spec)
+
+
 def test_a_router_is_quantised_or_not_unless_the_file_says_so(tmp_path: Path) -> None:
     """Experts of a layer are one stack to MLX, with the same bytes."""
     silent = mlx(tmp_path, FOUR, EXPERTS)

@@ -152,6 +152,7 @@ def test_zero_points_and_the_order_of_columns_of_packed_weights(tmp_path: Path) 
         ),
         ({"quant_method": "modelopt", "quant_algo": "W4A16_AWQ", "ignore": []}, "not counted"),
         ({"quant_method": "torchao", "quant_type": {"default": {"_type": "Novel"}}}, "torchao"),
+        ({"quant_method": "torchao", "quant_type": "int4_weight_only"}, "by name"),
         ({"quant_method": "hqq", "quant_config": {}}, "HQQ without weight_quant_params"),
         ({"quant_method": "quark", "global_quant_config": {"weight": {}}}, "Quark's"),
         ({"quant_method": "aqlm", "in_group_size": 8}, "quant_method 'aqlm'"),
