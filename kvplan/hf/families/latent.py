@@ -26,13 +26,13 @@ LATENT = Style(uncounted_if=("mlp_bias",))
 def mla(config: Config, root: str = "self_attn", *, least_rope: int = 1) -> MLA:
     """The file's MLA; num_key_value_heads and head_dim mean nothing there."""
     config.ignore("num_key_value_heads", "head_dim", "qk_head_dim", "q_lora_rank", "mla_use_nope")
-    rope = config.count("qk_rope_head_dim", least=least_rope)
+    rank, rope = config.count("kv_lora_rank"), config.count("qk_rope_head_dim", least=least_rope)
     nope = config.count("qk_nope_head_dim")
     if config.has("qk_head_dim") and config.count("qk_head_dim") != rope + nope:
         config.refuse(f"qk_head_dim is not {nope.origin} + {rope.origin}, {nope + rope}")
     return MLA(
         heads=config.count("num_attention_heads"),
-        rank=config.count("kv_lora_rank"),
+        rank=rank,
         rope=rope,
         nope=nope,
         v_width=config.count("v_head_dim"),

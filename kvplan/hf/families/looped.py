@@ -28,7 +28,7 @@ from kvplan.hf.layers import layer_count, layer_types, one_full_in
 MAX_LOOPS = 1_000
 
 _HRM = replace(LLAMA, norms=(), final="", root="model.L_module.layers")
-_HRM_HEADS = Dialect(kv=(), kv_absent="heads")
+_HRM_HEADS = Dialect(kv=())
 _LOOPCODER = "vLLM 0.33.0 iquest_loopcoder.py:99"
 _OURO = replace(
     LLAMA,
