@@ -84,11 +84,10 @@ def _scheme(
     def by_layer(tensor: Tensor, layer: int) -> Layout | None:
         if tensor.part in TOWERS:
             raise UnknownBytesError("the file does not say whether MLX quantised the tower")
-        for name in names.spellings(tensor.name):
-            real = name.replace("*", str(layer), 1).replace("*", "0", 1)
-            if real in own:
-                found = own[real]
-                return None if found is None or tensor.shape[-1] % found[1] else found[0]
+        for name in names.spellings_in_layer(tensor, layer):
+            if name in own:
+                figures = own[name]
+                return None if figures is None or tensor.shape[-1] % figures[1] else figures[0]
         if tensor.shape[-1] % default[1]:
             return None
         doubted = tensor.name.endswith(question.published.mlx_doubts)
