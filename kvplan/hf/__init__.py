@@ -11,10 +11,11 @@ from typing import Any
 from kvplan.files import CHECKPOINT_FILES
 from kvplan.hf.assumed import assumable
 from kvplan.hf.checkpoint import read_checkpoint
-from kvplan.hf.config import printable, read_json
+from kvplan.hf.config import printable
 from kvplan.hf.grouping import Provenance
 from kvplan.hf.hub import fetch_checkpoint, fetched_config
 from kvplan.hf.import_ import model_spec
+from kvplan.hf.json_text import read_json
 from kvplan.hf.quantization import SECTIONS
 from kvplan.hf.spec_yaml import to_yaml
 from kvplan.spec import ModelSpec

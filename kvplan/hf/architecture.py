@@ -14,7 +14,7 @@ from kvplan.hf.class_names import LANGUAGE_MODEL, ClassName, Task, class_name, n
 from kvplan.hf.config import Config, printable, shown
 from kvplan.hf.families import ARCHITECTURES, DRAFTS, FAMILIES, WRAPPERS
 from kvplan.hf.families.base import Family, Wrapper
-from kvplan.hf.file_levels import sections
+from kvplan.hf.file_levels import levels_to, sections
 
 
 class UnknownArchitectureError(RefusedError):
@@ -235,7 +235,7 @@ def refuse_unread(top: Config, found: Architecture, model: Model) -> None:
     with an entry for every layer.
     """
     refuse_unread_text(found.text, model)
-    for around in levels(top, found.text)[:-1]:
+    for around in levels_to(top, found.text)[:-1]:
         around.ignore(*(found.wrapper.own_keys if found.wrapper else ()))
         _refuse_around(around, found.text, _used(model), model)
 
@@ -260,15 +260,6 @@ def refuse_unread_text(text: Config, model: Model) -> None:
                 f"{text.name(printable(key))} has an entry for each of {len(value)} layers, and "
                 "what it says of them is not known"
             )
-
-
-def levels(top: Config, text: Config) -> list[Config]:
-    """The objects around the text model's section, from the file itself down, and the section."""
-    found, steps = [top], text.prefix.split(".")[:-1]
-    for step in steps[:-1]:
-        section = found[-1].section(step)
-        found += [section] if section else []
-    return [*found, text] if steps else [text]
 
 
 def _says_nothing(key: str, value: object, used: set[Any]) -> bool:

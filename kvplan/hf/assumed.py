@@ -28,10 +28,10 @@ from kvplan.hf.file_levels import (
     VALUES,
     WIDTH,
     WINDOW,
+    described_levels,
     described_sections,
     first,
     found_figures,
-    levels,
     text_level,
 )
 from kvplan.hf.layers import FULL, SLIDING, layer_count
@@ -304,9 +304,9 @@ def ready_kind(top: Config, cache_keys: CacheKeys) -> str | None:
     KV heads may be an encoder, which keeps nothing; num_layers may count pairs (LongCat-Flash).
     """
     needed = ((LAYERS[0],), (*KV, "kv_lora_rank"))
-    if not all(any(first(level, keys) for level in levels(top)) for keys in needed):
+    if not all(any(first(level, keys) for level in described_levels(top)) for keys in needed):
         return None
-    listed = any(level.has("layer_types") for level in levels(top))
+    listed = any(level.has("layer_types") for level in described_levels(top))
     for kind in (kind for kind in KINDS if listed or kind != "sliding_window"):
         try:
             if not assumed(top, kind, cache_keys).left:
@@ -324,7 +324,7 @@ def unknown(
     ``ready`` is a kind that is known to use every key.
     """
     figures = {**found_figures(top), **{top.name(k): v for k, v in cache_keys(top).items()}}
-    for level in levels(top):
+    for level in described_levels(top):
         figures.update({level.name(key): value for key, value in cache_keys(level).items()})
     listed = ", ".join(f"{printable(key)}: {shown(value)}" for key, value in figures.items())
     told = (

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from kvplan.errors import SpecError
 from kvplan.files import read_text
-from kvplan.hf.config import parse_json, printable, shown
+from kvplan.hf.config import printable, shown
 from kvplan.hf.headers import MAX_HEADER_BYTES, StoredTensor, read_header
+from kvplan.hf.json_text import parse_json
 
 MAX_FILES = 10_000
 MAX_INDEX_BYTES = 100_000_000

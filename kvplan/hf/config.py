@@ -8,17 +8,13 @@ is the default of its class in transformers, and remembered as such; null is a v
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
 
-from kvplan.errors import RefusedError, SpecError
-from kvplan.files import read_text
+from kvplan.errors import RefusedError
 from kvplan.hf.class_defaults import NO_CLASS, ClassDefaults
 
-MAX_FILE_BYTES = 16 << 20
 MAX_LAYERS = 10_000
 MAX_SIZE = 1_000_000
 MAX_TOKENS = 1 << 40
@@ -346,55 +342,3 @@ def printable(text: str) -> str:
     """The text without what no terminal or YAML file could hold, and not too long."""
     clean = "".join(char if char.isprintable() else "?" for char in text)
     return clean.encode("utf-8", "replace").decode()[:200]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in this file. Raises SpecError with file and line for anything else."""
-    text = read_text(path, MAX_FILE_BYTES, "config.json")
-    shown_path = printable(str(path))
-    if not text.strip():
-        raise SpecError(f"{shown_path}: empty; a config.json is a JSON object")
-    data = parse_json(text, shown_path)
-    if not isinstance(data, dict):
-        raise SpecError(f"{shown_path}:1: a config.json is a JSON object, not {shown(data)}")
-    return data
-
-
-def parse_json(text: str, path: str) -> Any:
-    """What this JSON text says, no key twice. Raises SpecError with the file and the line."""
-    try:
-        return json.loads(text, object_pairs_hook=_no_duplicates)
-    except json.JSONDecodeError as error:
-        raise SpecError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
-    except _DuplicateKeyError as error:
-        line = _second_line(text, error.key)
-        raise SpecError(f"{path}:{line}: {shown(error.key)} is given twice") from None
-    except RecursionError:
-        raise SpecError(f"{path}:1: nested too deeply to be read") from None
-    except ValueError as error:  # a number of more digits than Python converts
-        raise SpecError(f"{path}:1: not JSON: {printable(str(error))[:80]}") from None
-
-
-class _DuplicateKeyError(Exception):
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise _DuplicateKeyError(key)
-        found[key] = value
-    return found
-
-
-def _second_line(text: str, key: str) -> int:
-    places: Iterator[re.Match[str]] = re.finditer(re.escape(json.dumps(key)) + r"\s*:", text)
-    starts = [place.start() for place in places]
-    return text.count("\n", 0, starts[1]) + 1 if len(starts) > 1 else 1
-
-
-Rule = Callable[[int], str]
-"""The type of layer ``i`` where the file names none: a default of the transformers class."""

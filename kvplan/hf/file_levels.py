@@ -23,12 +23,21 @@ WINDOW = (
 )
 STANDARD = (LAYERS, HEADS, KV, WIDTH, VALUES, HIDDEN, WINDOW, ("layer_types",))
 """Spellings of the keys that describe layers, one tuple a figure."""
-# Sections that describe another model than the language model.
-_BESIDE = re.compile(
-    r"vision|visual|vit|image|video|audio|speech|sound|talker|code|wav|draft|mtp|encoder|tower|"
-    r"projector|quanti|rope|specul|eagle|adapter|resampler|perceiver|connector|aligner|vq|dit",
+ENCODERS = re.compile(
+    r"vision|visual|image|(^|_)img|video|audio|speech|speaker|sound|(^|_)spk|vit(_|$)|encoder|tower|"
+    r"qformer|perceiver|resampler|projector|connector|adapter|siglip|clip|whisper|aligner|"
+    r"(^|_)sam|backbone|codec|vocoder|token2wav|code2wav|(^|_)vq|(^|_)dac|(^|_)dit|diffusion|flow|"
+    r"(^|_)vae",
     re.IGNORECASE,
 )
+"""Sections of encoders and of what turns codes into a waveform: nothing is kept between tokens.
+Qwen-Omni's token2wav and code2wav run over whole chunks (transformers 5.24.0)."""
+
+_BESIDE = re.compile(
+    rf"{ENCODERS.pattern}|talker|code|draft|mtp|quanti|rope|specul|eagle", re.IGNORECASE
+)
+"""Sections that describe another model than the language model."""
+
 _MAX_DEPTH = 4
 
 
@@ -42,14 +51,14 @@ def sections(top: Config, depth: int = 0) -> Iterator[Config]:
             yield from sections(section, depth + 1)
 
 
-def levels(top: Config) -> Iterator[Config]:
+def described_levels(top: Config) -> Iterator[Config]:
     """The levels of a file at which layers are described: those that have layers and heads."""
     return (level for level in sections(top) if first(level, LAYERS) and first(level, HEADS))
 
 
 def text_level(top: Config) -> Config:
     """The one level that describes the layers. Raises RefusedError for none, or for two."""
-    found = list(levels(top))
+    found = list(described_levels(top))
     if not found:
         top.refuse(f"no level of the file has both {LAYERS[0]} and {HEADS[0]}")
     text = found[-1]
@@ -62,6 +71,15 @@ def text_level(top: Config) -> Config:
                     f"{shown(text.raw[there])}: two levels describe layers, and differ",
                 )
     return text
+
+
+def levels_to(top: Config, text: Config) -> list[Config]:
+    """The objects around the text model's section, from the file itself down, and the section."""
+    found, steps = [top], text.prefix.split(".")[:-1]
+    for step in steps[:-1]:
+        section = found[-1].section(step)
+        found += [section] if section else []
+    return [*found, text] if steps else [text]
 
 
 def first(config: Config, keys: Sequence[str]) -> str | None:
@@ -77,7 +95,7 @@ def _has_layers(section: Mapping[str, Any]) -> bool:
 
 def found_figures(top: Config) -> dict[str, Any]:
     """Standard keys of the file's layers, at whatever level they stand."""
-    found = list(levels(top))
+    found = list(described_levels(top))
     return {
         level.name(key): level.raw[key]
         for level in found[-1:]

@@ -12,8 +12,8 @@ from kvplan.hf.config import MAX_TOKENS, Config, Figure
 class Dialect:
     """Keys of the attention geometry, and what a missing one means in the family's class.
 
-    ``kv_absent``: one KV head for each head, or refused; ``head_dim_absent``: hidden size over
-    heads, refused, or the class's constant.
+    Without ``kv`` there is one KV head for each head. ``kv_absent``: that, or refused, where the
+    file has none of those keys; ``head_dim_absent``: hidden size over heads, or refused.
     """
 
     heads: tuple[str, ...] = ("num_attention_heads",)
@@ -26,6 +26,8 @@ class Dialect:
 
 DENSE = Dialect()
 MULTI_HEAD = Dialect(kv_absent="heads")
+UNGROUPED = Dialect(kv=(), head_dim=())
+"""Classes without keys of their own for KV heads and head width."""
 OWN_HEAD_DIM = Dialect(head_dim_absent="refuse")
 DIVIDED = Dialect(head_dim=())
 """Classes that divide whatever the file says: a ``head_dim`` that differs is refused unread."""
@@ -50,13 +52,13 @@ def heads(config: Config, dialect: Dialect = DENSE) -> Heads:
 
 def kv_heads(config: Config, dialect: Dialect, count: Figure) -> Figure:
     """KV heads, or as many as heads where the class says so."""
-    given = config.maybe(*dialect.kv) if dialect.kv else None
+    if not dialect.kv:
+        return Figure(count, f"one for each of {count.origin}")
+    given = config.maybe(*dialect.kv)
     if given is not None:
         return given
     if dialect.kv_absent == "refuse" and not config.defaults.null_kv:
         config.missing(*dialect.kv)
-    if not dialect.kv:
-        return Figure(count, f"one for each of {count.origin}")
     if not config.mentions(*dialect.kv):
         config.take(dialect.kv[0], int(count))
     return Figure(count, f"no {dialect.kv[0]}: one for each of {count.origin}")

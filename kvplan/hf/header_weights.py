@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from kvplan.hf.blocks.base import TOWERS
 from kvplan.hf.checkpoint import Checkpoint, few
 from kvplan.hf.config import Config
 from kvplan.hf.headers import StoredTensor
@@ -33,7 +34,6 @@ _EXPERT = re.compile(r"\bexperts\.(\d{1,6})\.")
 _EXPERT_MATRIX = re.compile(
     r"\bexperts\.\d{1,6}\.(?:(?P<up>gate_proj|up_proj|w1|w3)|down_proj|w2)\.weight$"
 )
-_TOWERS: tuple[Part, ...] = ("vision", "audio")
 
 
 @dataclass
@@ -182,7 +182,7 @@ def _parameters(
     if weights.packed:
         unknown = "parameters are not known: the files pack several of them into one element"
         return known, () if known else (unknown,)
-    total, towers = weights.parameters(get_args(Part)), weights.parameters(_TOWERS)
+    total, towers = weights.parameters(get_args(Part)), weights.parameters(TOWERS)
     if known is not None and known.total in _totals(weights, total):
         return known, ()
     if not total:

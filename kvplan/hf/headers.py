@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from kvplan.errors import SpecError
-from kvplan.hf.config import parse_json, printable, shown
+from kvplan.hf.config import printable, shown
+from kvplan.hf.json_text import parse_json
 from kvplan.stored import WEIGHT_BITS, WeightDtype
 
 DTYPES: dict[str, WeightDtype] = {

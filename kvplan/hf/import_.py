@@ -12,7 +12,6 @@ from kvplan.hf.architecture import (
     architecture,
     architecture_name,
     cache_keys,
-    levels,
     refuse_unread,
     refuse_unread_text,
     wrapped,
@@ -24,6 +23,7 @@ from kvplan.hf.class_names import task_notes
 from kvplan.hf.config import MAX_SIZE, MAX_TOKENS, Config, Word, shown
 from kvplan.hf.context import native_context
 from kvplan.hf.families.base import Family
+from kvplan.hf.file_levels import levels_to
 from kvplan.hf.grouping import Provenance, bare, grouped, origins
 from kvplan.hf.header_weights import checkpoint_weights
 from kvplan.hf.kv_cache_scheme import kv_cache_scheme
@@ -73,7 +73,7 @@ def model_spec(
     if checkpoint is not None:
         layers = len(model.layers)
         counted, open_bytes = checkpoint_weights(checkpoint, places, layers, counted, open_bytes)
-    context, stretched = native_context(levels(top, text)[::-1], found.family)
+    context, stretched = native_context(levels_to(top, text)[::-1], found.family)
     said = (*task_notes(top.architecture, found.task, text), *model.assumptions, *stretched)
     facts: dict[str, Any] = {
         "native_context_tokens": context,

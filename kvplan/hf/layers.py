@@ -8,10 +8,13 @@ from contextlib import suppress
 
 from kvplan.errors import RefusedError
 from kvplan.hf.blocks.base import Layer
-from kvplan.hf.config import MAX_LAYERS, Config, Figure, Rule, UncountedError, shown
+from kvplan.hf.config import MAX_LAYERS, Config, Figure, UncountedError, shown
 
 FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
 MTP = "num_nextn_predict_layers"
+
+Rule = Callable[[int], str]
+"""The type of layer ``i`` where the file names none: a default of the transformers class."""
 
 
 def layer_count(config: Config, *keys: str) -> Figure:

@@ -31,7 +31,10 @@ _BY_COLUMNS = frozenset(
         "output_linear",
     ]
 )
-_BY_ROWS = frozenset(
+_QUERIES_KEYS_VALUES = frozenset(
+    ["qkv_proj", "query_key_value", "c_attn", "Wqkv", "W_pack", "wqkv"]
+)
+_BY_ROWS = _QUERIES_KEYS_VALUES | frozenset(
     [
         "q_proj",
         "k_proj",
@@ -51,16 +54,7 @@ _BY_ROWS = frozenset(
         "dense_h_to_4h",
         "input_linear",
         "g_proj",
-        "qkv_proj",
-        "query_key_value",
-        "c_attn",
-        "Wqkv",
-        "W_pack",
-        "wqkv",
     ]
-)
-_QUERIES_KEYS_VALUES = frozenset(
-    ["qkv_proj", "query_key_value", "c_attn", "Wqkv", "W_pack", "wqkv"]
 )
 _ONE_A = frozenset(
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kvplan.hf.blocks.base import TOWERS, Tensor
@@ -38,6 +38,12 @@ def spellings(name: str) -> tuple[str, ...]:
     served = _V4_EXPERT.sub(lambda match: f"{match[1]}.{_ROLES[match[2]]}", name)
     served = _V4_DOWN.sub(r"\1.fused_wqa_wkv", served)
     return (*_wrapped(name), *(_wrapped(served) if served != name else ()))
+
+
+def spellings_in_layer(tensor: Tensor, layer: int) -> Iterator[str]:
+    """Every spelling of a tensor's module on this layer; of experts, that of the first."""
+    for name in spellings(tensor.name):
+        yield name.replace("*", str(layer), 1).replace("*", "0", 1)
 
 
 def _wrapped(name: str) -> tuple[str, ...]:

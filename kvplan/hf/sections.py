@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kvplan.hf.architecture import keys_of_caches, levels
+from kvplan.hf.architecture import keys_of_caches
 from kvplan.hf.class_defaults import ClassDefaults
 from kvplan.hf.config import MAX_LAYERS, MAX_SIZE, Config, printable, shown
+from kvplan.hf.file_levels import ENCODERS, HEADS, LAYERS, levels_to
 
 _GENERATES = re.compile(
     r"talker|predictor|decoder|(^|_)tts|generator|(^|_)llm|language_model|(^|_)gpt", re.IGNORECASE
@@ -20,17 +21,8 @@ predictor, CSM's and Moshi's depth decoders, MiniCPM-o's speech model)."""
 _CERTAIN = re.compile(r"talker|code_predictor|depth_decoder|(^|_)tts", re.IGNORECASE)
 """Those that generate whatever their section leaves to the class."""
 
-_TOWER = re.compile(
-    r"vision|visual|image|(^|_)img|video|audio|speech|speaker|(^|_)spk|(^|_)vit|encoder|qformer|"
-    r"perceiver|resampler|projector|connector|adapter|siglip|clip|whisper|aligner|(^|_)sam|"
-    r"backbone|codec|vocoder|token2wav|code2wav|(^|_)vq|(^|_)dac|(^|_)dit|diffusion|flow|(^|_)vae",
-    re.IGNORECASE,
-)
-"""Sections of encoders and of what turns codes into a waveform: nothing is kept between tokens.
-Qwen-Omni's token2wav and code2wav run over whole chunks (transformers 5.24.0)."""
-
 _OF_NO_CACHE = re.compile(
-    rf"{_TOWER.pattern}|rope|quant|auto_map|task_specific|generation|id2|2id|pruned|lora|dual_chunk",
+    rf"{ENCODERS.pattern}|rope|quant|auto_map|task_specific|generation|id2|2id|pruned|lora|dual_chunk",
     re.IGNORECASE,
 )
 """Sections that say nothing of a cache; that of a quantiser is read by itself. Qwen2.5-1M's
@@ -40,8 +32,8 @@ _PER_FRAME = re.compile(r"code_predictor|depth_decoder", re.IGNORECASE)
 _SWITCHES = {"talker_config": "enable_audio_output"}
 """Flags that leave a section's model out (transformers 5.24.0 Qwen3OmniMoeConfig)."""
 
-_LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "decoder_layers")
-_HEADS = ("num_attention_heads", "num_heads", "n_heads", "n_head", "decoder_attention_heads")
+_LAYERS = (*LAYERS, "decoder_layers")
+_HEADS = (*HEADS, "decoder_attention_heads")
 _DEPTH = 5
 _MOST = 8  # sections that are named: files have two
 
@@ -73,7 +65,7 @@ def refuse_unread_sections(top: Config, text: Config) -> None:
 
 def _unread_sections(top: Config, text: Config) -> Iterator[tuple[Config, str, Mapping[str, Any]]]:
     """Every object beside the text model's section, or in it, that its reader did not look at."""
-    path, steps = levels(top, text), text.prefix.split(".")
+    path, steps = levels_to(top, text), text.prefix.split(".")
     for index, config in enumerate(path):
         inner = steps[index] if index < len(path) - 1 else None
         for key, value in config.raw.items():
@@ -108,7 +100,7 @@ def _stacks(
     name: str, key: str, section: Mapping[str, Any], defaults: ClassDefaults, depth: int
 ) -> Iterator[_Stack]:
     """Every object with layers and attention heads that is no encoder."""
-    if _TOWER.search(key) and not _GENERATES.search(key):
+    if ENCODERS.search(key) and not _GENERATES.search(key):
         return
     figures = {**defaults.values, **section}
     if any(map(figures.get, _LAYERS)) and any(map(figures.get, _HEADS)):

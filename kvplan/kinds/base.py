@@ -116,6 +116,8 @@ class BoundedKind(CacheKind):
 class StateKind(BoundedKind):
     """A recurrent state: one for each sequence, however long, present from the first token."""
 
+    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
+
     def entries(self, tokens: int) -> int:
         del tokens
         return 1

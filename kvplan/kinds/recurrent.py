@@ -35,7 +35,6 @@ class Mamba1(ConvState):
 
     label: ClassVar[str] = "Mamba"
     formula: ClassVar[str] = "d_inner × (conv_kernel − 1) + d_inner × d_state"
-    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
 
     kind: Literal["mamba1"] = "mamba1"
     d_inner: Size
@@ -62,7 +61,6 @@ class Mamba2(ConvState):
         "(num_heads × head_dim + 2 × n_groups × d_state) × (conv_kernel − 1)"
         " + num_heads × head_dim × d_state"
     )
-    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
 
     kind: Literal["mamba2"] = "mamba2"
     num_heads: Size
@@ -98,7 +96,6 @@ class GatedDeltaNet(ConvState):
         "(2 × num_key_heads × key_head_dim + num_value_heads × value_head_dim) × (conv_kernel − 1)"
         " + num_value_heads × value_head_dim × key_head_dim"
     )
-    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
 
     kind: Literal["gated_delta_net"] = "gated_delta_net"
     num_key_heads: Size
@@ -127,7 +124,6 @@ class KimiDeltaAttention(ConvState):
     formula: ClassVar[str] = (
         "3 × num_heads × head_dim × (conv_kernel − 1) + num_heads × head_dim × head_dim"
     )
-    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
 
     state_formats: ClassVar[tuple[str, ...]] = ("fp32", "bf16")  # kda_state_dtype, mamba_utils.py
 
@@ -149,7 +145,6 @@ class LightningAttention(StateKind):
 
     label: ClassVar[str] = "lightning"
     formula: ClassVar[str] = "num_heads × head_dim × head_dim"
-    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
 
     kind: Literal["lightning_attention"] = "lightning_attention"
     num_heads: Size
@@ -207,7 +202,6 @@ class RgLru(ConvState):
 
     label: ClassVar[str] = "RG-LRU"
     formula: ClassVar[str] = "lru_width × (conv_kernel − 1) + lru_width"
-    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
 
     kind: Literal["rg_lru"] = "rg_lru"
     lru_width: Size
@@ -232,7 +226,6 @@ class Mlstm(StateKind):
 
     label: ClassVar[str] = "mLSTM"
     formula: ClassVar[str] = "num_heads × (qk_head_dim × v_head_dim + qk_head_dim + 1)"
-    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
 
     kind: Literal["mlstm"] = "mlstm"
     num_heads: Size
@@ -262,7 +255,6 @@ class Rwkv4(TokenShift):
 
     label: ClassVar[str] = "RWKV-4"
     formula: ClassVar[str] = "2 × hidden_size + 3 × attention_hidden_size"
-    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
 
     kind: Literal["rwkv4"] = "rwkv4"
     attention_hidden_size: Size
@@ -279,7 +271,6 @@ class Rwkv(TokenShift):
 
     label: ClassVar[str] = "RWKV"
     formula: ClassVar[str] = "2 × hidden_size + num_heads × head_dim × v_head_dim"
-    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
 
     kind: Literal["rwkv"] = "rwkv"
     num_heads: Size

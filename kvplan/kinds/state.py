@@ -19,7 +19,6 @@ class State(StateKind):
 
     label: ClassVar[str] = "state"
     formula: ClassVar[str] = "elements"
-    about: ClassVar[str] = "One state for the whole sequence: it does not grow with context."
     state_formats: ClassVar[tuple[str, ...]] = ()  # what the spec says is all that is known of it
 
     kind: Literal["state"] = "state"

@@ -10,15 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kvplan.errors import RefusedError
-from kvplan.kinds import CacheKind
 from kvplan.parallel import Layout, heads_on_rank
 from kvplan.question import Question
 from kvplan.spec import ModelSpec
-from kvplan.stored import LoraWidths
+from kvplan.stored import WEIGHT_BITS, LoraWidths
 from kvplan.units import ceil_div
 
 _VOCABULARY = ("embedding", "lm_head")
-_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 _COUNTED = frozenset({"full_attention", "sliding_window", "chunked_local", "kv_shared"})
 
 
@@ -60,7 +58,7 @@ def lora_slots(
             in_ends += numbers if ends[widths.part] else 0
         else:
             in_layers += ceil_div(numbers * layers, spec.total_layers)
-    number_bytes = question.max_lora_rank * _BYTES[spec.dtype]
+    number_bytes = question.max_lora_rank * WEIGHT_BITS[spec.dtype] // 8
     return LoraSlots(
         slots=question.max_loras,
         rank=question.max_lora_rank,
@@ -94,8 +92,8 @@ def _on_rank(spec: ModelSpec, widths: LoraWidths, layout: Layout) -> int:
         return widths.copied + ceil_div(widths.divided, gpus)
     if widths.part != "attention":
         return widths.copied + ceil_div(widths.divided, layout.tensor)
-    whole, here = _key_values(spec, layout.tensor)
-    return widths.copied + ceil_div(widths.divided - whole, layout.tensor) + here
+    rows, own_rows = _key_values(spec, layout.tensor)
+    return widths.copied + ceil_div(widths.divided - rows, layout.tensor) + own_rows
 
 
 def _key_values(spec: ModelSpec, tensor: int) -> tuple[int, int]:
@@ -103,12 +101,12 @@ def _key_values(spec: ModelSpec, tensor: int) -> tuple[int, int]:
 
     Fewer KV heads than GPUs are copied (QKVParallelLinear), and B with them.
     """
-    kinds = [(kind, layers) for kind, _, layers in spec.caches() if _has_own(kind)]
-    slots = [(slot, layers) for kind, layers in kinds for slot in kind.slots()]
-    whole = sum(slot.heads * slot.width * layers for slot, layers in slots)
-    here = sum(heads_on_rank(slot, tensor) * slot.width * layers for slot, layers in slots)
-    return whole, here
-
-
-def _has_own(kind: CacheKind) -> bool:
-    return kind.kind != "kv_shared"
+    slots = [
+        (slot, layers)
+        for kind, _, layers in spec.caches()
+        if kind.kind != "kv_shared"
+        for slot in kind.slots()
+    ]
+    rows = sum(slot.heads * slot.width * layers for slot, layers in slots)
+    own_rows = sum(heads_on_rank(slot, tensor) * slot.width * layers for slot, layers in slots)
+    return rows, own_rows

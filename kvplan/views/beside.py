@@ -7,7 +7,6 @@ from typing import Any
 
 from kvplan.calc import Footprint
 from kvplan.dtypes import AUTO
-from kvplan.gpu import Gpu
 from kvplan.planner.solve import Plan
 from kvplan.question import Question
 from kvplan.units import gib
@@ -94,21 +93,17 @@ def beside_caveats(cache: Footprint) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def gpu_caveats(gpu: Gpu, utilization: float | None = None) -> tuple[str, ...]:
-    """What is to be said of a GPU's memory, where this share of it is to be used."""
+def gpu_caveats(question: Question) -> tuple[str, ...]:
+    """What is to be said of a server's GPU: its memory, and the share of it that is to be used."""
+    gpu, utilization = question.gpu, question.gpu_memory_utilization
     size, most = gib(gpu.memory_bytes), gpu.most_utilization
     texts = []
     if gpu.memory_basis == "driver-log":
         texts.append(f"{size} is the driver's own figure; a process sees up to 3% less")
-    if most is not None and utilization is not None and utilization > most:
+    by_share = question.kv_cache_memory_bytes is None
+    if by_share and most is not None and utilization > most:
         texts.append(
             f"its {size} are shared with the host; no engine was seen to start with a utilisation "
             f"of more than {most}, and this is {utilization}"
         )
     return tuple(f"{gpu.name}: {text}" for text in texts)
-
-
-def plan_gpu_caveats(plan: Plan) -> tuple[str, ...]:
-    """The same of a plan's GPU; utilisation is not asked where the caches' room is given."""
-    given = plan.question.kv_cache_memory_bytes is not None
-    return gpu_caveats(plan.gpu, None if given else plan.question.gpu_memory_utilization)

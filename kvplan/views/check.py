@@ -14,7 +14,7 @@ from kvplan.errors import KvplanError
 from kvplan.planner.solve import Plan
 from kvplan.report import NOTHING, Field, Report, records, table
 from kvplan.units import gib, plural
-from kvplan.views.beside import plan_gpu_caveats
+from kvplan.views.beside import gpu_caveats
 from kvplan.views.words import (
     caveats,
     estimates,
@@ -50,7 +50,7 @@ def check_report(result: Findings, paths: Sequence[Path], baseline: Path | None)
             for name, (deployment, plan) in result.plans.items()
             for text in (
                 *_deployment_caveats(deployment, plan),
-                *plan_gpu_caveats(plan),
+                *gpu_caveats(plan.question),
                 *caveats(plan),
             )
         ),

@@ -6,7 +6,6 @@ from typing import Any
 
 from kvplan.errors import DOES_NOT_FIT
 from kvplan.planner.compare import Comparison, Row
-from kvplan.question import Question
 from kvplan.report import NOTHING, Field, Report, records, table
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number, number, plural, ratio
@@ -42,15 +41,10 @@ def compare_report(result: Comparison) -> Report:
         payload={"models": models},
         records=models,
         tables=(table(title, _FIELDS, result.rows),),
-        warnings=(*_gpu_caveats(question), *by_text(texts)),
+        warnings=(*gpu_caveats(question), *by_text(texts)),
         notes=estimates(row.plan for row in result.rows if row.plan),
         exit_code=0 if result.fits else DOES_NOT_FIT,
     )
-
-
-def _gpu_caveats(question: Question) -> tuple[str, ...]:
-    given = question.kv_cache_memory_bytes is not None
-    return gpu_caveats(question.gpu, None if given else question.gpu_memory_utilization)
 
 
 def _inputs(result: Comparison) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from kvplan.planner.runner_up import RunnerUp
 from kvplan.planner.solve import Plan
 from kvplan.report import NOTHING, Column, Field, Report, Table, facts
 from kvplan.units import gib, json_number, number, plural
-from kvplan.views.beside import beside_record, plan_gpu_caveats
+from kvplan.views.beside import beside_record, gpu_caveats
 from kvplan.views.words import (
     UNKNOWN,
     against,
@@ -73,7 +73,7 @@ def plan_warnings(plan: Plan) -> tuple[str, ...]:
     """Why it does not fit, and what has to be known of its figures."""
     problem = () if plan.fits else (shortfall(plan),)
     texts = tuple(f"{plan.spec.name}: {text}" for text in (*problem, *caveats(plan)))
-    return (*plan_gpu_caveats(plan), *texts)
+    return (*gpu_caveats(plan.question), *texts)
 
 
 def _record(plan: Plan, native: Plan | None, runner: RunnerUp | None) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def test_what_was_taken_and_what_was_left_is_said(tmp_path: Path) -> None:
         ({**UNKNOWN, "index_head_dim": 128}, "full_attention", "index_head_dim is 128"),
         ({**UNKNOWN, "is_encoder_decoder": True}, "full_attention", "is_encoder_decoder is true"),
         ({**UNKNOWN, "kv_lora_rank": 512}, "full_attention", "latent attention, kind=mla"),
-        (UNKNOWN, "mla", "qk_rope_head_dim is missing"),
+        (UNKNOWN, "mla", "kv_lora_rank is missing"),
         (
             {**MIXED, "swa_num_key_value_heads": 4},
             "full_attention",

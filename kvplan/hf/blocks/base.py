@@ -13,11 +13,12 @@ from math import prod
 from typing import Literal
 
 from kvplan.hf.config import Config, UncountedError
+from kvplan.stored import Part
 
 Kind = Literal["linear", "other", "buffer"]
 """Linear layers may be quantised; a buffer is stored and is not a parameter."""
 
-TOWERS = ("vision", "audio")
+TOWERS: tuple[Part, ...] = ("vision", "audio")
 """Parts that quantisers leave alone unless a list says otherwise."""
 
 UNSURE = "unsure"

@@ -26,7 +26,7 @@ class GatedMLA(MLA):
 
 
 def _axk2(config: Config) -> Model:
-    """``gated_norm_rank`` is 16 where absent (AXK2Config); dense layers gate one norm only."""
+    """Norms are gated over ``gated_norm_rank`` (AXK2Config); dense layers gate one norm only."""
     plain = sparse_decoder(BALANCED)(config)
     layers = tuple(
         tuple(GatedMLA(**vars(b)) if isinstance(b, MLA) else b for b in layer)
@@ -34,7 +34,7 @@ def _axk2(config: Config) -> Model:
     )
 
     def others() -> Sequence[Layer]:
-        rank = config.maybe("gated_norm_rank") or 16
+        rank = config.size("gated_norm_rank")
         hidden, rest = config.size("hidden_size"), plain.others()
         sparse = set(dense_first(config, len(layers)))
         return [

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from kvplan.hf.blocks.base import Layer, Model
-from kvplan.hf.config import Config, Rule
+from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import (
     ATTENTION_BIAS,
@@ -19,7 +19,7 @@ from kvplan.hf.families.decoder import (
 )
 from kvplan.hf.families.states import mamba2_d
 from kvplan.hf.geometry import MULTI_HEAD
-from kvplan.hf.layers import FULL, LINEAR, by_type, layer_count, layer_types
+from kvplan.hf.layers import FULL, LINEAR, Rule, by_type, layer_count, layer_types
 
 _BAMBA = Style(
     dialect=MULTI_HEAD,

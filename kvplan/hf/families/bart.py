@@ -18,15 +18,15 @@ from kvplan.hf.families.decoder import Style, attention, mlp, model, norms, unco
 from kvplan.hf.geometry import Dialect
 from kvplan.hf.layers import layer_count
 
-_NORMS = ("self_attn_layer_norm", "final_layer_norm")
-_DECODER = Style(
-    dialect=Dialect(("decoder_attention_heads",), ("d_model",), (), (), "heads"),
+NORMS = ("self_attn_layer_norm", "final_layer_norm")
+DECODER = Style(
+    dialect=Dialect(("decoder_attention_heads",), ("d_model",), (), ()),
     layers=("decoder_layers",),
     hidden=("d_model",),
     width=("decoder_ffn_dim",),
     bias=True,
     out="out_proj",
-    norms=(*_NORMS, "encoder_attn_layer_norm"),
+    norms=(*NORMS, "encoder_attn_layer_norm"),
     norm_bias=True,
     gated=False,
     mlp_bias=True,
@@ -34,12 +34,12 @@ _DECODER = Style(
     mlp_root="",
     root="model.decoder.layers",
 )
-_ENCODER = replace(
-    _DECODER,
-    dialect=Dialect(("encoder_attention_heads",), ("d_model",), (), (), "heads"),
+ENCODER = replace(
+    DECODER,
+    dialect=replace(DECODER.dialect, heads=("encoder_attention_heads",)),
     layers=("encoder_layers",),
     width=("encoder_ffn_dim",),
-    norms=_NORMS,
+    norms=NORMS,
 )
 
 
@@ -57,7 +57,7 @@ class Variety:
     last_norm: bool = False
     bias: Flag = True
     logits_bias: bool = True
-    encoder_norms: tuple[str, ...] = _NORMS
+    encoder_norms: tuple[str, ...] = NORMS
     global_heads: bool = False
     """A second set of queries, keys and values in the encoder (Longformer)."""
     uncounted_if: tuple[str, ...] = ()
@@ -68,17 +68,17 @@ class Variety:
 def _bart(variety: Variety) -> Reader:
     def read(config: Config) -> Model:
         _refuse_half(config)
-        heads = _heads(config, _DECODER, variety)
+        heads = _heads(config, DECODER, variety)
         tokens = config.count(variety.positions[0], most=MAX_TOKENS)
         config.ignore(*_NOT_THE_DECODERS)
         crossed = replace(heads, kind="cross_attention", span=tokens, root="encoder_attn")
-        count = layer_count(config, *_DECODER.layers)
+        count = layer_count(config, *DECODER.layers)
 
         def others() -> Sequence[Layer]:
-            return [(mlp(config, _DECODER), norms(_DECODER))] * count
+            return [(mlp(config, DECODER), norms(DECODER))] * count
 
         return replace(
-            model(config, _DECODER, [(heads, crossed)] * count, others),
+            model(config, DECODER, [(heads, crossed)] * count, others),
             stacks=lambda: (_encoder(config, variety),),
             ends=lambda: _ends(config, variety),
         )
@@ -99,10 +99,10 @@ def _heads(config: Config, style: Style, variety: Variety) -> Attention:
 
 
 def _encoder(config: Config, variety: Variety) -> Stack:
-    config.size(*_ENCODER.dialect.heads)
-    heads, count = _heads(config, _ENCODER, variety), layer_count(config, *_ENCODER.layers)
+    config.size(*ENCODER.dialect.heads)
+    heads, count = _heads(config, ENCODER, variety), layer_count(config, *ENCODER.layers)
     around = Norms(names=variety.encoder_norms, bias=True)
-    layer: Layer = (heads, mlp(config, _ENCODER), around)
+    layer: Layer = (heads, mlp(config, ENCODER), around)
     if variety.global_heads:
         hidden, root = config.size("d_model"), "self_attn.longformer_self_attn"
         names = ("query_global", "key_global", "value_global")
@@ -151,7 +151,7 @@ _PEGASUS_X = Variety(
     last_norm=True,
     logits_bias=False,
     bias=False,
-    encoder_norms=(*_NORMS, "global_self_attn_layer_norm"),
+    encoder_norms=(*NORMS, "global_self_attn_layer_norm"),
     global_tokens="num_global_tokens",
 )
 _NOT_THE_DECODERS = (

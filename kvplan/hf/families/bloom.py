@@ -14,7 +14,7 @@ from kvplan.hf.geometry import Dialect
 from kvplan.hf.layers import layer_count
 
 _BLOOM = Style(
-    dialect=Dialect(("num_attention_heads", "n_head"), ("hidden_size", "n_embed"), (), (), "heads"),
+    dialect=Dialect(("num_attention_heads", "n_head"), ("hidden_size", "n_embed"), (), ()),
     layers=("n_layer", "num_hidden_layers"),
     hidden=("hidden_size", "n_embed"),
     bias=True,

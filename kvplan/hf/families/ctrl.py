@@ -7,7 +7,7 @@ from kvplan.hf.families.decoder import Style, decoder
 from kvplan.hf.geometry import Dialect
 
 _CTRL = Style(
-    dialect=Dialect(("n_head", "num_attention_heads"), ("n_embd", "hidden_size"), (), (), "heads"),
+    dialect=Dialect(("n_head", "num_attention_heads"), ("n_embd", "hidden_size"), (), ()),
     layers=("n_layer", "num_hidden_layers"),
     hidden=("n_embd", "hidden_size"),
     width=("dff",),

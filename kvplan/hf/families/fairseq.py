@@ -9,10 +9,10 @@ from kvplan.hf.blocks.ends import Embedding
 from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import Style, decoder, ends
-from kvplan.hf.geometry import Dialect
+from kvplan.hf.geometry import UNGROUPED, Dialect
 
 _BIOGPT = Style(
-    dialect=Dialect(kv=(), head_dim=(), kv_absent="heads"),
+    dialect=UNGROUPED,
     bias=True,
     out="out_proj",
     norms=("self_attn_layer_norm", "final_layer_norm"),
@@ -26,9 +26,9 @@ _BIOGPT = Style(
     ends=("biogpt.embed_tokens", "output_projection"),
     tie=True,
 )
-_XGLM = replace(
+XGLM = replace(
     _BIOGPT,
-    dialect=Dialect(("attention_heads",), ("d_model",), (), (), "heads"),
+    dialect=Dialect(("attention_heads",), ("d_model",), (), ()),
     layers=("num_layers", "num_hidden_layers"),
     hidden=("d_model",),
     width=("ffn_dim",),
@@ -50,5 +50,5 @@ def _biogpt(config: Config) -> Model:
 
 FAMILIES: dict[str, Family] = {
     "biogpt": Family(read=_biogpt),
-    "xglm": Family(read=decoder(_XGLM)),
+    "xglm": Family(read=decoder(XGLM)),
 }

@@ -77,7 +77,7 @@ def _falcon_heads(config: Config, *, new: bool) -> Attention:
         return attention(config, _FALCON)
     one = config.flag("multi_query", default=None)
     config.ignore(*_KV)
-    many = replace(_FALCON.dialect, kv=(), kv_absent="heads")
+    many = replace(_FALCON.dialect, kv=())
     heads = attention(config, replace(_FALCON, dialect=many))
     return replace(heads, kv=Figure(1, config.name("multi_query"))) if one else heads
 

@@ -55,7 +55,7 @@ _GLM_4_1V = {
 }
 """Glm4vTextConfig (transformers 5.24.0), and every published GLM-4.1V."""
 _CHATGLM = Style(
-    dialect=Dialect(kv=(), head_dim=("kv_channels",), kv_absent="heads"),
+    dialect=Dialect(kv=(), head_dim=("kv_channels",)),
     layers=("num_layers", "num_hidden_layers"),
     width=("ffn_hidden_size",),
     vocab=("padded_vocab_size", "vocab_size"),

@@ -14,10 +14,10 @@ from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import Style, attention, decoder, mlp
 from kvplan.hf.families.experts import MIXTRAL
 from kvplan.hf.families.windows import WindowPlan, always, full, mixed
-from kvplan.hf.geometry import OWN_HEAD_DIM, Dialect, needed_window
+from kvplan.hf.geometry import OWN_HEAD_DIM, UNGROUPED, Dialect, needed_window
 from kvplan.hf.quantization import Published
 
-_HEADS = Dialect(("n_head", "num_attention_heads"), ("n_embd", "hidden_size"), (), (), "heads")
+_HEADS = Dialect(("n_head", "num_attention_heads"), ("n_embd", "hidden_size"), (), ())
 GPT2 = Style(
     dialect=_HEADS,
     layers=("n_layer", "num_hidden_layers"),
@@ -53,7 +53,7 @@ _GPTJ = replace(
 _CODEGEN = replace(_GPTJ, fused="qkv_proj")
 _GPT_NEO = replace(
     GPT2,
-    dialect=Dialect(("num_heads", "num_attention_heads"), ("hidden_size",), (), (), "heads"),
+    dialect=Dialect(("num_heads", "num_attention_heads"), ("hidden_size",), (), ()),
     layers=("num_layers", "num_hidden_layers"),
     hidden=("hidden_size",),
     width=("intermediate_size",),
@@ -65,7 +65,7 @@ _GPT_NEO = replace(
     attn_root="attn.attention",
 )
 _GPT_NEOX = Style(
-    dialect=Dialect(kv=(), head_dim=(), kv_absent="heads"),
+    dialect=UNGROUPED,
     bias=("attention_bias", True),
     norm_bias=True,
     gated=False,
@@ -80,7 +80,7 @@ _GPT_NEOX = Style(
 )
 _JAPANESE = replace(
     _GPT_NEOX,
-    dialect=Dialect(kv=(), head_dim=(), kv_absent="heads"),
+    dialect=UNGROUPED,
     bias=False,
     mlp_bias=False,
     root="gpt_neox_japanese.layers",

@@ -8,9 +8,9 @@ from kvplan.hf.blocks.base import Model
 from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import PLAIN, decoder, uncounted
-from kvplan.hf.geometry import Dialect
+from kvplan.hf.geometry import UNGROUPED
 
-_HEADS = replace(PLAIN, dialect=Dialect(kv=(), head_dim=(), kv_absent="heads"))
+_HEADS = replace(PLAIN, dialect=UNGROUPED)
 _NO_COUNT = "no count of {!r} yet"
 
 

@@ -24,11 +24,11 @@ from kvplan.hf.blocks.base import (
 from kvplan.hf.blocks.ends import Embedding, Head
 from kvplan.hf.blocks.mlp import MLP, Experts
 from kvplan.hf.blocks.recurrent import Conv
-from kvplan.hf.config import MAX_TOKENS, Config, Rule, UncountedError
+from kvplan.hf.config import MAX_TOKENS, Config, UncountedError
 from kvplan.hf.families.base import Beside, Family, Wrapper
 from kvplan.hf.families.decoder import PLAIN, alternate, model, norms
 from kvplan.hf.families.experts import DEEPSEEK, dense_first, experts
-from kvplan.hf.layers import agree, layer_count, layer_types, only
+from kvplan.hf.layers import Rule, agree, layer_count, layer_types, only
 
 FULL, SLIDING = "hybrid", "hybrid_sliding"
 KERNEL = ("sconv_kernel_size", "conv_kernel_size")

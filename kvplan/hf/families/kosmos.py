@@ -9,26 +9,19 @@ from kvplan.hf.blocks.base import Layer, Model, Norms, Reader
 from kvplan.hf.blocks.ends import Embedding
 from kvplan.hf.config import Config
 from kvplan.hf.families.base import Beside, Family, Wrapper
-from kvplan.hf.families.decoder import Style, decoder, ends
+from kvplan.hf.families.decoder import decoder, ends
+from kvplan.hf.families.fairseq import XGLM
 from kvplan.hf.geometry import Dialect
 
-_KOSMOS = Style(
-    dialect=Dialect(("attention_heads",), ("embed_dim",), (), (), "heads"),
+_KOSMOS = replace(
+    XGLM,
+    dialect=Dialect(("attention_heads",), ("embed_dim",), (), ()),
     layers=("layers",),
     hidden=("embed_dim",),
-    width=("ffn_dim",),
-    bias=True,
-    out="out_proj",
-    norms=("self_attn_layer_norm", "final_layer_norm"),
-    norm_bias=True,
-    gated=False,
-    mlp_bias=True,
-    mlp_names=("fc1", "fc2"),
     mlp_root="ffn",
     root="text_model.model.layers",
     final="text_model.model.layer_norm",
     ends=("text_model.model.embed_tokens", "text_model.lm_head"),
-    tie=True,
 )
 
 

@@ -63,7 +63,7 @@ def _lfm2_moe(config: Config) -> Model:
     """Experts after ``num_dense_layers`` (Lfm2MoeConfig); ``use_expert_bias`` balances them."""
 
     def others() -> Sequence[Layer]:
-        balanced = config.flag("use_expert_bias", default=True)
+        balanced = config.flag("use_expert_bias")
         mixture = replace(_EXPERTS, correction="buffer" if balanced else None)
         forward = feed_forward(config, _LFM2, len(layers), mixture, _after_dense)
         return [(block, norms(_LFM2)) for block in forward]
@@ -117,10 +117,10 @@ def _lfm3(config: Config) -> Model:
     config.ignore("conv_bias", "conv_L_cache", "sliding_window")
 
     def others() -> Sequence[Layer]:
-        sandwich = config.flag("use_sandwich_norm", default=True)
+        sandwich = config.flag("use_sandwich_norm")
         style = _LFM3 if sandwich else replace(_LFM3, norms=_LFM2.norms)
         around = (mlp(config, style), norms(style))
-        gated = config.flag("use_attention_gate", default=True)
+        gated = config.flag("use_attention_gate")
         return [
             (*around, *(head_gate(config, block) if gated and isinstance(block, Attention) else ()))
             for (block,) in layers

@@ -23,7 +23,7 @@ from kvplan.hf.families.decoder import (
 from kvplan.hf.families.experts import NUM_SHARED, Mixture, dense_first
 from kvplan.hf.families.latent import LATENT, latent_decoder
 from kvplan.hf.families.windows import mixed, unsettled
-from kvplan.hf.geometry import DENSE, DIVIDED, MULTI_HEAD, OWN_HEAD_DIM, Dialect
+from kvplan.hf.geometry import DENSE, DIVIDED, MULTI_HEAD, OWN_HEAD_DIM, UNGROUPED, Dialect
 
 _NO_MLP_BIAS = replace(LLAMA, mlp_bias=False, uncounted_if=("mlp_bias",))
 _APERTUS = Style(
@@ -40,7 +40,7 @@ _SEED_OSS = Style(
     mlp_bias=MLP_BIAS,
 )
 _PERSIMMON = Style(
-    dialect=replace(MULTI_HEAD, kv=(), head_dim=()),
+    dialect=UNGROUPED,
     bias=True,
     qk_norm="head",
     qk_norm_key=("qk_layernorm", True),
@@ -125,7 +125,7 @@ def _helium_heads(config: Config, style: Style) -> Attention:
 
 def _hyperclovax(config: Config) -> Model:
     """Norms after each branch too, where ``use_post_norm`` is on (HyperCLOVAXConfig: on)."""
-    post = ("post_norm1", "post_norm2") if config.flag("use_post_norm", default=True) else ()
+    post = ("post_norm1", "post_norm2") if config.flag("use_post_norm") else ()
     return decoder(replace(LLAMA, norms=(*PRE_NORM, *post)))(config)
 
 

@@ -37,9 +37,10 @@ def _llama4(config: Config) -> Model:
 
 def _types(config: Config, layers: int) -> Sequence[str]:
     rotary = config.per_layer("no_rope_layers", config.numbers("no_rope_layers") or None, layers)
-    period = config.maybe("no_rope_layer_interval") or 4
     if rotary is None:
+        period = config.count("no_rope_layer_interval")
         return layer_types(config, layers, one_full_in(period, _CHUNKED))
+    config.ignore("no_rope_layer_interval")
     listed = [_CHUNKED if flag else FULL for flag in rotary]
     types = layer_types(config, layers, listed.__getitem__)
     agree(config, "no_rope_layers", types, listed.__getitem__)
@@ -53,7 +54,7 @@ def _chunked(config: Config, full: Attention) -> Attention:
 
 def _expert_layers(config: Config, layers: int) -> Sequence[int]:
     """``moe_layers``, else every ``interleave_moe_layer_step``-th."""
-    step = config.maybe("interleave_moe_layer_step") or 1
+    step = config.size("interleave_moe_layer_step")
     given = config.numbers("moe_layers") or range(step - 1, layers, step)
     if any(not 0 <= index < layers for index in given):
         config.refuse("moe_layers names a layer that does not exist")

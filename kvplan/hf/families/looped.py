@@ -28,7 +28,7 @@ from kvplan.hf.layers import layer_count, layer_types, one_full_in
 MAX_LOOPS = 1_000
 
 _HRM = replace(LLAMA, norms=(), final="", root="model.L_module.layers")
-_HRM_HEADS = Dialect(kv=(), kv_absent="heads")
+_HRM_HEADS = Dialect(kv=())
 _LOOPCODER = "vLLM 0.33.0 iquest_loopcoder.py:99"
 _OURO = replace(
     LLAMA,
@@ -160,10 +160,10 @@ def _dory(config: Config) -> Model:
     layers = [(heads.sliding(size) if size else heads,) for size in by_name(config, types)]
     before, between = sections
     loops = config.count("n_recurrent_loops", most=MAX_LOOPS)
-    mode = config.word("recurrent_kv_cache_mode") or "per_loop"
+    mode = config.word("recurrent_kv_cache_mode")
     if mode not in ("per_loop", "last_loop"):
         name = config.name("recurrent_kv_cache_mode")
-        config.refuse(f"{name} is {shown(str(mode))}; known are per_loop and last_loop")
+        config.refuse(f"{name} is {shown(mode)}; known are per_loop and last_loop")
     middle = layers[before : before + between]
     more = again(middle) * (loops - 1) if mode == "per_loop" else []
     after = layers[before + between :]

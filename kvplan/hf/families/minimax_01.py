@@ -6,12 +6,21 @@ from collections.abc import Sequence
 
 from kvplan.hf.blocks.base import Layer, Model
 from kvplan.hf.blocks.recurrent import Lightning
-from kvplan.hf.config import Config, Rule, UncountedError
+from kvplan.hf.config import Config, UncountedError
 from kvplan.hf.families.base import Family, each
 from kvplan.hf.families.decoder import PLAIN, attention, model, others
 from kvplan.hf.families.experts import MIXTRAL
 from kvplan.hf.families.states import state_dtype
-from kvplan.hf.layers import FULL, LINEAR, agree, by_type, layer_count, layer_types, zero_or_one
+from kvplan.hf.layers import (
+    FULL,
+    LINEAR,
+    Rule,
+    agree,
+    by_type,
+    layer_count,
+    layer_types,
+    zero_or_one,
+)
 
 
 def _minimax_01(config: Config) -> Model:

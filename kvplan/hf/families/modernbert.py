@@ -10,11 +10,11 @@ from kvplan.hf.blocks.ends import Embedding, Head, tied
 from kvplan.hf.config import MAX_TOKENS, Config, Figure, UncountedError
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import Style, attention, mlp, model
-from kvplan.hf.geometry import Dialect
+from kvplan.hf.geometry import UNGROUPED
 from kvplan.hf.layers import FULL, SLIDING, by_type, layer_count, layer_types
 
 _STYLE = Style(
-    dialect=Dialect(kv=(), head_dim=(), kv_absent="heads"),
+    dialect=UNGROUPED,
     bias=("attention_bias", False),
     out="Wo",
     attn_root="attn",
@@ -67,7 +67,7 @@ def _ends(config: Config) -> Layer:
         Head(
             rows=rows,
             tied=tied(config, default=True),
-            bias=config.flag("decoder_bias", default=True),
+            bias=config.flag("decoder_bias"),
             name=head,
         ),
     )

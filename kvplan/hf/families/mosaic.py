@@ -15,7 +15,7 @@ from kvplan.hf.families.windows import full
 from kvplan.hf.geometry import Dialect
 
 _MPT = Style(
-    dialect=Dialect(("n_heads",), ("d_model",), (), (), "heads"),
+    dialect=Dialect(("n_heads",), ("d_model",), (), ()),
     layers=("n_layers",),
     hidden=("d_model",),
     fused="Wqkv",

@@ -9,11 +9,11 @@ from kvplan.hf.blocks.ends import Embedding, Head, tied
 from kvplan.hf.config import Config, UncountedError
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import Style, decoder
-from kvplan.hf.geometry import Dialect
+from kvplan.hf.geometry import UNGROUPED
 
 _ROOT = "model.decoder"
 _OPT = Style(
-    dialect=Dialect(kv=(), head_dim=(), kv_absent="heads"),
+    dialect=UNGROUPED,
     width=("ffn_dim",),
     bias=("enable_bias", True),
     out="out_proj",
@@ -33,13 +33,11 @@ def _opt(config: Config) -> Model:
 
 
 def _ends(config: Config) -> Layer:
-    if config.flag("_remove_final_layer_norm") or not config.flag(
-        "layer_norm_elementwise_affine", default=True
-    ):
+    if config.flag("_remove_final_layer_norm") or not config.flag("layer_norm_elementwise_affine"):
         raise UncountedError("OPT without its norms")
     hidden, rows = config.size("hidden_size"), config.size("vocab_size")
     narrow = config.maybe("word_embed_proj_dim") or hidden
-    final = ("final_layer_norm",) if config.flag("do_layer_norm_before", default=True) else ()
+    final = ("final_layer_norm",) if config.flag("do_layer_norm_before") else ()
     between = (
         *linear("other", f"{_ROOT}.project_in", hidden, narrow),
         *linear("other", f"{_ROOT}.project_out", narrow, hidden),

@@ -22,7 +22,7 @@ QWEN3 = Style(
 # where nobody gave one.
 _QWEN3_MOE = replace(QWEN3, dialect=DENSE)
 _QWEN1 = Style(
-    dialect=Dialect(kv=(), head_dim=("kv_channels",), kv_absent="heads"),
+    dialect=Dialect(kv=(), head_dim=("kv_channels",)),
     bias=True,
     out_bias=False,
     fused="c_attn",

@@ -5,19 +5,15 @@ What generates the codes of one frame stands in a section of its own and is not 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from kvplan.hf.blocks.base import Reader
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import LLAMA, decoder, uncounted
 from kvplan.hf.families.windows import always, never
 
-_PLAIN = replace(LLAMA, dialect=replace(LLAMA.dialect, kv_absent="heads"))
-
 
 def _backbone(model_type: str, *, window: bool = False) -> Reader:
     """Its keys and values; weights are those of codebooks and codec as well."""
-    plain = decoder(_PLAIN, always if window else never)
+    plain = decoder(LLAMA, always if window else never)
     return uncounted(plain, f"no count of {model_type!r} yet")
 
 

@@ -8,16 +8,20 @@ from kvplan.hf.blocks.recurrent import GatedDeltaNet, KimiDelta, Mamba1, Mamba2
 from kvplan.hf.config import Config, Figure, Word, shown
 from kvplan.hf.geometry import quotient
 
+_DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
-def state_dtype(config: Config) -> str | None:
-    """Dtype of the recurrent state where the config names one; fp32 is kvplan's default."""
-    word = config.word("mamba_ssm_cache_dtype", "mamba_ssm_dtype")
-    if word is None or word == "auto":
+
+def state_dtype(config: Config, *keys: str) -> str | None:
+    """Dtype of the recurrent state where the config names one; fp32 is kvplan's default.
+
+    ``keys`` say it in the place of Mamba's, which may also say "auto".
+    """
+    word = config.word(*(keys or ("mamba_ssm_cache_dtype", "mamba_ssm_dtype")))
+    if word is None or (word == "auto" and not keys):
         return None
-    names = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-    if word not in names:
+    if word not in _DTYPES:
         config.refuse(f"{word.origin} is {shown(str(word))}, a dtype that is not known here")
-    return Word(names[word], word.origin)
+    return Word(_DTYPES[word], word.origin)
 
 
 def kernel(config: Config, key: str) -> Figure:

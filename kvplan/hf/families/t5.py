@@ -76,7 +76,7 @@ def _mlp(config: Config, variety: Variety, place: int) -> MLP:
 
 def _layers(config: Config, variety: Variety, count: int, layer: Layer) -> list[Layer]:
     """Layers of this kind, the first one (or each) with its table of relative positions."""
-    rows = config.maybe("relative_attention_num_buckets") or 32
+    rows = config.size("relative_attention_num_buckets")
     name = "layer.0.SelfAttention.relative_attention_bias"
     table = extra(vector("attention", name, rows, config.size("num_heads")))
     biased = (*layer, table)
@@ -88,7 +88,7 @@ def _encoder(config: Config, variety: Variety, count: int) -> Stack:
     heads = _heads(config, "layer.0.SelfAttention")
     layers = _layers(config, variety, count, (heads, _mlp(config, variety, 1), norms))
     if variety.encoder_reach and config.word("encoder_attention_type") == "transient-global":
-        rows = config.maybe("relative_attention_num_buckets") or 32
+        rows = config.size("relative_attention_num_buckets")
         root = "layer.0.TransientGlobalSelfAttention.global"
         table = vector("attention", f"{root}_relative_attention_bias", rows, heads.heads)
         layers = [(*layer, Norms(names=(f"{root}_input_layer_norm",))) for layer in layers]

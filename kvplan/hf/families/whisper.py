@@ -9,35 +9,16 @@ from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Extra, Layer, Model, Stack, norm, vector
 from kvplan.hf.blocks.ends import Embedding
 from kvplan.hf.config import MAX_TOKENS, Config
+from kvplan.hf.families.bart import DECODER, ENCODER
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import Style, attention, ends, mlp, model, norms
-from kvplan.hf.geometry import Dialect
 from kvplan.hf.layers import layer_count
 
-_NORMS = ("self_attn_layer_norm", "final_layer_norm")
-_DECODER = Style(
-    dialect=Dialect(("decoder_attention_heads",), ("d_model",), (), (), "heads"),
-    layers=("decoder_layers",),
-    hidden=("d_model",),
-    width=("decoder_ffn_dim",),
-    bias=True,
-    out="out_proj",
-    norms=(*_NORMS, "encoder_attn_layer_norm"),
-    norm_bias=True,
-    gated=False,
-    mlp_bias=True,
-    mlp_names=("fc1", "fc2"),
-    root="model.decoder.layers",
+_DECODER = replace(
+    DECODER,
     final="model.decoder.layer_norm",
     ends=("model.decoder.embed_tokens", "proj_out"),
     tie=True,
-)
-_ENCODER = replace(
-    _DECODER,
-    dialect=replace(_DECODER.dialect, heads=("encoder_attention_heads",)),
-    layers=("encoder_layers",),
-    width=("encoder_ffn_dim",),
-    norms=_NORMS,
 )
 
 
@@ -65,13 +46,13 @@ def _heads(config: Config, style: Style) -> Attention:
 
 
 def _encoder(config: Config) -> Stack:
-    config.size(*_ENCODER.dialect.heads)
+    config.size(*ENCODER.dialect.heads)
     layer = (
-        _heads(config, _ENCODER),
-        mlp(config, _ENCODER),
-        norms(_ENCODER),
+        _heads(config, ENCODER),
+        mlp(config, ENCODER),
+        norms(ENCODER),
     )
-    count = layer_count(config, *_ENCODER.layers)
+    count = layer_count(config, *ENCODER.layers)
     return Stack(root="model.encoder.layers", layers=(layer,) * count, part="audio")
 
 

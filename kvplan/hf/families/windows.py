@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kvplan.hf import geometry as geo
-from kvplan.hf.config import Config, Figure, Rule, shown
-from kvplan.hf.layers import FULL, MTP, SLIDING, agree, drafts, layer_types, one_full_in
+from kvplan.hf.config import Config, Figure, shown
+from kvplan.hf.layers import FULL, MTP, SLIDING, Rule, agree, drafts, layer_types, one_full_in
 
 
 @dataclass(frozen=True)

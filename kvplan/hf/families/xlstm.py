@@ -10,9 +10,10 @@ from kvplan.hf.blocks.base import Layer, Model, Norms
 from kvplan.hf.blocks.ends import Embedding, Head
 from kvplan.hf.blocks.mlp import MLP
 from kvplan.hf.blocks.rwkv import MatrixMemory
-from kvplan.hf.config import Config, Figure, UncountedError, Word, shown
+from kvplan.hf.config import Config, Figure, UncountedError, shown
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import Style, model
+from kvplan.hf.families.states import state_dtype
 from kvplan.hf.geometry import quotient
 from kvplan.hf.layers import layer_count
 
@@ -26,7 +27,6 @@ _STYLE = Style(
     ends=("backbone.embeddings", "lm_head"),
 )
 _ROUNDED = 64
-_DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def _xlstm(config: Config) -> Model:
@@ -47,17 +47,10 @@ def _xlstm(config: Config) -> Model:
         key_rows=int(hidden * keys),
         value_rows=int(hidden * values),
         bias=bias,
-        state_dtype=_state_dtype(config),
+        state_dtype=state_dtype(config, "inference_state_dtype"),
     )
     rest = partial(_others, config, count, hidden, bias=bias)
     return replace(model(config, _STYLE, [(block,)] * count, rest), ends=partial(_ends, config))
-
-
-def _state_dtype(config: Config) -> str | None:
-    word = config.word("inference_state_dtype")
-    if word is not None and word not in _DTYPES:
-        config.refuse(f"{word.origin} is {shown(str(word))}, a dtype that is not known here")
-    return None if word is None else Word(_DTYPES[word], word.origin)
 
 
 def _factor(config: Config, key: str) -> float:

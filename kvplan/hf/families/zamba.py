@@ -29,14 +29,21 @@ def _zamba2(config: Config) -> Model:
     count = layer_count(config)
     config.per_layer("layers_block_type", types, count)
     state, shared = _state(config), _attention(config)
+    layers = _layers(config, types, state, shared)
+    return model(config, _ZAMBA2, layers, lambda: _others(config, types, shared))
+
+
+def _layers(
+    config: Config, types: Sequence[str], state: Mamba1 | Mamba2, shared: Attention
+) -> Sequence[Layer]:
+    """Mamba on every layer; a hybrid one has the shared attention before it."""
     inner = replace(state, root="mamba_decoder.mamba")
     kinds = {
         "mamba": lambda: (state,),
         LINEAR: lambda: (state,),
         _HYBRID: lambda: (Again(shared), inner),
     }
-    layers = by_type(config, types, kinds)
-    return model(config, _ZAMBA2, layers, lambda: _others(config, types, shared))
+    return by_type(config, types, kinds)
 
 
 def _attention(config: Config) -> Attention:
@@ -80,12 +87,9 @@ def _others(config: Config, types: Sequence[str], heads: Attention) -> Sequence[
 
     All of them alternate after that; each has an adapter of its own for every layer it serves.
     """
-    if not tied(config, default=True):
-        raise UncountedError("tie_word_embeddings is off, which takes shared layers apart too")
+    _refuse_untied(config)
     hybrid = [index for index, kind in enumerate(types) if kind == _HYBRID]
     blocks = config.size("num_mem_blocks") if hybrid else 0
-    if not config.flag("tie_word_embeddings", default=True):
-        raise UncountedError("tie_word_embeddings is off, which unties the shared layers as well")
     plain: Layer = (Norms(names=(INPUT,)),)
     beside: Layer = (_joint(config), Norms(names=(f"mamba_decoder.{INPUT}",)))
     others = [beside if kind == _HYBRID else plain for kind in types]
@@ -93,6 +97,12 @@ def _others(config: Config, types: Sequence[str], heads: Attention) -> Sequence[
         served = range(place, len(hybrid), blocks)
         others[index] = (*beside, heads, *_shared(config, served))
     return others
+
+
+def _refuse_untied(config: Config) -> None:
+    """The classes tie shared layers only where they tie head and embedding."""
+    if not tied(config, default=True):
+        raise UncountedError("tie_word_embeddings is off, which unties the shared layers as well")
 
 
 def _joint(config: Config) -> Extra:
@@ -141,13 +151,7 @@ def _zamba(config: Config) -> Model:
     count = layer_count(config)
     types = _zamba_types(config, count)
     state, shared = _mamba(config), _zamba_attention(config)
-    inner = replace(state, root="mamba_decoder.mamba")
-    kinds = {
-        "mamba": lambda: (state,),
-        LINEAR: lambda: (state,),
-        _HYBRID: lambda: (Again(shared), inner),
-    }
-    layers = by_type(config, types, kinds)
+    layers = _layers(config, types, state, shared)
     return model(config, _ZAMBA2, layers, lambda: _zamba_others(config, types, shared))
 
 
@@ -192,8 +196,7 @@ def _zamba_attention(config: Config) -> Attention:
 
 def _zamba_others(config: Config, types: Sequence[str], heads: Attention) -> Sequence[Layer]:
     """The transformer layer is stored once, in the first hybrid layer; each has a matrix."""
-    if not config.flag("tie_word_embeddings", default=True):
-        raise UncountedError("tie_word_embeddings is off, which unties the shared layers as well")
+    _refuse_untied(config)
     plain: Layer = (Norms(names=(INPUT,)),)
     beside: Layer = (_joint(config), Norms(names=(f"mamba_decoder.{INPUT}",)))
     others = [beside if kind == _HYBRID else plain for kind in types]

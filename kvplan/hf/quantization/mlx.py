@@ -107,11 +107,11 @@ def _scheme(
     def by_layer(tensor: Tensor, layer: int) -> Layout | None:
         if tensor.part in TOWERS:
             raise UnknownBytesError("the file does not say whether MLX quantised the tower")
-        for name in names.spellings(tensor.name):
-            for real in _real(name, layer):
-                if real in own:
-                    found = own[real]
-                    return None if found is None or tensor.shape[-1] % found[1] else found[0]
+        for name in names.spellings_in_layer(tensor, layer):
+            for path in (name, name.removeprefix("language_model.")):
+                if path in own:
+                    figures = own[path]
+                    return None if figures is None or tensor.shape[-1] % figures[1] else figures[0]
         if tensor.shape[-1] % default[1]:
             return None
         doubted = tensor.name.endswith(question.published.mlx_doubts)
@@ -119,12 +119,6 @@ def _scheme(
         return default[0] if sure else Doubtful(default[0], plain)
 
     return replace(question.plain, by_layer=by_layer, covers=_has_columns)
-
-
-def _real(name: str, layer: int) -> tuple[str, ...]:
-    """The module's paths on this layer: in an mlx-lm model, and in one that a wrapper holds."""
-    path = name.replace("*", str(layer), 1).replace("*", "0", 1)
-    return (path, path.removeprefix("language_model."))
 
 
 def _is_sure(tensor: Tensor) -> bool:

@@ -108,24 +108,23 @@ def _fits(layout: Scaled, size: int | None) -> bool:
     return size is None or not grouped or layout.block == (1, size)
 
 
-def _from_list(question: Question, found: dict[str, Layout]) -> Scheme:
+def _from_list(question: Question, listed: dict[str, Layout]) -> Scheme:
     known: set[str] = set()
     base = question.published.modelopt_base
 
     def one(tensor: Tensor, layer: int) -> Layout | None:
-        for name in names.spellings(tensor.name):
-            real = name.replace("*", str(layer), 1).replace("*", "0", 1)
-            for key in (real, real.split(".experts.")[0] + ".experts"):
-                if key in found and (key == real or ".experts." in real):
+        for name in names.spellings_in_layer(tensor, layer):
+            for key in (name, name.split(".experts.")[0] + ".experts"):
+                if key in listed and (key == name or ".experts." in name):
                     known.add(key)
-                    return found[key]
+                    return listed[key]
         return None if tensor.part == "lm_head" else base
 
     for tensor in question.tensors:
         if tensor.kind == "linear" and tensor.part not in TOWERS:
             for layer in tensor.layers or (0,):
                 one(tensor, layer)
-    lost = [name for name in found if name not in known and not names.OUTSIDE.search(name)]
+    lost = [name for name in listed if name not in known and not names.OUTSIDE.search(name)]
     if lost:
         return question.refused(f"quantized_layers names {shown(lost[0])}, not known here")
 

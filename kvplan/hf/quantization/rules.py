@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kvplan.hf import module_names as names
@@ -24,7 +23,7 @@ class Rule:
 
     def fits(self, tensor: Tensor, layer: int) -> bool:
         """Whether it means this tensor on this layer, by any spelling of its name."""
-        return any(map(self.pattern.match, _names(tensor, layer)))
+        return any(map(self.pattern.match, names.spellings_in_layer(tensor, layer)))
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Rules:
 
     def of(self, tensor: Tensor, layer: int) -> tuple[bool, Config | None]:
         """Whether a rule means this tensor on this layer, and its figures; None leaves it alone."""
-        for name in _names(tensor, layer):
+        for name in names.spellings_in_layer(tensor, layer):
             if name in self.named:
                 return True, self.named[name]
         rule = next((rule for rule in self.patterns if rule.fits(tensor, layer)), None)
@@ -49,13 +48,10 @@ class Rules:
         if single is not None or len(self.patterns) > _MAX_PATTERNS:
             return f"{shown(single or 'a long list')} is about single experts or modules"
         places = [(t, layer) for t in tensors for layer in t.layers or (0,)]
-        known = {name for tensor, layer in places for name in _names(tensor, layer)}
+        known = {
+            name for tensor, layer in places for name in names.spellings_in_layer(tensor, layer)
+        }
         lost = [name for name in self.named if name not in known]
         lost += [r.text for r in self.patterns if not any(r.fits(*place) for place in places)]
         lost = [name for name in lost if not names.OUTSIDE.search(name) and "lm_head" not in name]
         return f"{shown(lost[0])} fits no module known here" if lost else None
-
-
-def _names(tensor: Tensor, layer: int) -> Iterator[str]:
-    for name in names.spellings(tensor.name):
-        yield name.replace("*", str(layer), 1).replace("*", "0", 1)
