@@ -126,14 +126,18 @@ def nested_tie(config_class: type, within: dict[str, dict[str, str]]) -> bool:
     types = {**within.get("sections", {}), **within.get("open_sections", {})}
     if "text_config" not in types:
         return False
-    text = {"model_type": types["text_config"], "tie_word_embeddings": True}
     tied = "tie_word_embeddings"
+    if tied not in {field.name for field in dataclasses.fields(config_class)}:
+        return False
+    section = {"model_type": types["text_config"]}
     try:
-        plain = config_class(text_config={**text})
-        other = config_class(text_config={**text, tied: False})
+        on, off = (
+            config_class(**{tied: False}, text_config={**section, tied: tie})
+            for tie in (True, False)
+        )
     except Exception:  # noqa: BLE001 - as above
         return False
-    return bool(getattr(plain, tied, None)) and not getattr(other, tied, None)
+    return bool(getattr(on, tied)) and not getattr(off, tied)
 
 
 def rows(older: dict[str, Path]) -> dict[str, dict[str, Any]]:
