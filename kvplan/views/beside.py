@@ -9,7 +9,7 @@ from kvplan.calc import Footprint
 from kvplan.dtypes import AUTO
 from kvplan.planner.solve import Plan
 from kvplan.question import Question
-from kvplan.units import gib
+from kvplan.units import gib, plural
 
 
 def beside_record(question: Question) -> dict[str, Any]:
@@ -31,7 +31,13 @@ def beside_in_words(question: Question) -> str:
     drafter = f", drafted by {question.draft_model.name}" if question.draft_model else ""
     slots = question.max_loras
     rank = question.max_lora_rank
-    return drafter + (f", {slots:,} LoRA slots of rank {rank}" if slots else "")
+    return drafter + (f", {plural(slots, 'LoRA slot')} of rank {rank}" if slots else "")
+
+
+def host_notes(question: Question) -> tuple[str, ...]:
+    """Where several plans stand side by side, none says what host memory holds."""
+    text = "host memory for caches changes nothing here; plan says how many tokens it holds"
+    return () if question.kv_offloading_bytes is None else (text,)
 
 
 def drafter_caveats(plan: Plan) -> tuple[str, ...]:

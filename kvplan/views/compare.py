@@ -9,7 +9,7 @@ from kvplan.planner.compare import Comparison, Row
 from kvplan.report import NOTHING, Field, Report, records, table
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number, number, plural, ratio
-from kvplan.views.beside import beside_in_words, beside_record, gpu_caveats
+from kvplan.views.beside import beside_in_words, beside_record, gpu_caveats, host_notes
 from kvplan.views.words import (
     ANY,
     UNKNOWN,
@@ -42,7 +42,7 @@ def compare_report(result: Comparison) -> Report:
         records=models,
         tables=(table(title, _FIELDS, result.rows),),
         warnings=(*gpu_caveats(question), *by_text(texts)),
-        notes=estimates(row.plan for row in result.rows if row.plan),
+        notes=(*estimates(row.plan for row in result.rows if row.plan), *host_notes(question)),
         exit_code=0 if result.fits else DOES_NOT_FIT,
     )
 

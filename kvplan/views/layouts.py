@@ -11,7 +11,7 @@ from kvplan.parallel import redundant_experts
 from kvplan.planner.solve import Plan
 from kvplan.report import NOTHING, Field, Report, records, table
 from kvplan.units import gib, json_number, number
-from kvplan.views.beside import beside_in_words
+from kvplan.views.beside import beside_in_words, host_notes
 from kvplan.views.plan import plan_inputs, plan_warnings
 from kvplan.views.words import ANY, decode_notes, estimates, layout_record, topology
 
@@ -51,7 +51,7 @@ def layouts_report(plans: Sequence[Plan]) -> Report:
         records=layouts,
         tables=(table(title, _FIELDS, rows),),
         warnings=plan_warnings(first),
-        notes=(*estimates([first]), *topology(first), *_notes(first)),
+        notes=(*estimates([first]), *topology(first), *_notes(first), *host_notes(first.question)),
         exit_code=0 if first.fits else DOES_NOT_FIT,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import kvplan
@@ -27,7 +29,7 @@ def test_cross_attention_says_of_which_gpu_it_speaks(tensor: int, said: str) -> 
     ],
 )
 def test_where_no_cache_has_room_the_largest_is_to_shrink(
-    options: dict[str, object], advice: str
+    options: dict[str, Any], advice: str
 ) -> None:
     plan = kvplan.plan("llama3-70b", gpu="h100", gpus=1, context_tokens=1_024, **options)
     assert shortfall(plan).endswith(advice)

@@ -26,7 +26,7 @@ def test_class_defaults_are_one_quiet_line_and_whole_in_json(keys: str, said: st
     source = "XConfig (transformers 5.24.0)"
     defaults = tuple(ClassDefault(key=f"text.{key}", value=1, source=source) for key in keys)
     report = show_report(replace(kvplan.load("qwen3-8b"), class_defaults=defaults))
-    assert dict(report.tables[0].rows)["not in the file"] == said
+    assert {row[0]: row[1] for row in report.tables[0].rows}["not in the file"] == said
     assert [entry["key"] for entry in report.payload["class_defaults"]] == [
         f"text.{key}" for key in keys
     ]

@@ -127,6 +127,8 @@ def _named(question: Question) -> Scheme:
     if not method and _has_figures(section) and _is_mlx(section, question.top):
         method = "mlx"
     if method not in METHODS:
+        if not method:
+            return question.refused(f"{question.section_name} names no quant_method")
         return question.refused(f"quant_method {shown(method)}: its layout is not counted")
     return mlx(question) if method == "mlx" else _followed(question, METHODS[method])
 

@@ -104,8 +104,8 @@ UNKNOWN: list[tuple[dict[str, Any], str]] = [
     ({"group_size": 64, "bits": 7}, "without bits and group_size that are known"),
     ({"group_size": 48, "bits": 4}, "without bits and group_size that are known"),
     ({**FOUR, "lm_head": {"bits": 4}}, "lm_head: bits and group_size are not known"),
-    ({**FOUR, "novel": 3}, "quant_method '': its layout is not counted"),
-    ({"bits": 4}, "quant_method '': its layout is not counted"),
+    ({**FOUR, "novel": 3}, " names no quant_method"),
+    ({"bits": 4}, " names no quant_method"),
 ]
 
 
