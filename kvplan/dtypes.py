@@ -12,7 +12,6 @@ from kvplan.errors import RefusedError, UsageError, nearest
 from kvplan.formats import FORMATS, INDEX_FORMATS, CacheFormat, cache_format
 from kvplan.kinds import CacheKind, Slot
 from kvplan.kinds.base import CONV, LINEAR_STATE, STATE
-from kvplan.kinds.index_keys import IndexKeys
 from kvplan.spec import ModelSpec
 
 AUTO = "auto"
@@ -85,7 +84,11 @@ class Storage:
     def slots(self, kind: CacheKind) -> tuple[Slot, ...]:
         """The kind's slots, index keys in the dtype asked for. Raises RefusedError."""
         word = INDEX_WORDS.get(self.beside.index_cache_dtype.lower())
-        if word is None or not isinstance(kind, IndexKeys):
+        if word is None:
+            return kind.slots()
+        from kvplan.kinds.index_keys import IndexKeys
+
+        if not isinstance(kind, IndexKeys):
             return kind.slots()
         try:
             return kind.in_dtype(word).slots()

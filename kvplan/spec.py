@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -65,6 +64,8 @@ class ClassDefault(Input):
     """Class and release: "LlamaConfig (transformers 5.24.0)"."""
 
     def __str__(self) -> str:
+        import json  # start-up: no model of the catalogue has these
+
         value = json.dumps(self.value)
         return f"{self.key} is not in the file: {value}, the default of {self.source}"
 

@@ -17,9 +17,7 @@ from kvplan.hf.blocks.base import (
     Layer,
     Model,
     Norms,
-    linear,
     norm,
-    vector,
 )
 from kvplan.hf.blocks.compressed import HyperConnections
 from kvplan.hf.blocks.latent import Indexer
@@ -28,6 +26,7 @@ from kvplan.hf.config import Config
 from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.decoder import PLAIN, stack
 from kvplan.hf.families.experts import BALANCED, dense_first
+from kvplan.hf.families.glm_vision import filters, merger
 from kvplan.hf.families.latent import indexer_types, mla
 from kvplan.hf.families.states import kimi_delta
 from kvplan.hf.families.vision import vision_model
@@ -46,7 +45,7 @@ from kvplan.hf.layers import (
 
 _EXPERTS = replace(BALANCED, router_dtype=UNSURE)
 _SPARSE = "deepseek_sparse_attention"
-_PART = "vision"
+_ROOT = "model.visual"
 
 
 def _glm5_next(config: Config) -> Model:
@@ -105,7 +104,7 @@ def _streams(config: Config, _: Block) -> Layer:
 def _vision(vision: Config, _: Config) -> Model:
     """Glm5NextVisionModel; ``attention_bias`` is of its MLP too."""
     hidden, heads = vision.size("hidden_size"), vision.size("num_heads")
-    bias, root = vision.flag("attention_bias", default=True), "model.visual"
+    bias = vision.flag("attention_bias", default=True)
     attention = Attention(
         heads=heads,
         kv=heads,
@@ -123,43 +122,18 @@ def _vision(vision: Config, _: Config) -> Model:
         MLP(width=vision.size("intermediate_size"), bias=bias),
     )
     layers = [layer] * vision.size("depth")
-    ends = (_patches(vision, hidden, root), _merger(vision, hidden, root))
-    return vision_model(hidden, f"{root}.blocks", layers, ends)
+    return vision_model(hidden, f"{_ROOT}.blocks", layers, _ends(vision, hidden))
 
 
-def _patches(vision: Config, hidden: int, root: str) -> Extra:
-    patch, name = vision.size("patch_size"), f"{root}.patch_embed.proj"
-    frames, channels = vision.size("temporal_patch_size"), vision.maybe("in_channels") or 3
-    return Extra(
-        tensors=(
-            *vector(_PART, name, hidden, channels, frames, patch, patch),
-            *vector(_PART, f"{name}.bias", hidden),
-            *norm(f"{root}.post_layernorm", hidden, part=_PART),
-        )
-    )
+def _ends(vision: Config, hidden: int) -> Layer:
+    """Filters and a norm before the layers, what joins patches after them."""
+    out, width = vision.size("out_hidden_size"), vision.size("projection_intermediate_size")
+    last = norm(f"{_ROOT}.post_layernorm", hidden, part="vision")
+    before = Extra(tensors=(*filters(vision, hidden), *last))
+    return (before, Extra(tensors=tuple(merger(vision, hidden, out, width))))
 
 
-def _merger(vision: Config, hidden: int, root: str) -> Extra:
-    """One vector of ``spatial_merge_size`` squared patches, and a gated MLP."""
-    out, side = vision.size("out_hidden_size"), vision.size("spatial_merge_size")
-    wide, merger = vision.size("projection_intermediate_size"), f"{root}.merger"
-    return Extra(
-        tensors=(
-            *vector(_PART, f"{root}.downsample", out, hidden, side, side),
-            *vector(_PART, f"{root}.downsample.bias", out),
-            *linear(_PART, f"{merger}.proj", out, out),
-            *norm(f"{merger}.post_projection_norm", out, bias=True, part=_PART),
-            *linear(_PART, f"{merger}.gate_proj", wide, out),
-            *linear(_PART, f"{merger}.up_proj", wide, out),
-            *linear(_PART, f"{merger}.down_proj", out, wide),
-        )
-    )
-
-
-_TEXT = Family(
-    read=_glm5_next,
-    classes=("glm5next",),
-)
+_TEXT = Family(read=_glm5_next, classes=("glm5next",))
 
 FAMILIES: dict[str, Family] = {"glm5_next_text": _TEXT, "glm5_next": _TEXT}
 

@@ -26,25 +26,31 @@ def glm4v(vision: Config, _: Config) -> Model:
     )
     layer: Layer = (Norms(names=("norm1", "norm2")), heads, MLP(width=out))
     final = Norms(names=(f"{_ROOT}.post_conv_layernorm", f"{_ROOT}.post_layernorm"))
-    front = Extra(tensors=(*_patches(vision, hidden), *_merger(vision, hidden, out)))
+    joined = merger(vision, hidden, out, vision.size("intermediate_size"))
+    front = Extra(tensors=(*_patches(vision, hidden), *joined))
     layers = [layer] * vision.size("depth")
     return vision_model(hidden, f"{_ROOT}.blocks", layers, (front, final))
 
 
 def _patches(vision: Config, hidden: int) -> Tensors:
-    """Patches of several frames (3 channels by default) and their positions."""
-    patch, frames = vision.size("patch_size"), vision.size("temporal_patch_size")
-    channels, side = vision.maybe("in_channels") or 3, vision.size("image_size") // patch
-    yield from vector(_PART, f"{_ROOT}.patch_embed.proj", hidden, channels, frames, patch, patch)
-    yield from vector(_PART, f"{_ROOT}.patch_embed.proj.bias", hidden)
+    """Filters and their positions."""
+    yield from filters(vision, hidden)
+    side = vision.size("image_size") // vision.size("patch_size")
     yield from vector(_PART, f"{_ROOT}.embeddings.position_embedding", side**2, hidden)
 
 
-def _merger(vision: Config, hidden: int, out: int) -> Tensors:
-    """A convolution that joins patches, and a gated MLP after it."""
-    root, merge = f"{_ROOT}.merger", vision.size("spatial_merge_size")
-    width = vision.size("intermediate_size")
-    yield from vector(_PART, f"{_ROOT}.downsample", out, hidden, merge, merge)
+def filters(vision: Config, hidden: int) -> Tensors:
+    """Of patches of several frames (3 channels by default)."""
+    patch, frames = vision.size("patch_size"), vision.size("temporal_patch_size")
+    channels, name = vision.maybe("in_channels") or 3, f"{_ROOT}.patch_embed.proj"
+    yield from vector(_PART, name, hidden, channels, frames, patch, patch)
+    yield from vector(_PART, f"{name}.bias", hidden)
+
+
+def merger(vision: Config, hidden: int, out: int, width: int) -> Tensors:
+    """A convolution that joins ``spatial_merge_size`` squared patches, and a gated MLP."""
+    root, side = f"{_ROOT}.merger", vision.size("spatial_merge_size")
+    yield from vector(_PART, f"{_ROOT}.downsample", out, hidden, side, side)
     yield from vector(_PART, f"{_ROOT}.downsample.bias", out)
     yield from linear(_PART, f"{root}.proj", out, out)
     yield from norm(f"{root}.post_projection_norm", out, bias=True, part=_PART)
