@@ -27,7 +27,8 @@ def test_yaml_names_the_key_of_each_figure(tmp_path: Path) -> None:
         == """name: "gemma: a \\"b\\""
 source: "gemma2 in /models/gemma: a \\"b\\"/config.json"
 # attention_bias is not in the file: false, the default of Gemma2Config (transformers 5.24.0)
-# layer_types is not in the file: "2 sliding_attention, 2 full_attention", the default of Gemma2Config (transformers 5.24.0)
+# layer_types is not in the file: "2 sliding_attention, 2 full_attention", the default of \
+Gemma2Config (transformers 5.24.0)
 native_context_tokens: 8192  # key: max_position_embeddings
 dtype: fp16  # key: torch_dtype
 not_counted: ["everything: intermediate_size is not in the file"]

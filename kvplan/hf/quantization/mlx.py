@@ -7,7 +7,7 @@ multiple of the group; a model's own exceptions stand in the file by their paths
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from kvplan.hf import module_names as names
@@ -70,9 +70,8 @@ def _lost(question: Question, own: Collection[str]) -> str | None:
     known = {
         real
         for tensor in question.tensors
-        for name in names.spellings(tensor.name)
         for layer in tensor.layers or (0,)
-        for real in _real(name, layer)
+        for real in _paths(tensor, layer)
     }
     return next((path for path in own if path not in known and not _ELSEWHERE.search(path)), None)
 
@@ -107,11 +106,10 @@ def _scheme(
     def by_layer(tensor: Tensor, layer: int) -> Layout | None:
         if tensor.part in TOWERS:
             raise UnknownBytesError("the file does not say whether MLX quantised the tower")
-        for name in names.spellings_in_layer(tensor, layer):
-            for path in (name, name.removeprefix("language_model.")):
-                if path in own:
-                    figures = own[path]
-                    return None if figures is None or tensor.shape[-1] % figures[1] else figures[0]
+        for path in _paths(tensor, layer):
+            if path in own:
+                figures = own[path]
+                return None if figures is None or tensor.shape[-1] % figures[1] else figures[0]
         if tensor.shape[-1] % default[1]:
             return None
         doubted = tensor.name.endswith(question.published.mlx_doubts)
@@ -119,6 +117,12 @@ def _scheme(
         return default[0] if sure else Doubtful(default[0], plain)
 
     return replace(question.plain, by_layer=by_layer, covers=_has_columns)
+
+
+def _paths(tensor: Tensor, layer: int) -> Iterator[str]:
+    """The module's paths on this layer: in an mlx-lm model, and in one that a wrapper holds."""
+    for name in names.spellings_in_layer(tensor, layer):
+        yield from (name, name.removeprefix("language_model."))
 
 
 def _is_sure(tensor: Tensor) -> bool:
