@@ -14,7 +14,7 @@ from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import Style, attention, decoder, mlp
 from kvplan.hf.families.experts import MIXTRAL
 from kvplan.hf.families.windows import WindowPlan, always, full, mixed
-from kvplan.hf.geometry import OWN_HEAD_DIM, UNGROUPED, Dialect, needed_window
+from kvplan.hf.geometry import OWN_HEAD_DIM, UNGROUPED, Dialect
 from kvplan.hf.quantization import Published
 
 _HEADS = Dialect(("n_head", "num_attention_heads"), ("n_embd", "hidden_size"), (), ())
@@ -117,7 +117,11 @@ def _bigcode_heads(config: Config, style: Style) -> Attention:
 
 
 def _local(config: Config, layers: Figure) -> WindowPlan:
-    """``attention_layers``, which ``attention_types`` gives in short: [[[a, b], times], ...]."""
+    """``attention_layers``, which ``attention_types`` gives in short: [[[a, b], times], ...].
+
+    Local layers mask what is further back and keep it all the same (transformers 5.24.0
+    modeling_gpt_neo.py; no engine has the class).
+    """
     types = config.per_layer("attention_layers", config.words("attention_layers"), layers)
     runs = _runs(config)
     if types is None:
@@ -128,9 +132,8 @@ def _local(config: Config, layers: Figure) -> WindowPlan:
         config.missing("attention_layers", "attention_types")
     if not set(types) <= {"global", "local"}:
         config.refuse("attention_layers names other layers than global and local")
-    size = needed_window(config, "window_size") if "local" in types else None
     config.ignore("window_size")
-    return WindowPlan([size if kind == "local" else None for kind in types])
+    return WindowPlan([None] * layers)
 
 
 def _runs(config: Config) -> list[str] | None:

@@ -217,8 +217,8 @@ FAMILIES: dict[str, Family] = {
 }
 
 AROUND = (
-    Beside("vision_config", "vision tower", optional=True),
-    Beside("audio_config", "audio tower", optional=True),
+    Beside("vision_config", "vision tower"),
+    Beside("audio_config", "audio tower"),
 )
 
 WRAPPERS: dict[str, Wrapper] = {

@@ -112,7 +112,13 @@ def _elements(tensor: Any) -> int:
 
 
 def _attention(found: Kept, before: Any, after: Any) -> Any:
-    """Keys and values of a layer; sliding ones keep window - 1 tokens and are taken at window."""
+    """Keys and values of a layer; sliding ones keep window - 1 tokens and are taken at window.
+
+    A layer that reads another's (Mistral Large 4) may have index keys of its own all the same.
+    """
+    for name in ("indexer_keys", "idx_keys"):
+        more = _elements(getattr(after, name, None)) - _elements(getattr(before, name, None))
+        found.index += more // (LONG - SHORT)
     keys, values = getattr(after, "keys", None), getattr(after, "values", None)
     if keys is None or values is None or not keys.numel():
         return None
@@ -123,9 +129,6 @@ def _attention(found: Kept, before: Any, after: Any) -> Any:
         found.window += new // keys.shape[-2] * window
     else:
         found.growth += (new - old) // (LONG - SHORT)
-    for name in ("indexer_keys", "idx_keys"):
-        more = _elements(getattr(after, name, None)) - _elements(getattr(before, name, None))
-        found.index += more // (LONG - SHORT)
     return tuple(keys.shape), tuple(values.shape), window
 
 
