@@ -74,7 +74,12 @@ def _deployment_caveats(deployment: Deployment, plan: Plan) -> Iterator[str]:
 
 def _title(summary: dict[str, int]) -> str:
     count = sum(summary.values())
-    parts = ", ".join(f"{number:,} {status}" for status, number in summary.items() if number)
+    told = (
+        plural(number, status) if status == "error" else f"{number:,} {status}"
+        for status, number in summary.items()
+        if number
+    )
+    parts = ", ".join(told)
     return f"{plural(count, 'check')}: {parts}" if count else "nothing to check"
 
 
