@@ -17,6 +17,7 @@ def test_yaml_names_the_key_of_each_figure(tmp_path: Path) -> None:
         **HEADS,
         "num_hidden_layers": 4,
         "sliding_window": 100,
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
         "max_position_embeddings": 8192,
         "torch_dtype": "float16",
     }
@@ -27,8 +28,6 @@ def test_yaml_names_the_key_of_each_figure(tmp_path: Path) -> None:
         == """name: "gemma: a \\"b\\""
 source: "gemma2 in /models/gemma: a \\"b\\"/config.json"
 # attention_bias is not in the file: false, the default of Gemma2Config (transformers 5.24.0)
-# layer_types is not in the file: "2 sliding_attention, 2 full_attention", the default of \
-Gemma2Config (transformers 5.24.0)
 native_context_tokens: 8192  # key: max_position_embeddings
 dtype: fp16  # key: torch_dtype
 not_counted: ["everything: intermediate_size is not in the file"]
