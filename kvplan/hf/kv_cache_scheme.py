@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from kvplan.hf.config import Config, Word, shown
+from kvplan.hf.quantization import SECTIONS
 
 # ModelOpt's names and vLLM's (0.33.0 utils/torch_utils.py:78, 443).
 _NAMED = {"fp8": "fp8", "fp8_e4m3": "fp8_e4m3", "fp8_e5m2": "fp8_e5m2", "nvfp4": "nvfp4"}
@@ -18,8 +19,8 @@ _KV = re.compile(r"kv_?cache", re.IGNORECASE)
 def kv_cache_scheme(configs: list[Config], quantization_file: Config | None) -> Word | None:
     """The KV dtype that the checkpoint asks for, or None where it names none.
 
-    Looks in ``quantization_config`` (``compression_config``) of every level and in
-    hf_quant_config.json beside the file. Raises RefusedError for a scheme that kvplan has no
+    Looks in the sections about quantisation of every level and in hf_quant_config.json beside the
+    file. Raises RefusedError for a scheme that kvplan has no
     format for, and where two places disagree.
     """
     found = [scheme for config in configs for scheme in _in_config(config)]
@@ -35,8 +36,9 @@ def kv_cache_scheme(configs: list[Config], quantization_file: Config | None) -> 
 
 def _in_config(config: Config) -> list[Word]:
     found = []
-    for key in ("quantization_config", "compression_config"):
-        section = config.section(key)
+    for key in SECTIONS:
+        is_name = isinstance(config.raw.get(key), str)  # of a method: nothing about the cache
+        section = None if is_name and key == "quantization" else config.section(key)
         if section is not None:
             found += _schemes(section) + _quark(section)
             _refuse_unknown(section)

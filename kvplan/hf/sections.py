@@ -11,6 +11,7 @@ from kvplan.hf.architecture import keys_of_caches
 from kvplan.hf.class_defaults import ClassDefaults
 from kvplan.hf.config import MAX_LAYERS, MAX_SIZE, Config, printable, shown
 from kvplan.hf.file_levels import ENCODERS, HEADS, LAYERS, levels_to
+from kvplan.hf.quantization import SECTIONS
 
 _GENERATES = re.compile(
     r"talker|predictor|decoder|(^|_)tts|generator|(^|_)llm|language_model|(^|_)gpt", re.IGNORECASE
@@ -53,7 +54,7 @@ def caches_beside(top: Config, text: Config) -> list[str]:
 def refuse_unread_sections(top: Config, text: Config) -> None:
     """Refuses keys of a cache in sections that nobody read and that are no model of their own."""
     for config, key, section in _unread_sections(top, text):
-        if _OF_NO_CACHE.search(key) or _notes(config, key, section):
+        if key in SECTIONS or _OF_NO_CACHE.search(key) or _notes(config, key, section):
             continue
         for inner in keys_of_caches(section):
             name = printable(f"{config.name(key)}.{inner}")

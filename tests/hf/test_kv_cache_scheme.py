@@ -48,6 +48,16 @@ def test_modelopt_file_beside_the_config(tmp_path: Path) -> None:
         spec_of(tmp_path, {**LLAMA, "quantization_config": {"kv_cache_quant_algo": "NVFP4"}})
 
 
+@pytest.mark.parametrize("key", ["quantization_config", "compression_config", "quantization"])
+def test_every_section_about_quantisation_is_looked_at(tmp_path: Path, key: str) -> None:
+    section = {"quant_algo": "FP8", "exclude_modules": [], "kv_cache_quant_algo": "FP8"}
+    assert spec_of(tmp_path, {**LLAMA, key: section}).kv_cache_dtype == "fp8"
+
+
+def test_a_method_that_stands_by_its_name_says_nothing_of_the_cache(tmp_path: Path) -> None:
+    assert spec_of(tmp_path, {**LLAMA, "quantization": "awq"}).kv_cache_dtype is None
+
+
 QUARK = {"quant_method": "quark", "export": {"kv_cache_group": ["*k_proj"]}}
 
 

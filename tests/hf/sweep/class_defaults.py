@@ -1,9 +1,10 @@
 """Writes kvplan/hf/class_defaults.json from the classes of transformers.
 
-    PYTHONPATH=. python -m tests.hf.sweep.class_defaults [FOLDER OF AN OLDER TRANSFORMERS ...]
+    PYTHONPATH=. python -m tests.hf.sweep.class_defaults FOLDER_OF_AN_OLDER_TRANSFORMERS ...
 
-needs transformers 5.24.0. Of older releases only the sources are read, as they lie in an unpacked
-wheel: a default that is another there is written under "differs".
+needs transformers 5.24.0. Of older releases, one of them a 4, only the sources are read, as they
+lie in a wheel unpacked to a folder whose name ends in the release: a default that is another there
+is written under "differs", a class that no release 4 has is marked.
 """
 
 from __future__ import annotations
@@ -214,6 +215,8 @@ def main() -> None:
     """Writes the file."""
     folders = [Path(argument) for argument in sys.argv[1:]]
     older = {re.sub(r"^.*?(\d+\.\d+\.\d+)$", r"\1", str(folder)): folder for folder in folders}
+    if not any(release.startswith("4.") for release in older):
+        sys.exit("without a transformers 4 every class would seem to be new in 5")
     FILE.write_text(text(rows(older)), encoding="utf-8")
 
 
