@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +26,9 @@ _CONTEXT_KEYS = (
 _ORIGINAL = "original_max_position_embeddings"
 _ROPE_KEYS = ("rope_scaling", "rope_parameters")
 """In the order in which transformers 5.24.0 takes them (convert_rope_params_to_dict)."""
+
+_FACTORS = re.compile(r"(rope|rotary|ntk)_(scaling_)?(scale|factor)")
+"""Keys outside a section of rotary keys that have a name for a factor of the context."""
 
 _STRETCHED = ("linear", "dynamic", "ntk")
 """Types whose factor multiplies max_position_embeddings (vLLM 0.33.0 config/model.py:2613)."""
@@ -64,7 +68,7 @@ def native_context(levels: Sequence[Config], family: Family) -> tuple[Figure | N
     stated = longest if longest is not None else positions
     if stated is None or family.context_is_stretched:
         return stated, []
-    notes: list[str] = []
+    notes = [*_unread(levels)]
     context = stated
     for scaling in _scalings(levels):
         stretched = _stretched(scaling, positions or stated, notes)
@@ -126,6 +130,22 @@ def _scalings(levels: Sequence[Config]) -> Iterator[_Scaling]:
             parts = [part for name in nested if (part := section.section(name))]
             yield from (_scaling(config, part) for part in (*parts, section))
             return
+
+
+def _unread(levels: Sequence[Config]) -> Iterator[str]:
+    """What has to be said of a scaling that does not count, or that stands under another key."""
+    scaled = [config for config in levels if any(config.raw.get(key) for key in _ROPE_KEYS)]
+    for config in levels:
+        for key, value in config.raw.items():
+            around = config in scaled[1:] and key in _ROPE_KEYS and "factor" in (value or {})
+            if around and all(scaled[0].raw.get(name) != value for name in _ROPE_KEYS):
+                inner = next(name for name in _ROPE_KEYS if scaled[0].raw.get(name))
+                yield f"{config.name(key)} is not counted: {scaled[0].name(inner)} goes before it"
+            if _FACTORS.fullmatch(key) and type(value) in (int, float) and value > 1:
+                yield (
+                    f"{config.name(key)} is {shown(value)}, and nothing here reads it: the native "
+                    "context may be longer"
+                )
 
 
 def _scaling(config: Config, section: Config) -> _Scaling:

@@ -177,6 +177,21 @@ def lost(found: Patterns, tensors: list[Tensor]) -> str | None:
     return None
 
 
+def only_within(found: Patterns, tensors: list[Tensor]) -> str | None:
+    """A name that is a part of modules' names (``self_attn``), and none of a module itself.
+
+    transformers 4.57.6 leaves all of these alone (integrations/finegrained_fp8.py:373), 5.24.0
+    none (quantizers/quantizers_utils.py:37).
+    """
+    linear = [tensor for tensor in tensors if tensor.kind == "linear"]
+    for name in found.plain:
+        alone = Patterns(plain={name})
+        within = "*" not in name and any(name in tensor.name for tensor in linear)
+        if within and not any(skipped(alone, tensor) for tensor in tensors):
+            return f"{shown(name)} is a part of modules' names, and of none the whole"
+    return None
+
+
 def unmatched_in_towers(found: Patterns, tensors: list[Tensor]) -> bool:
     """Whether the list names a layer of a tower by a name that none here has."""
     towers = [tensor for tensor in tensors if tensor.part in TOWERS]

@@ -177,6 +177,29 @@ def test_a_scaling_that_cannot_be_is_refused(
     assert message in refusal(tmp_path, {**LLAMA, **keys})
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"rope_scaling_factor": 4.0}, "rope_scaling_factor is 4.0, and nothing here reads it"),
+        ({"rotary_scaling_factor": 2}, "rotary_scaling_factor is 2, and nothing here reads it"),
+    ],
+)
+def test_a_factor_that_nobody_reads_is_named(
+    tmp_path: Path, keys: dict[str, Any], said: str
+) -> None:
+    assert any(said in note for note in spec_of(tmp_path, {**LLAMA, **keys}).assumptions)
+
+
+def test_a_scaling_around_one_that_counts_is_named(tmp_path: Path) -> None:
+    """Of the two, transformers 5.24.0 reads text_config alone."""
+    inner = {**LLAMA, POSITIONS: 32768, "rope_scaling": {"type": "default"}}
+    outer = {"rope_scaling": scaled("yarn", 4.0, 32768)}
+    spec = spec_of(tmp_path, {"model_type": "llava", "text_config": inner, **outer})
+    assert spec.native_context_tokens == 32_768
+    said = "rope_scaling is not counted: text_config.rope_scaling goes before it"
+    assert said in spec.assumptions
+
+
 def test_a_plan_goes_to_the_declared_context(tmp_path: Path) -> None:
     """14.8 billion parameters and 131,072 x 163,840 B are 46 GiB of an H100's 79."""
     keys = {"num_hidden_layers": 40, "num_attention_heads": 40, "head_dim": 128}

@@ -88,7 +88,7 @@ def all_but(question: Question, layout: Layout, listed: list[str], *, head: bool
     def of(tensor: Tensor) -> Layout | None:
         return None if tensor.part == "lm_head" and not head else layout
 
-    return chosen(question, of, listed)
+    return by_whole_names(question, of, listed)
 
 
 def all_but_listed(question: Question, layout: Layout, key: str) -> Scheme:
@@ -111,6 +111,16 @@ def chosen(
     if problem is not None:
         return question.refused(f"{question.section_name}: {problem}")
     return replace(question.plain, layout=layout, skips=lambda tensor: names.skipped(found, tensor))
+
+
+def by_whole_names(
+    question: Question, layout: Callable[[Tensor], Layout | None], listed: list[str]
+) -> Scheme:
+    """As ``chosen``, refused where releases of transformers read the list apart."""
+    doubtful = names.only_within(names.patterns(listed), question.tensors)
+    if doubtful is not None:
+        return question.refused(f"{question.section_name}: {doubtful}")
+    return chosen(question, layout, listed)
 
 
 def is_fused(tensor: Tensor) -> bool:

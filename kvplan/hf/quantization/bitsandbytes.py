@@ -11,7 +11,7 @@ from dataclasses import replace
 from kvplan.hf import module_names as names
 from kvplan.hf.blocks.base import TOWERS, Tensor
 from kvplan.hf.config import Config, shown
-from kvplan.hf.quantization.base import Question, chosen, is_fused
+from kvplan.hf.quantization.base import Question, by_whole_names, is_fused
 from kvplan.hf.quantized_matrix import SCALES, Codebook, Doubtful, Layout, Scaled, UnknownBytesError
 from kvplan.hf.quantized_rows import Scheme, is_linear
 
@@ -58,7 +58,7 @@ def bitsandbytes(question: Question) -> Scheme:
             )
         return layout if release < _FUSED_SINCE else None
 
-    return replace(chosen(question, of, listed), default_rule=True, covers=_may_be_linear)
+    return replace(by_whole_names(question, of, listed), default_rule=True, covers=_may_be_linear)
 
 
 def _may_be_linear(tensor: Tensor) -> bool:
