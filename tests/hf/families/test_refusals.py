@@ -19,7 +19,6 @@ SLIDING: list[tuple[str, dict[str, Any], str]] = [
         {"layer_types": [S] * 32, "sliding_window_pattern": 4},
         "layer_types and sliding_window_pattern contradict each other",
     ),
-    ("modernbert-decoder, small", {"sliding_window": 3}, "sliding_window is not half of"),
     ("qwen2 windows, small", {"use_sliding_window": False}, "use_sliding_window is off, but"),
     ("Qwen/Qwen3-30B-A3B", {"use_sliding_window": True}, "runtimes disagree"),
     (
