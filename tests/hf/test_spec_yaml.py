@@ -17,7 +17,6 @@ def test_yaml_names_the_key_of_each_figure(tmp_path: Path) -> None:
         **HEADS,
         "num_hidden_layers": 4,
         "sliding_window": 100,
-        "layer_types": ["sliding_attention", "full_attention"] * 2,
         "max_position_embeddings": 8192,
         "torch_dtype": "float16",
     }
