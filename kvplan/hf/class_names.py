@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kvplan.hf.blocks.base import Tensor, Tensors, linear
+from kvplan.hf.blocks.base import TOWERS, Tensor, Tensors, linear
 from kvplan.hf.config import Config, UncountedError
 
 _PART = "lm_head"
@@ -134,6 +134,10 @@ TASKS = {
 }
 """By the end of the class's name; the longest that fits counts."""
 
+_TEXT_ALONE = Task(
+    left_out=TOWERS, says="the language model alone: no tower is counted, whatever the file has"
+)
+
 CLASSES = {
     # These have their output head all the same.
     "ChatGLMModel": LANGUAGE_MODEL,  # vLLM 0.33.0 registry.py:86
@@ -145,6 +149,15 @@ CLASSES = {
     "Qwen2ForRewardModel": Task(head=_two_layers(1), says=_REWARD),
     "Qwen2ForProcessRewardModel": Task(head=_two_layers(2), says=_REWARD),
     "InternLM2ForRewardModel": Task(head=_value, says=_REWARD),
+    # Text classes of transformers 5.24.0 beside a ForConditionalGeneration of the same name.
+    "Gemma3ForCausalLM": _TEXT_ALONE,
+    "Gemma3nForCausalLM": _TEXT_ALONE,
+    "Gemma4ForCausalLM": _TEXT_ALONE,
+    "Gemma4UnifiedForCausalLM": _TEXT_ALONE,
+    "Llama4ForCausalLM": _TEXT_ALONE,
+    "MllamaForCausalLM": _TEXT_ALONE,
+    "Qwen3_5ForCausalLM": _TEXT_ALONE,
+    "Qwen3_5MoeForCausalLM": _TEXT_ALONE,
     "WhisperForCausalLM": Task(
         left_out=("audio",),
         says="a decoder alone: no encoder is counted, but what attention to its frames keeps is",

@@ -168,6 +168,8 @@ def _doubt_tie(found: Architecture) -> None:
 
 def _towers(top: Config, found: Architecture) -> tuple[list[Tensor], tuple[str, ...]]:
     """Tensors of the towers around the text model, and the towers that cannot be counted."""
+    if set(TOWERS) <= set(found.task.left_out):
+        return [], ()
     if found.wrapper is None or (found.text is top and found.wrapper.tower is None):
         seen = found.family.sees or any(top.has(key) for key in _TOWER_KEYS)
         return [], ("vision tower: no count of it for this family",) if seen else ()

@@ -9,6 +9,7 @@ import pytest
 
 from kvplan.hf.class_names import class_name
 from tests.hf.configs import LLAMA, refusal, sizes, spec_of
+from tests.hf.models import changed
 
 FULL: dict[str, Any] = {
     **LLAMA,
@@ -227,6 +228,15 @@ def test_llama_under_another_name(tmp_path: Path, model_type: str, name: str, mo
     assert sizes(spec) == (131_072, 0)
     assert spec.parameters is not None
     assert spec.parameters.total == 8_030_261_248 + more
+
+
+def test_the_text_class_of_a_model_with_a_tower_has_none(tmp_path: Path) -> None:
+    """MllamaForCausalLM (transformers 5.24.0) of MllamaConfig() has 9,775,192,080 parameters."""
+    name = "meta-llama/Llama-3.2-11B-Vision-Instruct"
+    spec = spec_of(tmp_path, changed(name, {"architectures": ["MllamaForCausalLM"]}))
+    assert spec.parameters is not None
+    assert spec.parameters.total == 9_775_192_080
+    assert any("no tower is counted" in note for note in spec.assumptions)
 
 
 def test_parts_of_a_class_name() -> None:
