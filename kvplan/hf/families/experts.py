@@ -124,7 +124,8 @@ def dense_first(config: Config, layers: int) -> Iterable[int]:
     if isinstance(config.raw.get("moe_layer_freq"), list):
         flags = config.per_layer("moe_layer_freq", config.numbers("moe_layer_freq"), layers) or ()
         return [index for index, flag in enumerate(flags) if flag]
-    config.take("moe_layer_freq", 1)
+    if config.defaults == NO_CLASS:
+        config.take("moe_layer_freq", 1)
     first = config.size("first_k_dense_replace", least=0)
     step = config.maybe("moe_layer_freq") or 1
     classes = config.defaults
