@@ -92,8 +92,10 @@ def two_layers(vision: Config, text: Config) -> Extra:
 
 
 def one_matrix(vision: Config, _: Config) -> Extra:
-    """PaliGemma's, to the width that the tower's own section names."""
-    wide, hidden = vision.size("projection_dim"), vision.size("hidden_size")
+    """PaliGemma's; its width at the top of the file goes over the tower's own (PaliGemmaConfig)."""
+    wide, hidden = (vision.outer or vision).size("projection_dim"), vision.size("hidden_size")
+    if vision.has("projection_dim") and vision.size("projection_dim") != wide:
+        raise UncountedError(f"projection_dim is {wide}, but the tower's own is another")
     return extra(linear(_PART, "multi_modal_projector.linear", wide, hidden, bias=True))
 
 

@@ -12,11 +12,12 @@ from functools import partial
 from kvplan.hf.blocks.attention import Gate
 from kvplan.hf.blocks.base import UNSURE, Block, Layer, Model, extra, norm
 from kvplan.hf.blocks.latent import MLA
-from kvplan.hf.config import MAX_TOKENS, Config
+from kvplan.hf.config import MAX_TOKENS, Config, Figure
 from kvplan.hf.families.base import Beside, Family, Wrapper
 from kvplan.hf.families.decoder import PLAIN, stack
 from kvplan.hf.families.experts import BALANCED, dense_first
 from kvplan.hf.families.latent import indexer, mla
+from kvplan.hf.families.per_layer import layer_sections
 from kvplan.hf.layers import FULL, MTP, SLIDING, by_type, drafts, layer_count, layer_types
 
 _INDEXED = "indexed_attention"
@@ -62,37 +63,50 @@ def _dots3_note(config: Config) -> Model:
 def _windowed(config: Config, section: Config | None, full: MLA, types: Sequence[str]) -> Layer:
     """``swa_`` keys, or what transformers saves of each layer."""
     window = config.count("sliding_window", "sliding_window_size", most=MAX_TOKENS)
-    if section is None:
-        source, names = config, tuple(f"swa_{key}" for key in _KEYS)
-    else:
-        source, names = _same(config, section, types), _KEYS
-    heads, rank, rope, nope, values = names
-    q_rank = partial(source.size, "q_lora_rank" if section else "swa_q_lora_rank")
+    if section is not None:
+        return (_as_saved(_same(config, section, types), full, window),)
+    heads, rank, rope, nope, values = (f"swa_{key}" for key in _KEYS)
     windowed = replace(
         full,
-        heads=source.count(heads),
-        rank=source.count(rank),
-        rope=source.maybe(rope) or _rest(source, names),
-        nope=source.count(nope),
-        v_width=source.count(values),
+        heads=config.count(heads),
+        rank=config.count(rank),
+        rope=config.maybe(rope) or _rest(config, nope),
+        nope=config.count(nope),
+        v_width=config.count(values),
         span=window,
-        q_rank=q_rank,
+        q_rank=partial(config.size, "swa_q_lora_rank"),
     )
     return (windowed,)
 
 
-def _rest(source: Config, names: Sequence[str]) -> int:
+def _as_saved(entry: Config, full: MLA, window: Figure) -> MLA:
+    """The full layers' figures with those that the entry changes."""
+    heads, rank, rope, nope, values = (entry.maybe(key) for key in _KEYS)
+    return replace(
+        full,
+        heads=heads or full.heads,
+        rank=rank or full.rank,
+        rope=rope or full.rope,
+        nope=nope or full.nope,
+        v_width=values or full.v_width,
+        span=window,
+        q_rank=partial(entry.size, "q_lora_rank") if entry.has("q_lora_rank") else full.q_rank,
+    )
+
+
+def _rest(config: Config, nope: str) -> int:
     """A head's width that is not rotated is given, and all of it."""
-    width = source.count("swa_head_dim") - source.count(names[3])
+    width = config.count("swa_head_dim") - config.count(nope)
     if width < 1:
-        source.refuse("swa_qk_nope_head_dim is not smaller than swa_head_dim")
+        config.refuse("swa_qk_nope_head_dim is not smaller than swa_head_dim")
     return width
 
 
 def _same(config: Config, section: Config, types: Sequence[str]) -> Config:
     """The one section that all sliding layers have."""
-    given = [section.section(str(i)) for i, kind in enumerate(types) if kind == SLIDING]
-    first = given[0]
+    sections = layer_sections(section, len(types))
+    given = [sections.get(i) for i, kind in enumerate(types) if kind == SLIDING]
+    first = next(iter(given), None)
     if first is None or any(one is None or one.raw != first.raw for one in given):
         config.refuse("per_layer_config is not the same for every sliding layer")
     return first
