@@ -5,7 +5,7 @@ from __future__ import annotations
 from kvplan.hf.blocks.attention import Attention
 from kvplan.hf.blocks.base import Extra, Layer, Model, Norms, Stack, linear, norm, vector
 from kvplan.hf.blocks.mlp import MLP
-from kvplan.hf.config import Config
+from kvplan.hf.config import Config, UncountedError
 from kvplan.hf.families.vision import vision_model
 
 _PART = "vision"
@@ -64,8 +64,10 @@ def _attention(hidden: int) -> Attention:
 def _plain(vision: Config, hidden: int, out: int, layer: Layer, *, bias: bool) -> Model:
     """Patches without bias or positions, the layers, and a merger."""
     root, patch = "visual", vision.size("patch_size")
-    # Published files say in_chans, transformers in_channels.
-    channels, frames = vision.size("in_channels", "in_chans"), vision.size("temporal_patch_size")
+    channels, frames = vision.size("in_channels"), vision.size("temporal_patch_size")
+    # Published files say in_chans, which no class reads (transformers 5.24.0, vLLM 0.33.0).
+    if vision.has("in_chans") and vision.size("in_chans") != channels:
+        raise UncountedError(f"in_chans is not {channels}, the channels that the class takes")
     merged = hidden * vision.size("spatial_merge_size") ** 2
     ends = Extra(
         tensors=(

@@ -127,18 +127,14 @@ def nested_tie(config_class: type, within: dict[str, dict[str, str]]) -> bool:
     types = {**within.get("sections", {}), **within.get("open_sections", {})}
     if "text_config" not in types:
         return False
-    tied = "tie_word_embeddings"
-    if tied not in {field.name for field in dataclasses.fields(config_class)}:
-        return False
-    section = {"model_type": types["text_config"]}
+    tied, section = "tie_word_embeddings", {"model_type": types["text_config"]}
+    has_own = tied in {field.name for field in dataclasses.fields(config_class)}
+    own = {tied: False} if has_own else {}
     try:
-        on, off = (
-            config_class(**{tied: False}, text_config={**section, tied: tie})
-            for tie in (True, False)
-        )
+        on, off = (config_class(**own, text_config={**section, tied: tie}) for tie in (True, False))
     except Exception:  # noqa: BLE001 - as above
         return False
-    return bool(getattr(on, tied)) and not getattr(off, tied)
+    return bool(getattr(on, tied, None)) and not getattr(off, tied, None)
 
 
 def rows(older: dict[str, Path]) -> dict[str, dict[str, Any]]:
