@@ -115,8 +115,11 @@ def section_defaults(
             continue
         own = {name: value for name, value in made.items() if value != plain.get(name)}
         own = {name: value for name, value in own.items() if type(value) is int and name in keys}
-        # What the class works out of figures of its own is a figure of its own as well.
-        own |= {name: made[name] for name in ("head_dim",) if own and type(made.get(name)) is int}
+        # A head's width that the plain class has by chance, and that follows no other figure.
+        if own and type(made.get("head_dim")) is int:
+            wider = {"model_type": model_type, "hidden_size": 2 * made["hidden_size"]}
+            if getattr(config_class(**{key: wider}), key).head_dim == made["head_dim"]:
+                own["head_dim"] = made["head_dim"]
         if own:
             found[key] = own
     return found
