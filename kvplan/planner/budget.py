@@ -43,6 +43,8 @@ class Budget:
     cache: Footprint
     room_bytes: int
     room_is_given: bool = False
+    image_bytes: int = 0
+    """What of the overhead is for the images that a vision tower is tried with."""
     draft_weights: tuple[WeightsLine, ...] = ()
     """Of a draft model beside the model, where this GPU has them."""
     lora: LoraSlots | None = None
@@ -91,16 +93,12 @@ class Budget:
         return self.free_bytes >= 0
 
 
-def overhead(gpu: Gpu, question: Question, *, sees: bool = False) -> tuple[int, str]:
-    """Bytes that are neither weights nor caches, and the basis of that figure.
-
-    ``sees`` where the model has a vision tower.
-    """
+def overhead(gpu: Gpu, question: Question) -> tuple[int, str]:
+    """Bytes that are neither weights nor caches, without a tower's images; that figure's basis."""
     if question.overhead_bytes is not None:
         return question.overhead_bytes, "measured"
     process_bytes = gpu.process_bytes or PROCESS_BYTES
-    image_bytes = IMAGE_BYTES if sees else 0
-    return process_bytes + int(gpu.memory_bytes * ACTIVATION_SHARE) + image_bytes, "assumed"
+    return process_bytes + int(gpu.memory_bytes * ACTIVATION_SHARE), "assumed"
 
 
 def stage_budgets(
@@ -131,13 +129,16 @@ def stage_budgets(
 
 
 def _budget(question: Question, loaded: LoadedStage, cache: Footprint) -> Budget:
-    extra_bytes, basis = overhead(question.gpu, question, sees=loaded.sees)
+    extra_bytes, basis = overhead(question.gpu, question)
+    image_bytes = IMAGE_BYTES if loaded.sees and basis == "assumed" else 0
+    extra_bytes += image_bytes
     memory_bytes = question.gpu.memory_bytes
     allowed, room = _room(question, memory_bytes, extra_bytes + loaded.size_bytes)
     return Budget(
         memory_bytes=memory_bytes,
         allowed_bytes=allowed,
         overhead_bytes=extra_bytes,
+        image_bytes=image_bytes,
         overhead_basis=basis,
         weights=loaded.weights,
         cache=cache,

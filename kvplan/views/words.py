@@ -10,7 +10,7 @@ from kvplan.calc import Footprint
 from kvplan.formats import cache_format
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout, redundant_experts
-from kvplan.planner.budget import ACTIVATION_SHARE, IMAGE_BYTES, PROCESS_BYTES, Budget, overhead
+from kvplan.planner.budget import ACTIVATION_SHARE, PROCESS_BYTES, Budget
 from kvplan.planner.estimate import LATENCY_SECONDS, NODE_BYTES_PER_SECOND
 from kvplan.planner.layouts import LARGEST_GPUS
 from kvplan.planner.runner_up import RunnerUp
@@ -310,8 +310,9 @@ def estimates(plans: Iterable[Plan]) -> tuple[str, ...]:
 
 def _estimate(plan: Plan) -> str:
     gpu, images = plan.gpu, ""
-    if overhead(gpu, plan.question)[0] < plan.budget.overhead_bytes:
-        images = f", and {gib(IMAGE_BYTES)} for the images that a vision tower is tried with"
+    if plan.budget.image_bytes:
+        size = gib(plan.budget.image_bytes)
+        images = f", and {size} for the images that a vision tower is tried with"
     process = f"{gib(PROCESS_BYTES)} a process as measured on an H100"
     if gpu.process_bytes:
         process = f"{gib(gpu.process_bytes)} a process as measured on this card"
