@@ -40,7 +40,7 @@ Assume = Annotated[
     typer.Option(
         "--assume",
         metavar="kind=KIND",
-        help=f"Read an unknown config.json as {_KINDS}.",
+        help=f"Read a config.json, as a rule an unknown one, as {_KINDS}.",
     ),
 ]
 KVDtype = Annotated[

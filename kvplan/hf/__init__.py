@@ -33,9 +33,9 @@ def read_config(
 
     Where safetensors files lie beside a config.json, weights are read from their headers.
     ``repository`` is the Hugging Face id that the file was fetched from, if it was: the headers of
-    its files are then fetched as well. ``assume`` names the kind of cache that every layer of an
-    unknown architecture is taken to have. Raises SpecError for a file that cannot be understood,
-    RefusedError for what is not known.
+    its files are then fetched as well. ``assume`` names the kind of cache that every layer is
+    taken to have, be the architecture known or not. Raises SpecError for a file that cannot be
+    understood, RefusedError for what is not known.
     """
     file = Path(path)
     if _is(file, "folder"):

@@ -45,7 +45,8 @@ def load(model: str | Path, assume: str | None = None, folder: Path | None = Non
     """The model of this name, alias or Hugging Face id, or of this spec or config.json.
 
     A folder stands for the config.json in it; relative paths are seen from ``folder``. ``assume``
-    names the kind of cache that every layer of an unknown architecture is taken to have. Raises
+    names the kind of cache that every layer of a config.json is taken to have, be it known or not;
+    where a known one cannot have it, its own reading stands. Raises
     UsageError for a name (with the nearest ones) or a kind that nobody knows, SpecError for a file
     that cannot be understood, RefusedError for a config.json of an architecture that is not known.
     """
