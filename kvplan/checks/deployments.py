@@ -196,7 +196,7 @@ def _check_defaults(document: Document, path: Path) -> None:
         if key not in known
     ]
     if problems:
-        raise SpecError("\n".join(problems))
+        raise SpecError(*problems)
 
 
 def _place_defaults(document: Document) -> None:

@@ -99,7 +99,7 @@ def check(
 
 def _unreadable(path: Path, error: SpecError) -> Iterator[Finding]:
     """A finding for each problem of a file, on the problem's own line."""
-    for problem in error.message.split("\n"):
+    for problem in error.problems:
         place, _, rest = problem.removeprefix(f"{path}:").partition(":")
         line = int(place) if place.isdigit() else 1
         message = rest.strip() if place.isdigit() else problem.removeprefix(f"{path}: ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kvplan.cli.options import Json
-from kvplan.cli.output import answer, warn
+from kvplan.cli.output import answer, tell, warn
 from kvplan.errors import UsageError
 from kvplan.report import Report
 
@@ -67,11 +66,17 @@ def check(
 
 
 def _tell_github(report: Report, *, annotate: bool) -> None:
-    """Annotations, on stderr so that stdout is the answer alone, and the job's summary."""
+    """Annotations, on stderr so that stdout is the answer alone, and the job's summary.
+
+    A summary that cannot be written is no reason to lose the answer.
+    """
     from kvplan.files import append
     from kvplan.render import github
 
     if annotate:
-        sys.stderr.write(github.render(report))
+        tell(github.render(report))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        append(Path(summary), github.summary(report))
+        try:
+            append(Path(summary), github.summary(report))
+        except UsageError as error:
+            warn([error.message])

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any, cast, get_type_hints
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
+
+from kvplan.cli.output import write
 
 
 def spelled_out(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,7 +54,28 @@ def _parameters(group: type[Any], given: Any) -> list[inspect.Parameter]:
     ]
 
 
-class GroupedHelp(TyperCommand):
+class _Help:
+    """A command whose ``--help`` is written as any other answer is."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option, with a callback of our own."""
+        option = super().get_help_option(ctx)  # type: ignore[misc]
+        if option is not None:
+            option.callback = _write_help
+        return option
+
+
+def _write_help(ctx: Any, _option: Any, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        write(f"{ctx.get_help()}\n")
+        ctx.exit()
+
+
+class Commands(_Help, TyperGroup):
+    """All commands."""
+
+
+class GroupedHelp(_Help, TyperCommand):
     """A command whose ``--help`` lists its options in their groups."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import NoReturn
+from contextlib import suppress
+from typing import NoReturn, TextIO
 
 import typer
 
+from kvplan.errors import UsageError
+from kvplan.render.plain import inert, visible
 from kvplan.report import Report
 
 
@@ -23,16 +26,22 @@ def answer(report: Report, output: str) -> NoReturn:
     raise typer.Exit(report.exit_code)
 
 
-def write(text: str) -> None:
-    """The text to stdout."""
+def write(text: str | bytes) -> None:
+    """The text to stdout; bytes as they are, whatever the stream's encoding.
+
+    Raises UsageError where it cannot be written.
+    """
     if sys.stdout is None:
-        raise OSError(0, "stdout is closed")
+        raise UsageError("the answer cannot be written: stdout is closed")
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        _put(sys.stdout, text)
     except BrokenPipeError:
-        # The reader went away (`kvplan list | head`); nothing is left to say, or to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has read enough (`kvplan list | head`); that changes nothing in the answer.
+        _drop(sys.stdout)
+    except (OSError, ValueError) as error:
+        _drop(sys.stdout)
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"the answer cannot be written: {reason}") from None
 
 
 def warn(warnings: Iterable[str]) -> None:
@@ -41,8 +50,31 @@ def warn(warnings: Iterable[str]) -> None:
 
 
 def complain(*lines: str) -> None:
-    """Lines to stderr, with nothing in them that a terminal would obey."""
-    from kvplan.render.plain import visible
+    """Lines to stderr, with nothing in them that a terminal or a CI runner would obey."""
+    tell("".join(f"{inert(visible(line))}\n" for line in lines))
 
-    for line in lines:
-        print(visible(line), file=sys.stderr)
+
+def tell(text: str) -> None:
+    """The text to stderr as it is; where that is closed or full, it is lost, and nothing else."""
+    if sys.stderr is None:
+        return
+    try:
+        _put(sys.stderr, text)
+    except Exception:  # noqa: BLE001 - whatever the stream raises, the exit code is the answer's
+        _drop(sys.stderr)
+
+
+def _put(stream: TextIO, text: str | bytes) -> None:
+    binary = getattr(stream, "buffer", None)
+    if isinstance(text, bytes) and binary is not None:
+        stream.flush()
+        binary.write(text)
+    else:
+        stream.write(text if isinstance(text, str) else text.decode())
+    stream.flush()
+
+
+def _drop(stream: TextIO) -> None:
+    """Send the rest to nowhere: what is left in the stream would fail again when Python ends."""
+    with suppress(Exception):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -41,7 +41,7 @@ def validate(document: Document, model: type[T], path: Path) -> T:
     try:
         return TypeAdapter(model).validate_python(model.prepared(document.data))
     except ValidationError as error:
-        raise SpecError("\n".join(_problems(error, document, path, model))) from None
+        raise SpecError(*_problems(error, document, path, model)) from None
 
 
 def _problems(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from kvplan.render.plain import visible
+from kvplan.render.plain import inert, visible
 from kvplan.report import Report, Table
 from kvplan.units import ceil_div
 
@@ -24,12 +26,12 @@ def render(report: Report) -> str:
     """The report's tables as text for a terminal, in colour where the terminal has it."""
     console = Console(highlight=False)
     console.width = max(console.width, NARROWEST)
-    with console.capture() as captured:
-        for index, table in enumerate(report.tables):
-            if index:
-                console.print()
-            _print(console, table)
-    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    console.file = drawn = StringIO()  # colours and width are known; stdout is written to later
+    for index, table in enumerate(report.tables):
+        if index:
+            console.print()
+        _print(console, table)
+    return "".join(f"{inert(line.rstrip())}\n" for line in drawn.getvalue().splitlines())
 
 
 def _print(console: Console, table: Table) -> None:
