@@ -5,8 +5,10 @@ from __future__ import annotations
 from kvplan.report import Report
 
 
-def render(report: Report, output: str) -> str:
-    """The report as text in this format; "junit" and "github" are for reports of findings.
+def render(report: Report, output: str) -> str | bytes:
+    """The report in this format; "junit" and "github" are for reports of findings.
+
+    Bytes where a format is always UTF-8, whatever the terminal's encoding.
 
     Drawing for terminals is loaded only when asked for.
     """
