@@ -62,11 +62,13 @@ def import_(
         raise UsageError("give either PATH or --from-hub ORG/NAME", "kvplan import ./config.json")
     source = hf.fetched_config(from_hub) if from_hub else _file(path or "")
     spec, origins = hf.read_config(source, assumed_kind(assume), from_hub)
-    text: str | bytes = hf.to_yaml(spec, origins)
-    if output is not ImportOutput.YAML or json:
-        text = render(import_report(spec, origins), "json" if json else output.value)
+    form = "json" if json else output.value
+    if form == "yaml":
+        text = hf.to_yaml(spec, origins)
+    else:
+        text = render(import_report(spec, origins), form)
     warn(spec.assumptions)
     if spec_file is None:
-        write(text)
+        write(text, form)
     else:
-        write_whole(Path(spec_file), text if isinstance(text, str) else text.decode())
+        write_whole(Path(spec_file), text)

@@ -11,30 +11,26 @@ from typing import NoReturn, TextIO
 import typer
 
 from kvplan.errors import UsageError
+from kvplan.render import ALWAYS_UTF_8, render
 from kvplan.render.plain import inert, visible
 from kvplan.report import Report
 
 
 def answer(report: Report, output: str) -> NoReturn:
     """Print the report in this format, and exit with its code."""
-    from kvplan.render import render
-
     text = render(report, output)
     warn(report.warnings)
     complain(*(f"note: {note}" for note in report.notes))
-    write(text)
+    write(text, output)
     raise typer.Exit(report.exit_code)
 
 
-def write(text: str | bytes) -> None:
-    """The text to stdout; bytes as they are, whatever the stream's encoding.
-
-    Raises UsageError where it cannot be written.
-    """
+def write(text: str, output: str = "table") -> None:
+    """The text in this format to stdout. Raises UsageError where it cannot be written."""
     if sys.stdout is None:
         raise UsageError("the answer cannot be written: stdout is closed")
     try:
-        _put(sys.stdout, text)
+        _put(sys.stdout, text, utf_8=output in ALWAYS_UTF_8)
     except BrokenPipeError:
         # The reader has read enough (`kvplan list | head`); that changes nothing in the answer.
         _drop(sys.stdout)
@@ -64,13 +60,12 @@ def tell(text: str) -> None:
         _drop(sys.stderr)
 
 
-def _put(stream: TextIO, text: str | bytes) -> None:
+def _put(stream: TextIO, text: str, *, utf_8: bool = False) -> None:
     binary = getattr(stream, "buffer", None)
-    if isinstance(text, bytes) and binary is not None:
-        stream.flush()
-        binary.write(text)
+    if utf_8 and binary is not None:
+        binary.write(text.encode())
     else:
-        stream.write(text if isinstance(text, str) else text.decode())
+        stream.write(text)
     stream.flush()
 
 

@@ -21,7 +21,7 @@ def to_yaml(spec: ModelSpec, provenance: Mapping[Place, str]) -> str:
     for key in (field.name for field in fields(spec)):
         value = getattr(spec, key)
         if key == "class_defaults":
-            lines += [f"# {_on_one_line(default)}" for default in value]
+            lines += [f"# {_on_one_line(str(default))}" for default in value]
         elif key in ("groups", "draft"):
             lines += _groups(key, value, provenance)
         elif isinstance(value, tuple) and value and is_dataclass(value[0]):

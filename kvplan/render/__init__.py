@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from kvplan.report import Report
 
+ALWAYS_UTF_8 = ("json", "junit", "yaml")
+"""Formats that say or mean their own encoding, whatever the terminal's is."""
 
-def render(report: Report, output: str) -> str | bytes:
-    """The report in this format; "junit" and "github" are for reports of findings.
 
-    Bytes where a format is always UTF-8, whatever the terminal's encoding.
+def render(report: Report, output: str) -> str:
+    """The report as text in this format; "junit" and "github" are for reports of findings.
 
     Drawing for terminals is loaded only when asked for.
     """

@@ -10,11 +10,11 @@ from typing import Any
 from kvplan.report import Report
 
 
-def render(report: Report) -> bytes:
-    """The whole document, indented, in ASCII: UTF-8 whatever the terminal's encoding."""
+def render(report: Report) -> str:
+    """The whole document, indented, in ASCII."""
     text = json.dumps(_valid(report.document()), indent=2, allow_nan=False)
     # A CI runner obeys "##[" wherever a line has it (see plain.inert); JSON can write it otherwise.
-    return re.sub("#(?=#)", r"\\u0023", text).encode("ascii") + b"\n"
+    return re.sub("#(?=#)", r"\\u0023", text) + "\n"
 
 
 def _valid(value: Any) -> Any:

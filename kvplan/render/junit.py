@@ -19,20 +19,17 @@ from kvplan.report import Report
 _ELEMENTS = {"failed": "failure", "error": "error"}
 
 
-def render(report: Report) -> bytes:
-    """The whole document, in ASCII: UTF-8 whatever the terminal's encoding.
-
-    Nothing is timed: a check is arithmetic.
-    """
+def render(report: Report) -> str:
+    """The whole document, in ASCII. Nothing is timed: a check is arithmetic."""
     root = ET.Element("testsuites")
     files = groupby(report.records, key=lambda record: str(record["file"]))
     for number, (file, records) in enumerate(files):
         root.append(_suite(number, file, list(records)))
     ET.indent(root)
-    text = ET.tostring(root, encoding="us-ascii", xml_declaration=False)
+    text = ET.tostring(root, encoding="us-ascii", xml_declaration=False).decode()
     # A CI runner obeys "##[" wherever a line has it (see plain.inert); XML can write it otherwise.
-    text = re.sub(b"#(?=#)", b"&#35;", text)
-    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + text + b"\n"
+    text = re.sub("#(?=#)", "&#35;", text)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
 
 
 def _suite(number: int, file: str, records: Sequence[Mapping[str, Any]]) -> ET.Element:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from kvplan.render.plain import visible
+from kvplan.render.plain import inert, visible
 from kvplan.report import Report, Table
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
@@ -12,9 +12,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
 # What GitHub makes a link, an emoji or a formula of, and linkify a link, even where each sign is
 # escaped; as code it stays what it is. Addresses, domains and paths that look like one, users,
 # issues, commits.
-_LINKED = re.compile(
-    r"[@$]|//|\.[^\W\d_]|#\w|\bGH-\d|\b[0-9a-f]{7,40}\b|:[\w+-]+:", re.IGNORECASE
-)
+_LINKED = re.compile(r"[@$]|//|\.[^\W\d_]|#\w|\bGH-\d|\b[0-9a-f]{7,40}\b|:[\w+-]+:", re.IGNORECASE)
 
 
 def render(report: Report) -> str:
@@ -37,7 +35,7 @@ def _line(cells: list[str]) -> str:
 
 def inline(text: str) -> str:
     """The text in a line or a cell of a table: nothing but text, word by word."""
-    return " ".join(map(_word, visible(text).split(" ")))
+    return " ".join(map(_word, inert(visible(text)).split(" ")))
 
 
 def _word(word: str) -> str:
