@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from io import StringIO
 
 from rich import box
@@ -22,11 +23,22 @@ LONGEST_WORD = 16
 _GAP = 2  # blank columns between two of the table
 
 
+class _Page(StringIO):
+    """What is drawn for stdout, which others write to; rich chooses colours and lines by these."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override] # set by nobody
+        return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return sys.stdout is not None and sys.stdout.isatty()
+
+
 def render(report: Report) -> str:
     """The report's tables as text for a terminal, in colour where the terminal has it."""
-    console = Console(highlight=False)
+    drawn = _Page()
+    console = Console(file=drawn, highlight=False)
     console.width = max(console.width, NARROWEST)
-    console.file = drawn = StringIO()  # colours and width are known; stdout is written to later
     for index, table in enumerate(report.tables):
         if index:
             console.print()
