@@ -237,5 +237,5 @@ def _partition(layers: str | Sequence[int]) -> tuple[int, ...]:
     if isinstance(layers, str):
         return named("pipeline_partition", parse_layers)(layers)
     if not layers:
-        raise UsageError("pipeline_partition names no stage", "write 33,28")
+        raise UsageError("pipeline_partition has no stage", "write 33,28")
     return tuple(positive("pipeline_partition", stage) for stage in layers)

@@ -50,7 +50,7 @@ _MOST_BARE_BYTES = 1_000_000
 
 def parse_count(text: str) -> int:
     """The whole number, one or more, that these digits are. Raises UsageError."""
-    whole, decimals, _ = _number(text, ("",), "a whole number", "write digits: 8")
+    whole, decimals, _ = _number(text, ("",), "a whole number", "write 8: digits alone")
     if decimals or whole == "0":
         raise UsageError(f"{_quoted(text)} is not a whole number, one or more")
     return _bounded(int(whole), MOST_COUNT, text, "more than kvplan counts")
@@ -58,7 +58,7 @@ def parse_count(text: str) -> int:
 
 def parse_decimal(text: str) -> float:
     """The number, zero or more, meant by ``"0.92"`` or ``"3"``. Raises UsageError."""
-    whole, decimals, _ = _number(text, ("",), "a number", "write digits: 0.92")
+    whole, decimals, _ = _number(text, ("",), "a number", "write 0.92: digits and a point")
     return float(_bounded(Fraction(whole + decimals), MOST_COUNT, text, "more than kvplan counts"))
 
 
@@ -86,7 +86,7 @@ def parse_bytes(text: str) -> int:
     size = Fraction(whole + decimals)
     if not suffix and text != "0" and (decimals or size <= _MOST_BARE_BYTES):
         unit = "GiB" if size < KIB else "MiB"
-        raise UsageError(f"{_quoted(text)} would be {whole}{decimals} bytes", f"write {text}{unit}")
+        raise UsageError(f"{_quoted(text)} would be {text} bytes", f"write {text}{unit}")
     size *= _BYTE_SUFFIXES[suffix]
     if 0 < size < 1 or (suffix == "b" and size.denominator != 1):
         raise UsageError(f"{_quoted(text)} is not a whole number of bytes", hint)
@@ -96,9 +96,9 @@ def parse_bytes(text: str) -> int:
 def parse_layers(text: str) -> tuple[int, ...]:
     """Layers of each pipeline stage meant by ``"33,28"``. Raises UsageError."""
     try:
-        return tuple(parse_count(part) for part in re.split(" ?, ?", text))
+        return tuple(parse_count(stage.strip(" ")) for stage in text.split(","))
     except UsageError:
-        problem = f"{_quoted(text)} is not a number of layers for each stage"
+        problem = f"has to be a number of layers for each stage, not {_quoted(text)}"
         raise UsageError(problem, "write 33,28") from None
 
 
@@ -108,6 +108,8 @@ def _number(text: str, suffixes: Collection[str], what: str, hint: str) -> tuple
     if parts is None:
         respelt = _respelt(text)
         again = f"write {respelt}" if _parts(respelt, suffixes) else hint
+        if re.match("0[0-9]", respelt):
+            again = "leave the leading zero out"
         raise UsageError(f"{_quoted(text)} is not {what}", again)
     if len(parts[0]) > _MOST_DIGITS:
         raise UsageError(f"{_quoted(text)} has too many digits to be {what}", hint)

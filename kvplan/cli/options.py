@@ -17,7 +17,7 @@ from kvplan.question import (
     ENGINES,
     Options,
 )
-from kvplan.units import parse_decimal
+from kvplan.units import parse_decimal, parse_layers
 
 _LOAD, _GPUS, _LAYOUT, _SERVER, _ANSWER = "Load", "GPUs", "Layout", "Server", "Answer"
 _KINDS = "full_attention, sliding_window, mla, layer_types or text_config"
@@ -30,6 +30,11 @@ def _assumed_kind(text: str) -> str:
         hint = f"write --assume kind=KIND: {_KINDS}"
         raise UsageError(f"{text[:60]!r} is not understood", hint)
     return kind
+
+
+def _stages(text: str) -> str:
+    parse_layers(text)
+    return text
 
 
 Models = Annotated[list[str], argument("MODEL...", "Names, Hugging Face ids or files.")]
@@ -237,6 +242,7 @@ class Degrees:
         option(
             "--pipeline-partition",
             metavar="N,N...",
+            read=_stages,
             panel=_LAYOUT,
             help_="Layers of each pipeline stage: 33,28 (vLLM's VLLM_PP_LAYER_PARTITION).",
         ),

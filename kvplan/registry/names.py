@@ -157,7 +157,7 @@ def load_gpu(name: str | Path, folder: Path | None = None) -> Gpu:
 
 # What is meant as memory; four to six digits are a card's name. parse_bytes says what is one.
 _MEMORY = re.compile(
-    r"\s*[+-]?[\d.,_]+\s*([kmgt]i?b|[kmgt])\s*|[\d.]{1,3}|\d+\.\d*|\d{7,}", re.IGNORECASE
+    r"\s*[+-]?[\d.,_]+\s*([kmgt]i?b|[mg])\s*|[\d.]{1,3}|\d+\.\d*|\d{7,}", re.IGNORECASE
 )
 _MODEL_NUMBER = re.compile(r"[0-9]{3,}")
 _MOST_MEMORY_BYTES = 1 << 50
@@ -165,9 +165,14 @@ _MOST_MEMORY_BYTES = 1 << 50
 
 def _gpu_of_memory(text: str) -> Gpu:
     """A GPU of which nothing but its memory is known."""
-    memory_bytes = parse_bytes(text)
+    try:
+        memory_bytes = parse_bytes(text)
+    except UsageError as error:
+        raise UsageError(f"no GPU has {quoted(text)} of memory", error.hint) from None
     if not LEAST_MEMORY_BYTES <= memory_bytes < _MOST_MEMORY_BYTES:
-        raise UsageError(f"no GPU has {text} of memory", "write what a process sees of it: 24GiB")
+        raise UsageError(
+            f"no GPU has {quoted(text)} of memory", "write what a process sees of it: 24GiB"
+        )
     return Gpu(name=text, memory_bytes=memory_bytes)
 
 
