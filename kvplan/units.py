@@ -85,8 +85,8 @@ def parse_bytes(text: str) -> int:
     whole, decimals, suffix = _number(text, _BYTE_SUFFIXES, "a number of bytes", hint)
     size = Fraction(whole + decimals)
     if not suffix and text != "0" and (decimals or size <= _MOST_BARE_BYTES):
-        unit = "GiB" if size < KIB else "MiB"
-        raise UsageError(f"{_quoted(text)} would be {text} bytes", f"write {text}{unit}")
+        again = f"write {text}{'GiB' if size < KIB else 'MiB'}" if size else "write 0"
+        raise UsageError(f"{_quoted(text)} would be {text} bytes", again)
     size *= _BYTE_SUFFIXES[suffix]
     if 0 < size < 1 or (suffix == "b" and size.denominator != 1):
         raise UsageError(f"{_quoted(text)} is not a whole number of bytes", hint)
