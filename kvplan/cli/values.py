@@ -11,6 +11,13 @@ import typer
 from kvplan.errors import UsageError
 from kvplan.units import named, parse_bytes, parse_count, parse_tokens
 
+NUMBERS = {"N", "TOKENS", "BYTES"}
+SPELLING = (
+    "Numbers are ASCII digits: 8, 0.92; no leading zeros, no signs, underscores or exponents. "
+    "Tokens may end in k, Ki (1024), m or Mi (1024^2). Bytes have a unit, 3GiB (2^30) or 80GB "
+    "(10^9), but for 0 and numbers above 1,000,000."
+)
+
 T = TypeVar("T")
 Word = TypeVar("Word", bound=StrEnum)
 
