@@ -83,10 +83,10 @@ class Question:
         for name in ("context_tokens", "sequences", "max_num_seqs", "gpus", "max_loras"):
             if getattr(self, name) is not None:
                 positive(name, getattr(self, name))
-        if not 0 < self.gpu_memory_utilization <= 1:
+        share = self.gpu_memory_utilization
+        if not isinstance(share, int | float) or not 0 < share <= 1:
             raise UsageError(
-                "gpu_memory_utilization must be more than 0 and at most 1, "
-                f"not {self.gpu_memory_utilization}"
+                f"gpu_memory_utilization must be more than 0 and at most 1, not {share!r}"
             )
         self._check_beside()
         if self.engine not in ENGINES:
