@@ -11,6 +11,7 @@ import typer
 
 from kvplan.cli.options import Json
 from kvplan.cli.output import answer, tell, warn
+from kvplan.cli.values import argument, choice, option
 from kvplan.errors import UsageError
 from kvplan.report import Report
 
@@ -27,20 +28,18 @@ class CheckOutput(StrEnum):
 
 
 def check(
-    files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Deployments and what they have to do.")
-    ],
+    files: Annotated[list[str], argument("FILE...", "Deployments and what they have to do.")],
     baseline: Annotated[
         str | None,
-        typer.Option(
-            "--baseline", metavar="LOCK", help="Any figure that is not in this lock file fails."
+        option(
+            "--baseline", metavar="LOCK", help_="Any figure that is not in this lock file fails."
         ),
     ] = None,
     update_baseline: Annotated[
         bool, typer.Option("--update-baseline", help="Write the lock file instead.")
     ] = False,
     output: Annotated[
-        CheckOutput, typer.Option("--format", help="How to print the findings.")
+        CheckOutput, choice("--format", among=CheckOutput, help_="How to print the findings.")
     ] = CheckOutput.TABLE,
     json: Json = False,
 ) -> None:
@@ -51,7 +50,7 @@ def check(
 
     if update_baseline and baseline is None:
         raise UsageError("--update-baseline of which file?", "--baseline plan.lock.json")
-    lock = Path(baseline) if baseline else None
+    lock = None if baseline is None else Path(baseline)
     paths = [Path(file) for file in files]
     locked = read_lock(lock) if lock and not update_baseline else None
     result = findings.check(paths, locked, lock.parent if lock else Path())

@@ -11,6 +11,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from kvplan.cli.output import write
 
+from kvplan.cli.values import NUMBERS, SPELLING
+
 
 def spelled_out(command: Callable[..., Any]) -> Callable[..., Any]:
     """The command with each dataclass parameter spelt out as that class's own options.
@@ -91,3 +93,9 @@ class GroupedHelp(_Help, TyperCommand):
         for title in sorted(sections, key=lambda title: title == "Options"):
             with formatter.section(title):
                 formatter.write_dl(sections[title])
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """How numbers are written, where the command takes any."""
+        if any(param.metavar in NUMBERS for param in self.get_params(ctx)):
+            formatter.write_paragraph()
+            formatter.write_text(SPELLING)

@@ -26,6 +26,7 @@ _WANTED = {
     "dict_type": "a mapping",
     "finite_number": "a finite number",
     "string_too_short": "text, and not empty",
+    "string_pattern_mismatch": "text, and not empty",
     "string_too_long": "shorter text",
 }
 _BOUNDS = {
