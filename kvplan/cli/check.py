@@ -29,7 +29,13 @@ class CheckOutput(StrEnum):
 
 def check(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Deployments and what they have to do.")
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="Deployments and what they have to do, or patterns of them: * and ? stand for "
+            "characters of one name, [...] for one of a set (where no file has that very name), "
+            "** for any number of folders, none of them for a leading dot.",
+        ),
     ],
     baseline: Annotated[
         str | None,
@@ -40,6 +46,10 @@ def check(
     update_baseline: Annotated[
         bool, typer.Option("--update-baseline", help="Write the lock file instead.")
     ] = False,
+    junit: Annotated[
+        str | None,
+        typer.Option("--junit", metavar="XML", help="Write JUnit XML into this file as well."),
+    ] = None,
     output: Annotated[
         CheckOutput, typer.Option("--format", help="How to print the findings.")
     ] = CheckOutput.TABLE,
@@ -48,21 +58,24 @@ def check(
     """Hold deployments against what is expected of them, and against a baseline."""
     from kvplan.checks import findings
     from kvplan.checks.baseline import read_lock, write_lock
+    from kvplan.files import write_whole
+    from kvplan.render import render
     from kvplan.views.check import check_report
 
     if update_baseline and baseline is None:
         raise UsageError("--update-baseline of which file?", "--baseline plan.lock.json")
     lock = Path(baseline) if baseline else None
-    paths = [Path(file) for file in files]
     locked = read_lock(lock) if lock and not update_baseline else None
-    result = findings.check(paths, locked, lock.parent if lock else Path())
+    result = findings.check(files, locked, lock.parent if lock else Path())
     if lock and update_baseline and result.understood:
         write_lock(lock, result.lock())
     elif update_baseline:
         warn([f"{baseline}: not written, as not every deployment is understood"])
-    report = check_report(result, paths, lock)
+    report = check_report(result, lock)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         _tell_github(report, annotate=output is not CheckOutput.GITHUB)
+    if junit is not None:
+        write_whole(Path(junit), render(report, "junit"))
     answer(report, "json" if json else output.value)
 
 
