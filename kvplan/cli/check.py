@@ -27,14 +27,19 @@ class CheckOutput(StrEnum):
     GITHUB = "github"
 
 
+_FILES = (
+    "Deployments and what they have to do, or patterns of them: * and ? stand for characters of "
+    "one name, [...] for one of a set (where no file has that very name), ** for any number of "
+    "folders, none of them for a leading dot."
+)
+
+
 def check(
     files: Annotated[
         list[str],
         typer.Argument(
             metavar="FILE...",
-            help="Deployments and what they have to do, or patterns of them: * and ? stand for "
-            "characters of one name, [...] for one of a set (where no file has that very name), "
-            "** for any number of folders, none of them for a leading dot.",
+            help=_FILES,
         ),
     ],
     baseline: Annotated[
@@ -58,8 +63,6 @@ def check(
     """Hold deployments against what is expected of them, and against a baseline."""
     from kvplan.checks import findings
     from kvplan.checks.baseline import read_lock, write_lock
-    from kvplan.files import write_whole
-    from kvplan.render import render
     from kvplan.views.check import check_report
 
     if update_baseline and baseline is None:
@@ -75,8 +78,15 @@ def check(
     if os.environ.get("GITHUB_ACTIONS") == "true":
         _tell_github(report, annotate=output is not CheckOutput.GITHUB)
     if junit is not None:
-        write_whole(Path(junit), render(report, "junit"))
+        _write_junit(report, Path(junit))
     answer(report, "json" if json else output.value)
+
+
+def _write_junit(report: Report, file: Path) -> None:
+    from kvplan.files import write_whole
+    from kvplan.render import render
+
+    write_whole(file, render(report, "junit"))
 
 
 def _tell_github(report: Report, *, annotate: bool) -> None:

@@ -10,6 +10,7 @@ import zipfile
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import yaml
@@ -96,9 +97,9 @@ class Job:
         return [suite.attrib["name"] for suite in document.getroot()]
 
 
-def steps() -> list[dict[str, object]]:
+def steps() -> list[dict[str, Any]]:
     """The steps of action.yml."""
     action = yaml.safe_load((ROOT / "action.yml").read_text())
     assert action["runs"]["using"] == "composite"
-    found: list[dict[str, object]] = action["runs"]["steps"]
+    found: list[dict[str, Any]] = action["runs"]["steps"]
     return found
