@@ -27,21 +27,23 @@ class CheckOutput(StrEnum):
     GITHUB = "github"
 
 
-_FILES = (
-    "Deployments and what they have to do, or patterns of them: * and ? stand for characters of "
-    "one name, [...] for one of a set (where no file has that very name), ** for any number of "
-    "folders, none of them for a leading dot."
-)
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE...",
+        help="Deployments and what they have to do, or patterns of them: * and ? stand for "
+        "characters of one name, [...] for one of a set (where no file has that very name), ** for "
+        "any number of folders, none of them for a leading dot.",
+    ),
+]
+JUnit = Annotated[
+    str | None,
+    typer.Option("--junit", metavar="XML", help="Write JUnit XML into this file as well."),
+]
 
 
 def check(
-    files: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILE...",
-            help=_FILES,
-        ),
-    ],
+    files: Files,
     baseline: Annotated[
         str | None,
         typer.Option(
@@ -51,10 +53,7 @@ def check(
     update_baseline: Annotated[
         bool, typer.Option("--update-baseline", help="Write the lock file instead.")
     ] = False,
-    junit: Annotated[
-        str | None,
-        typer.Option("--junit", metavar="XML", help="Write JUnit XML into this file as well."),
-    ] = None,
+    junit: JUnit = None,
     output: Annotated[
         CheckOutput, typer.Option("--format", help="How to print the findings.")
     ] = CheckOutput.TABLE,
@@ -83,6 +82,7 @@ def check(
 
 
 def _write_junit(report: Report, file: Path) -> None:
+    """The findings as JUnit XML in this file. Raises UsageError where it cannot be written."""
     from kvplan.files import write_whole
     from kvplan.render import render
 
