@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kvplan.cli.options import Assume, Json, assumed_kind
-from kvplan.cli.output import warn, write
+from kvplan.cli.output import complain, warn, write
 from kvplan.errors import UsageError
 
 
@@ -56,6 +56,7 @@ def import_(
     from kvplan import hf
     from kvplan.files import write_whole
     from kvplan.render import render
+    from kvplan.views.class_defaults import class_default_notes
     from kvplan.views.show import import_report
 
     if (path is None) == (from_hub is None):
@@ -66,6 +67,7 @@ def import_(
     if output is not ImportOutput.YAML or json:
         text = render(import_report(spec, origins), "json" if json else output.value)
     warn(spec.assumptions)
+    complain(*(f"note: {note}" for note in class_default_notes([spec])))
     if spec_file is None:
         write(text)
     else:

@@ -15,6 +15,7 @@ from kvplan.planner.solve import Plan
 from kvplan.report import NOTHING, Field, Report, records, table
 from kvplan.units import gib, plural
 from kvplan.views.beside import gpu_caveats
+from kvplan.views.class_defaults import plan_class_defaults
 from kvplan.views.words import (
     caveats,
     estimates,
@@ -54,7 +55,7 @@ def check_report(result: Findings, baseline: Path | None) -> Report:
                 *caveats(plan),
             )
         ),
-        notes=estimates(plans.values()),
+        notes=(*estimates(plans.values()), *plan_class_defaults(plans.values())),
         exit_code=result.exit_code,
     )
 
