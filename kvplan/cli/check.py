@@ -27,8 +27,23 @@ class CheckOutput(StrEnum):
     GITHUB = "github"
 
 
+Files = Annotated[
+    list[str],
+    argument(
+        "FILE...",
+        "Deployments and what they have to do, or patterns of them: * and ? stand for "
+        "characters of one name, [...] for one of a set (where no file has that very name), ** for "
+        "any number of folders, none of them for a leading dot.",
+    ),
+]
+JUnit = Annotated[
+    str | None,
+    option("--junit", metavar="XML", help_="Write JUnit XML into this file as well."),
+]
+
+
 def check(
-    files: Annotated[list[str], argument("FILE...", "Deployments and what they have to do.")],
+    files: Files,
     baseline: Annotated[
         str | None,
         option(
@@ -38,6 +53,7 @@ def check(
     update_baseline: Annotated[
         bool, typer.Option("--update-baseline", help="Write the lock file instead.")
     ] = False,
+    junit: JUnit = None,
     output: Annotated[
         CheckOutput, choice("--format", among=CheckOutput, help_="How to print the findings.")
     ] = CheckOutput.TABLE,
@@ -51,17 +67,26 @@ def check(
     if update_baseline and baseline is None:
         raise UsageError("--update-baseline of which file?", "--baseline plan.lock.json")
     lock = None if baseline is None else Path(baseline)
-    paths = [Path(file) for file in files]
     locked = read_lock(lock) if lock and not update_baseline else None
-    result = findings.check(paths, locked, lock.parent if lock else Path())
+    result = findings.check(files, locked, lock.parent if lock else Path())
     if lock and update_baseline and result.understood:
         write_lock(lock, result.lock())
     elif update_baseline:
         warn([f"{baseline}: not written, as not every deployment is understood"])
-    report = check_report(result, paths, lock)
+    report = check_report(result, lock)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         _tell_github(report, annotate=output is not CheckOutput.GITHUB)
+    if junit is not None:
+        _write_junit(report, Path(junit))
     answer(report, "json" if json else output.value)
+
+
+def _write_junit(report: Report, file: Path) -> None:
+    """The findings as JUnit XML in this file. Raises UsageError where it cannot be written."""
+    from kvplan.files import write_whole
+    from kvplan.render import render
+
+    write_whole(file, render(report, "junit"))
 
 
 def _tell_github(report: Report, *, annotate: bool) -> None:

@@ -10,7 +10,6 @@ from typing import Any, cast, get_type_hints
 from typer.core import TyperCommand, TyperGroup
 
 from kvplan.cli.output import write
-
 from kvplan.cli.values import NUMBERS, SPELLING
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from kvplan.cli.options import Assume, Json
-from kvplan.cli.output import warn, write
+from kvplan.cli.output import complain, warn, write
 from kvplan.cli.values import argument, choice, option
 from kvplan.errors import UsageError
 
@@ -53,6 +53,7 @@ def import_(
     from kvplan import hf
     from kvplan.files import write_whole
     from kvplan.render import render
+    from kvplan.views.class_defaults import class_default_notes
     from kvplan.views.show import import_report
 
     if (path is None) == (from_hub is None):
@@ -65,6 +66,7 @@ def import_(
     else:
         text = render(import_report(spec, origins), form)
     warn(spec.assumptions)
+    complain(*(f"note: {note}" for note in class_default_notes([spec])))
     if spec_file is None:
         write(text, form)
     else:

@@ -12,6 +12,7 @@ from kvplan.planner.solve import Plan
 from kvplan.report import NOTHING, Field, Report, records, table
 from kvplan.units import gib, json_number, number
 from kvplan.views.beside import beside_in_words, host_notes
+from kvplan.views.class_defaults import plan_class_defaults
 from kvplan.views.plan import plan_inputs, plan_warnings
 from kvplan.views.words import ANY, decode_notes, estimates, layout_record, topology
 
@@ -51,7 +52,13 @@ def layouts_report(plans: Sequence[Plan]) -> Report:
         records=layouts,
         tables=(table(title, _FIELDS, rows),),
         warnings=plan_warnings(first),
-        notes=(*estimates([first]), *topology(first), *_notes(first), *host_notes(first.question)),
+        notes=(
+            *estimates([first]),
+            *topology(first),
+            *_notes(first),
+            *host_notes(first.question),
+            *plan_class_defaults([first]),
+        ),
         exit_code=0 if first.fits else DOES_NOT_FIT,
     )
 

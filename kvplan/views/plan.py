@@ -13,6 +13,7 @@ from kvplan.planner.solve import Plan
 from kvplan.report import NOTHING, Column, Field, Report, Table, facts
 from kvplan.units import gib, json_number, number, plural
 from kvplan.views.beside import beside_record, gpu_caveats
+from kvplan.views.class_defaults import plan_class_defaults
 from kvplan.views.words import (
     UNKNOWN,
     against,
@@ -45,7 +46,12 @@ def plan_report(plan: Plan, native: Plan | None = None, runner: RunnerUp | None 
         records=[{"name": plan.spec.name, "layout": plan.layout.name, **record["per_gpu"]}],
         tables=(facts(plan.spec.name, _FACTS, answer), _budget_table(plan.budget)),
         warnings=plan_warnings(plan),
-        notes=(*estimates([plan]), *topology(plan), *decode_notes(plan)),
+        notes=(
+            *estimates([plan]),
+            *topology(plan),
+            *decode_notes(plan),
+            *plan_class_defaults([plan]),
+        ),
         exit_code=0 if plan.fits else DOES_NOT_FIT,
     )
 

@@ -12,6 +12,7 @@ from kvplan.report import NOTHING, Column, Field, Report, Table, facts, records,
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number, number, ratio
 from kvplan.views.beside import beside_caveats
+from kvplan.views.class_defaults import class_default_notes
 from kvplan.views.words import (
     format_caveats,
     model_record,
@@ -69,6 +70,7 @@ def show_report(
             _working(cache),
         ),
         warnings=(*_caveats(spec, draft=draft), *format_caveats(cache), *beside_caveats(cache)),
+        notes=class_default_notes([spec]),
     )
 
 
