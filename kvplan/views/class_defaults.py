@@ -17,8 +17,9 @@ def class_default_notes(specs: Iterable[ModelSpec]) -> tuple[str, ...]:
 
 def plan_class_defaults(plans: Iterable[Plan]) -> tuple[str, ...]:
     """The same of the models of plans and of what drafts for them."""
-    specs = ((plan.spec, plan.drafter and plan.drafter.spec) for plan in plans)
-    return class_default_notes(spec for both in specs for spec in both if spec is not None)
+    plans = tuple(plans)
+    drafters = (plan.drafter.spec for plan in plans if plan.drafter is not None)
+    return class_default_notes((*(plan.spec for plan in plans), *drafters))
 
 
 def _said(defaults: Iterable[ClassDefault]) -> str:
