@@ -209,7 +209,7 @@ def _check_nulls(document: Document, path: Path) -> None:
         for place in _nulls(document.data["deployments"], ("deployments",))
     ]
     if problems:
-        raise SpecError("\n".join(problems))
+        raise SpecError(*problems)
 
 
 def _check_defaults(document: Document, path: Path) -> None:
