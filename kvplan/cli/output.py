@@ -18,7 +18,7 @@ def answer(report: Report, output: str) -> NoReturn:
 
     text = render(report, output)
     warn(report.warnings)
-    complain(*(f"note: {note}" for note in report.notes))
+    complain(*(f"note: {note.text}" for note in report.notes))
     write(text)
     raise typer.Exit(report.exit_code)
 

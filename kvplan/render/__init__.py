@@ -5,16 +5,17 @@ from __future__ import annotations
 from kvplan.report import Report
 
 
-def render(report: Report, output: str) -> str:
+def render(report: Report, output: str, width: int | None = None) -> str:
     """The report as text in this format; "junit" and "github" are for reports of findings.
 
-    Drawing for terminals is loaded only when asked for.
+    ``width`` is the terminal's, None where there is none. Drawing for terminals is loaded only
+    when asked for.
     """
     match output:
         case "table":
             from kvplan.render import terminal
 
-            return terminal.render(report)
+            return terminal.render(report, width)
         case "json":
             from kvplan.render import json_document
 

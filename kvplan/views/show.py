@@ -8,7 +8,18 @@ from dataclasses import asdict, dataclass, replace
 from kvplan.calc import Footprint, Line, footprint
 from kvplan.dtypes import AS_ENGINES_DO, BesideDtypes
 from kvplan.multi_head import multi_head_footprint
-from kvplan.report import NOTHING, Column, Field, Report, Table, facts, records, table
+from kvplan.report import (
+    NO_LIMIT,
+    NOTHING,
+    Answer,
+    Column,
+    Field,
+    Report,
+    Table,
+    facts,
+    records,
+    table,
+)
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number, number, ratio
 from kvplan.views.beside import beside_caveats
@@ -63,13 +74,25 @@ def show_report(
         },
         payload=payload,
         records=groups,
+        answer=Answer(_sentence(model)),
         tables=(
-            facts(spec.name, _FACTS, model),
+            facts("", _FACTS, model),
             table("What its layers keep", _GROUP_FIELDS, cache.lines),
             _working(cache),
         ),
         warnings=(*_caveats(spec, draft=draft), *format_caveats(cache), *beside_caveats(cache)),
     )
+
+
+def _sentence(model: _Model) -> str:
+    """What one more token costs, and what a sequence keeps beside that."""
+    spec, cache = model.spec, model.cache
+    attention = " + ".join(spec.attention) or "no attention"
+    fixed = cache.fixed_bytes_per_sequence
+    costs = f"{number(cache.bytes_per_token)} B for each token"
+    if fixed:
+        costs += f" and {gib(fixed)} a sequence"
+    return f"{spec.name} ({attention}) keeps {costs}."
 
 
 def _caveats(spec: ModelSpec, *, draft: bool) -> tuple[str, ...]:
@@ -80,7 +103,7 @@ def _caveats(spec: ModelSpec, *, draft: bool) -> tuple[str, ...]:
 
 def _context(model: _Model) -> str:
     context_tokens = model.spec.native_context_tokens
-    return f"{context_tokens:,} tokens" if context_tokens else "not bounded"
+    return f"{context_tokens:,} tokens" if context_tokens else NO_LIMIT
 
 
 def _layers(model: _Model) -> str:
