@@ -11,10 +11,10 @@ side on a GPU. All sizes are ints of bytes; every error is a ``KvplanError``.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing's own would be an import, and this module's are waited for
 if TYPE_CHECKING:
+    from typing import Any
+
     from kvplan.api import check, compare, footprint, layouts, plan, variants
     from kvplan.calc import Footprint, Line
     from kvplan.checks.findings import Finding, Findings
@@ -75,6 +75,8 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """Load a public name when it is first used: importing kvplan takes milliseconds."""
+        from importlib import import_module
+
         if name not in _HOME:
             raise AttributeError(f"module 'kvplan' has no attribute {name!r}")
         return getattr(import_module(_HOME[name]), name)

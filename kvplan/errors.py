@@ -1,7 +1,8 @@
 """Every way in which kvplan says no: a message, a hint and an exit code.
 
 Exit codes: 0 fits, 1 does not fit, 2 bad usage or a bad file, 3 refused (a fact that kvplan
-does not know and will not guess), 4 device or measurement failed, 70 a bug in kvplan.
+does not know and will not guess), 4 device or measurement failed, 70 a bug in kvplan, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -11,6 +12,14 @@ from collections.abc import Iterable
 DOES_NOT_FIT = 1
 BUG = 70
 INTERRUPTED = 130
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal that ends kvplan; the exit code is the shell's for it, 130 for Ctrl-C."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__()
+        self.exit_code = exit_code
 
 
 class KvplanError(Exception):
@@ -34,7 +43,11 @@ class UsageError(KvplanError):
 
 
 class SpecError(UsageError):
-    """A file that cannot be understood; ``message`` holds one ``file:line: problem`` a line."""
+    """A file that cannot be understood; ``problems`` holds each, as ``file:line: problem``."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
 class RefusedError(KvplanError):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from kvplan.limits import Count, Input, Limit, Text, WrittenBytes
+from kvplan.limits import Count, Input, Share, Text, WrittenBytes
 
 _ASSUMED_LINK_DOMAIN = 8
 LEAST_MEMORY_BYTES = 1 << 20
@@ -27,11 +27,11 @@ class Gpu(Input):
     memory_bytes: WrittenBytes
     memory_basis: Literal["measured", "torch-log", "driver-log", "given"] = "given"
     driver_memory_mib: Count | None = None
-    bandwidth_bytes_per_s: Count | None = None
+    bandwidth_bytes_per_s: WrittenBytes | None = None
     bf16_flops: Count | None = None
     fp16_flops: Count | None = None
     fp8_flops: Count | None = None
-    link_bytes_per_s: Count | None = None
+    link_bytes_per_s: WrittenBytes | None = None
     gpus_per_node: Count | None = None
     link_domain_gpus: Count | None = None
     """GPUs that reach one another at ``link_bytes_per_s``: more than a node in an NVL72 rack."""
@@ -40,9 +40,9 @@ class Gpu(Input):
     sources: Text | None = None
     rates_basis: Literal["datasheet", "measured"] = "datasheet"
     """Whether bandwidth and FLOP rates are the maker's or were reached on a card."""
-    most_utilization: Annotated[float, Limit(gt=0, le=1)] | None = None
+    most_utilization: Share | None = None
     """The largest share that an engine was seen to start with, where the host shares the memory."""
-    process_bytes: Count | None = None
+    process_bytes: WrittenBytes | None = None
     """What one process takes before its first tensor, where it was measured on this very card."""
 
     def __post_init__(self) -> None:

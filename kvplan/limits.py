@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
 from kvplan.errors import UsageError
-from kvplan.units import parse_bytes, parse_tokens
+from kvplan.units import MOST_COUNT, MOST_TOKENS, parse_bytes, parse_tokens
 
 
 class Limit:
@@ -28,7 +28,7 @@ class Reading:
     """What may be written as text: ``32k`` tokens, ``3GiB``, ``33,28`` layers."""
 
     def __init__(self, parse: Callable[[str], Any], *, digits: bool = False) -> None:
-        """``digits``: a bare number is read as its digits are, so that ``44`` bytes are refused."""
+        """``digits``: a bare number is read as its digits are: ``44`` bytes are refused."""
         self.parse, self.digits = parse, digits
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
@@ -38,23 +38,25 @@ class Reading:
         return core_schema.no_info_before_validator_function(self._read, handler(source))
 
     def _read(self, value: Any) -> Any:
-        bare = self.digits and type(value) is int and 0 < value < 10**18
+        bare = self.digits and type(value) in (int, float) and 0 < value < MOST_COUNT
         if not isinstance(value, str) and not bare:
             return value
         try:
             return self.parse(str(value))
         except UsageError as error:
-            raise ValueError(f"{error.message}; {error.hint}") from None
+            raise ValueError("; ".join(filter(None, (error.message, error.hint)))) from None
 
 
 # No model comes near these; they keep a mistyped spec from asking for 10^18 heads.
 Size = Annotated[int, Limit(gt=0, le=1_000_000)]
 Tokens = Annotated[int, Limit(gt=0, le=1 << 40)]
-Count = Annotated[int, Limit(gt=0, le=10**18)]
-Text = Annotated[str, Limit(min_length=1, max_length=2_000)]
+Count = Annotated[int, Limit(gt=0, le=MOST_COUNT)]
+Text = Annotated[str, Limit(min_length=1, max_length=2_000, pattern=r"\S")]
 Flag = Annotated[bool, Limit()]
-WrittenTokens = Annotated[int, Limit(gt=0, le=1 << 60), Reading(parse_tokens)]
-WrittenBytes = Annotated[int, Limit(gt=0, le=10**18), Reading(parse_bytes, digits=True)]
+WrittenTokens = Annotated[int, Limit(gt=0, le=MOST_TOKENS), Reading(parse_tokens)]
+WrittenBytes = Annotated[int, Limit(gt=0, le=MOST_COUNT), Reading(parse_bytes, digits=True)]
+WrittenBytesOrZero = Annotated[int, Limit(ge=0, le=MOST_COUNT), Reading(parse_bytes, digits=True)]
+Share = Annotated[float, Limit(gt=0, le=1, allow_inf_nan=False)]
 Percent = Annotated[float, Limit(ge=0, le=100, allow_inf_nan=False)]
 
 

@@ -17,10 +17,10 @@ from kvplan.gpu import Gpu
 from kvplan.parallel import DEGREES, Layout, layout_of
 from kvplan.registry.names import load, load_gpu
 from kvplan.spec import ModelSpec
-from kvplan.units import parse_bytes, parse_layers, parse_tokens, positive
+from kvplan.units import KIB, named, parse_bytes, parse_layers, parse_tokens, positive
 
 DEFAULT_GPU = "h100-sxm-80gb"
-DEFAULT_CONTEXT = "128k"
+DEFAULT_CONTEXT = 128 * KIB
 """What commands that need a context take where none is given."""
 DEFAULT_UTILIZATION = 0.92  # vLLM 0.33.0's gpu_memory_utilization
 DEFAULT_LORA_RANK = 16  # vLLM 0.33.0 config/lora.py, max_lora_rank
@@ -83,10 +83,10 @@ class Question:
         for name in ("context_tokens", "sequences", "max_num_seqs", "gpus", "max_loras"):
             if getattr(self, name) is not None:
                 positive(name, getattr(self, name))
-        if not 0 < self.gpu_memory_utilization <= 1:
+        share = self.gpu_memory_utilization
+        if not isinstance(share, int | float) or not 0 < share <= 1:
             raise UsageError(
-                "gpu_memory_utilization must be more than 0 and at most 1, "
-                f"not {self.gpu_memory_utilization}"
+                f"gpu_memory_utilization must be more than 0 and at most 1, not {share!r}"
             )
         self._check_beside()
         if self.engine not in ENGINES:
@@ -189,9 +189,9 @@ def ask(models: Sequence[Model], **options: Unpack[Options]) -> Question:
         ),
         layout=_layout(options),
         draft_model=None if drafter is None else as_spec(drafter, None, folder),
-        kv_offloading_bytes=_bytes(options.get("kv_offloading_size")),
-        overhead_bytes=_bytes(options.get("overhead")),
-        kv_cache_memory_bytes=_bytes(options.get("kv_cache_memory_bytes")),
+        kv_offloading_bytes=_bytes("kv_offloading_size", options.get("kv_offloading_size")),
+        overhead_bytes=_bytes("overhead", options.get("overhead")),
+        kv_cache_memory_bytes=_bytes("kv_cache_memory_bytes", options.get("kv_cache_memory_bytes")),
         price_per_gpu_hour=options.get("price"),
         **{name: options[name] for name in _AS_WRITTEN if name in options},  # type: ignore[literal-required]
     )
@@ -211,7 +211,7 @@ def _layout(options: Options) -> Layout | None:
         cast("dict[str, int | None]", degrees),
         options.get("gpus"),
         expert_parallel=options.get("enable_expert_parallel", False),
-        partition=() if partition is None else parse_layers("pipeline_partition", partition),
+        partition=() if partition is None else _partition(partition),
     )
 
 
@@ -222,8 +222,20 @@ def as_spec(model: Model, assume: str | None = None, folder: Path | None = None)
 
 def as_tokens(name: str, value: int | str) -> int:
     """Tokens from ``"128k"`` or an int. Raises UsageError for anything else."""
-    return positive(name, parse_tokens(value) if isinstance(value, str) else value)
+    return positive(name, named(name, parse_tokens)(value) if isinstance(value, str) else value)
 
 
-def _bytes(value: int | str | None) -> int | None:
-    return parse_bytes(value) if isinstance(value, str) else value
+def _bytes(name: str, value: int | str | None) -> int | None:
+    if isinstance(value, str):
+        return named(name, parse_bytes)(value)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise UsageError(f"{name} has to be a whole number of bytes, not {value!r}", "write 3GiB")
+    return value
+
+
+def _partition(layers: str | Sequence[int]) -> tuple[int, ...]:
+    if isinstance(layers, str):
+        return named("pipeline_partition", parse_layers)(layers)
+    if not layers:
+        raise UsageError("pipeline_partition has no stage", "write 33,28")
+    return tuple(positive("pipeline_partition", stage) for stage in layers)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from fractions import Fraction
 from math import isqrt
+from typing import TypeVar
 
 from kvplan.errors import UsageError
 
@@ -13,33 +14,21 @@ KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 
+T = TypeVar("T")
+N = TypeVar("N", int, Fraction)
+_SHOWN = 60
+
+MOST_COUNT = 10**18
+"""Of elements, of sequences, of bytes that somebody gives."""
+MOST_TOKENS = 1 << 60
+
+# One spelling for every number that a person writes: ASCII digits without leading zeros, decimals
+# after a point; no sign, underscore, comma, exponent or blank. int() and float() take all of these.
+_NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]{1,18})?( ?[a-z]+)?", re.IGNORECASE | re.ASCII)
+_MOST_DIGITS = 30
+
 # k and Ki are 1024 for contexts, as model names use them: "128k" is 131,072 tokens.
 _TOKEN_SUFFIXES = {"": 1, "k": KIB, "ki": KIB, "m": MIB, "mi": MIB}
-_TOKENS = re.compile(
-    r"([0-9]{1,3}(?:[,_][0-9]{3})+|[0-9]+)(?:\.([0-9]{1,9}))?\s*(k|ki|m|mi|)", re.IGNORECASE
-)
-_MOST_TOKENS = 1 << 60
-
-
-def parse_tokens(text: str) -> int:
-    """Tokens meant by ``"131072"``, ``"131,072"``, ``"128k"``, ``"1.5Mi"``.
-
-    Raises UsageError when the text is not a positive whole number of tokens.
-    """
-    hint = "write 131072, 128k or 1M"
-    match = _TOKENS.fullmatch(text.strip()[:100])
-    if match is None:
-        raise UsageError(f"{text[:100]!r} is not a number of tokens", hint)
-    whole, decimals, suffix = match.groups()
-    digits = re.sub("[,_]", "", whole)
-    tokens = Fraction(f"{digits}.{decimals or 0}") * _TOKEN_SUFFIXES[suffix.lower()]
-    if tokens < 1 or tokens.denominator != 1:
-        raise UsageError(f"{text!r} is not a whole number of tokens, one or more", hint)
-    if tokens > _MOST_TOKENS:
-        raise UsageError(f"{text!r} is more tokens than any memory holds", hint)
-    return int(tokens)
-
-
 _BYTE_SUFFIXES = {
     "": 1,
     "b": 1,
@@ -55,22 +44,113 @@ _BYTE_SUFFIXES = {
     "gib": GIB,
     "tib": GIB << 10,
 }
-_BYTES = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,9}))?\s*([kmgt]?i?b?)", re.IGNORECASE)
+_MOST_BARE_BYTES = 1_000_000
+"""Up to here, digits without a unit are a unit left out, not bytes."""
+
+
+def parse_count(text: str) -> int:
+    """The whole number, one or more, that these digits are. Raises UsageError."""
+    whole, decimals, _ = _number(text, ("",), "a whole number", "write 8: digits alone")
+    if decimals or whole == "0":
+        raise UsageError(f"{_quoted(text)} is not a whole number, one or more")
+    return _bounded(int(whole), MOST_COUNT, text, "more than kvplan counts")
+
+
+def parse_decimal(text: str) -> float:
+    """The number, zero or more, meant by ``"0.92"`` or ``"3"``. Raises UsageError."""
+    whole, decimals, _ = _number(text, ("",), "a number", "write 0.92: digits and a point")
+    return float(_bounded(Fraction(whole + decimals), MOST_COUNT, text, "more than kvplan counts"))
+
+
+def parse_tokens(text: str) -> int:
+    """Tokens meant by ``"131072"``, ``"128k"``, ``"1.5Mi"``.
+
+    Raises UsageError when the text is not a positive whole number of tokens.
+    """
+    hint = "write 131072, 128k or 1M"
+    whole, decimals, suffix = _number(text, _TOKEN_SUFFIXES, "a number of tokens", hint)
+    tokens = Fraction(whole + decimals) * _TOKEN_SUFFIXES[suffix]
+    if tokens < 1 or tokens.denominator != 1 or (decimals and not suffix):
+        raise UsageError(f"{_quoted(text)} is not a whole number of tokens, one or more", hint)
+    return int(_bounded(tokens, MOST_TOKENS, text, "more tokens than any memory holds"))
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes meant by ``"3GiB"`` (2^30), ``"80GB"`` (10^9) or plain digits.
+    """Bytes meant by ``"3GiB"`` (2^30), ``"80GB"`` (10^9), or by digits alone above a million.
 
-    Raises UsageError, for digits that mean less than a MiB as well: somebody left the unit out.
+    A fraction of a byte is dropped. Raises UsageError, for a few digits alone and for a fraction
+    without a unit as well: somebody left the unit out.
     """
-    match = _BYTES.fullmatch(text.strip()[:100])
-    if match is None or match.group(3).lower() not in _BYTE_SUFFIXES:
-        raise UsageError(f"{text[:100]!r} is not a number of bytes", "write 3GiB, 80GB or digits")
-    whole, decimals, suffix = match.groups()
-    size_bytes = int(Fraction(f"{whole}.{decimals or 0}") * _BYTE_SUFFIXES[suffix.lower()])
-    if not suffix and 0 < size_bytes < MIB:
-        raise UsageError(f"{text!r} would be {size_bytes:,} bytes", f"write {text}GiB")
-    return size_bytes
+    hint = "write 3GiB, 80GB or digits"
+    whole, decimals, suffix = _number(text, _BYTE_SUFFIXES, "a number of bytes", hint)
+    size = Fraction(whole + decimals)
+    if not suffix and text != "0" and (decimals or size <= _MOST_BARE_BYTES):
+        again = f"write {text}{'GiB' if size < KIB else 'MiB'}" if size else "write 0"
+        raise UsageError(f"{_quoted(text)} would be {text} bytes", again)
+    size *= _BYTE_SUFFIXES[suffix]
+    if 0 < size < 1 or (suffix == "b" and size.denominator != 1):
+        raise UsageError(f"{_quoted(text)} is not a whole number of bytes", hint)
+    return int(_bounded(size, MOST_COUNT, text, "more bytes than any memory has"))
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """Layers of each pipeline stage meant by ``"33,28"``. Raises UsageError."""
+    try:
+        return tuple(parse_count(stage.strip(" ")) for stage in text.split(","))
+    except UsageError:
+        problem = f"has to be a number of layers for each stage, not {_quoted(text)}"
+        raise UsageError(problem, "write 33,28") from None
+
+
+def _number(text: str, suffixes: Collection[str], what: str, hint: str) -> tuple[str, str, str]:
+    """The digits, the decimals with their point, and the suffix. Raises UsageError."""
+    parts = _parts(text, suffixes)
+    if parts is None:
+        respelt = _respelt(text)
+        again = f"write {respelt}" if _parts(respelt, suffixes) else hint
+        if re.match("0[0-9]", respelt):
+            again = "leave the leading zero out"
+        raise UsageError(f"{_quoted(text)} is not {what}", again)
+    if len(parts[0]) > _MOST_DIGITS:
+        raise UsageError(f"{_quoted(text)} has too many digits to be {what}", hint)
+    return parts
+
+
+def _parts(text: str, suffixes: Collection[str]) -> tuple[str, str, str] | None:
+    match = _NUMBER.fullmatch(text)
+    whole, decimals, suffix = match.groups(default="") if match else ("", "", "")
+    suffix = suffix.strip().lower()
+    return (whole, decimals, suffix) if whole and suffix in suffixes else None
+
+
+def _respelt(text: str) -> str:
+    """The text in the one spelling, where that is plain: ``1_000``, ``+8``, ``131,072``."""
+    ascii_digits = re.sub(r"\d", lambda digit: str(int(digit[0])), text[:_MOST_DIGITS])
+    bare = ascii_digits.strip().removeprefix("+")
+    return re.sub(r"(?<=\d)(_|,(?=\d{3}(?!\d)))(?=\d)", "", bare)
+
+
+def _bounded(value: N, most: int, text: str, what: str) -> N:
+    if value > most:
+        raise UsageError(f"{_quoted(text)} is {what}")
+    return value
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+
+
+def named(name: str, read: Callable[[str], T]) -> Callable[[str], T]:
+    """``read`` with errors that say in one sentence of what: ``--ctx: '1_0' is not ...``."""
+
+    def read_named(text: str) -> T:
+        try:
+            return read(text)
+        except UsageError as error:
+            hint = f"; {error.hint}" if error.hint else ""
+            raise UsageError(f"{name}: {error.message}{hint}") from None
+
+    return read_named
 
 
 def positive(name: str, value: object) -> int:
@@ -79,23 +159,6 @@ def positive(name: str, value: object) -> int:
         hint = "kvplan.parse_tokens reads '128k'" if isinstance(value, str) else None
         raise UsageError(f"{name} has to be a whole number, one or more, not {value!r}", hint)
     return value
-
-
-def parse_layers(name: str, value: str | Sequence[int]) -> tuple[int, ...]:
-    """Numbers of layers meant by ``"33,28"`` or a list of them. Raises UsageError."""
-    parts: Sequence[int | str] = value.split(",") if isinstance(value, str) else value
-    texts = [str(part).strip() for part in parts if not isinstance(part, bool)]
-    layers = tuple(int(text) for text in texts if re.fullmatch("[1-9][0-9]{0,5}", text))
-    if not layers or len(layers) != len(parts):
-        raise UsageError(
-            f"{name} has to be a number of layers for each stage, not {_as_written(value)[:100]!r}",
-            "write 33,28",
-        )
-    return layers
-
-
-def _as_written(layers: str | Sequence[int]) -> str:
-    return layers if isinstance(layers, str) else ",".join(map(str, layers))
 
 
 def plural(count: int, noun: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -14,18 +14,20 @@ from kvplan.limits import (
     Input,
     Percent,
     Reading,
+    Share,
     Size,
     Text,
     WrittenBytes,
+    WrittenBytesOrZero,
     WrittenTokens,
 )
 from kvplan.parallel import DEGREES
 from kvplan.question import DEFAULT_LORA_RANK, DEFAULT_UTILIZATION, Model, Options, Question, ask
 from kvplan.registry.validation import validate
-from kvplan.registry.yaml import Document, quoted, read_yaml
+from kvplan.registry.yaml import Document, Location, quoted, read_yaml
 from kvplan.units import parse_layers
 
-WrittenLayers = Annotated[tuple[Size, ...], Reading(partial(parse_layers, "pipeline_partition"))]
+WrittenLayers = Annotated[tuple[Size, ...], Reading(parse_layers)]
 """Layers of each pipeline stage: a list of them, or as on the command line."""
 
 Figure = Literal[
@@ -91,9 +93,9 @@ class Deployment(Input):
     max_loras: Size | None = None
     max_lora_rank: Size = DEFAULT_LORA_RANK
     kv_offloading_size: WrittenBytes | None = None
-    gpu_memory_utilization: Percent = DEFAULT_UTILIZATION
-    overhead: WrittenBytes | None = None
-    kv_cache_memory_bytes: WrittenBytes | None = None
+    gpu_memory_utilization: Share = DEFAULT_UTILIZATION
+    overhead: WrittenBytesOrZero | None = None
+    kv_cache_memory_bytes: WrittenBytesOrZero | None = None
     draft: Flag = False
     draft_model: Text | None = None
     draft_kv_cache_dtype: Text = "auto"
@@ -102,10 +104,6 @@ class Deployment(Input):
     allow_uncounted: Flag = False
     """Weights that kvplan could not count whole are no reason to fail."""
     expect: Expectations = Expectations()
-
-    def __post_init__(self) -> None:
-        if not 0 < self.gpu_memory_utilization <= 1:
-            raise ValueError("gpu_memory_utilization must be more than 0 and at most 1")
 
     @property
     def bounds_gpus(self) -> bool:
@@ -162,6 +160,7 @@ def read_deployments(path: Path) -> CheckFile:
     _place_defaults(document)
     document = Document(_with_defaults(document.data), document.lines)
     deployments = validate(document, Deployments, path).deployments
+    _check_nulls(document, path)
     _check_names(deployments, document, path)
     return CheckFile(path, document, deployments)
 
@@ -176,11 +175,41 @@ def _with_defaults(data: Any) -> Any:
 def _over(defaults: dict[str, Any], own: Any) -> Any:
     if not isinstance(own, dict):
         return own
-    merged = {**defaults, **own}
+    merged = _merged(defaults, own)
     both = [source.get("expect") for source in (defaults, own)]
     if all(isinstance(expect, dict) for expect in both):
-        merged["expect"] = {**both[0], **both[1]}  # type: ignore[dict-item]
+        merged["expect"] = _merged(*both)  # type: ignore[arg-type]
     return merged
+
+
+def _merged(defaults: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Both, the own keys first; null takes a default away."""
+    taken_away = {key for key, value in own.items() if value is None and key in defaults}
+    return {key: value for key, value in {**defaults, **own}.items() if key not in taken_away}
+
+
+def _nulls(value: Any, place: Location) -> Iterator[Location]:
+    """The places of every null in the value."""
+    if value is None:
+        yield place
+    items: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    for key, each in items:
+        yield from _nulls(each, (*place, key))
+
+
+def _check_nulls(document: Document, path: Path) -> None:
+    """A null that takes no default away is a value that is not there, not a key that is not."""
+    problems = [
+        f"{path}:{document.line(place)}: {'.'.join(map(str, place))}: is null; "
+        "give it a value, or leave it out"
+        for place in _nulls(document.data["deployments"], ("deployments",))
+    ]
+    if problems:
+        raise SpecError("\n".join(problems))
 
 
 def _check_defaults(document: Document, path: Path) -> None:
@@ -196,7 +225,7 @@ def _check_defaults(document: Document, path: Path) -> None:
         if key not in known
     ]
     if problems:
-        raise SpecError("\n".join(problems))
+        raise SpecError(*problems)
 
 
 def _place_defaults(document: Document) -> None:

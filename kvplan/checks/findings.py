@@ -11,6 +11,7 @@ from typing import Any, Literal
 from kvplan.checks.baseline import Drift, Lock, drifts, entry, key_of
 from kvplan.checks.deployments import CheckFile, Deployment, read_deployments
 from kvplan.checks.expectations import Expectation, expectations, figures
+from kvplan.checks.file_patterns import matching_files
 from kvplan.errors import DOES_NOT_FIT, KvplanError, SpecError
 from kvplan.planner.solve import Plan, solve
 from kvplan.registry.names import load
@@ -50,6 +51,8 @@ class Findings:
 
     findings: tuple[Finding, ...]
     plans: dict[str, tuple[Deployment, Plan]]
+    files: tuple[Path, ...] = ()
+    """The files that were read, patterns expanded."""
 
     @property
     def exit_code(self) -> int:
@@ -71,13 +74,19 @@ def check(
 ) -> Findings:
     """Every expectation of these files, and with a lock every figure that drifted from it.
 
-    A file that cannot be understood and a model that is refused are findings as well, so that the
-    others are still told. Deployments are named in the lock by their file, seen from its folder.
+    Texts may be patterns (see matching_files). One that no file matches, a file that cannot be
+    understood and a model that is refused are findings as well, so that the others are still told.
+    Deployments are named in the lock by their file, seen from its folder.
     """
     load_once = cache(load)  # for this run alone: a spec may be another one in the next
     findings: list[Finding] = []
     plans: dict[str, tuple[Deployment, Plan]] = {}
-    for path in map(Path, paths):
+    files: list[Path] = []
+    for path, problem in matching_files(paths):
+        if problem is not None:
+            findings += _unreadable(path, problem)
+            continue
+        files.append(path)
         try:
             file = read_deployments(path)
         except SpecError as error:
@@ -94,12 +103,12 @@ def check(
             plans[key_of(path, lock_folder, deployment.name)] = deployment, plan
         if locked is not None:
             findings += _drifted(file, lock_folder, locked, plans)
-    return Findings(tuple(findings), plans)
+    return Findings(tuple(findings), plans, tuple(files))
 
 
 def _unreadable(path: Path, error: SpecError) -> Iterator[Finding]:
     """A finding for each problem of a file, on the problem's own line."""
-    for problem in error.message.split("\n"):
+    for problem in error.problems:
         place, _, rest = problem.removeprefix(f"{path}:").partition(":")
         line = int(place) if place.isdigit() else 1
         message = rest.strip() if place.isdigit() else problem.removeprefix(f"{path}: ")

@@ -12,18 +12,19 @@ from kvplan import __version__
 from kvplan.cli.check import check
 from kvplan.cli.compare import compare
 from kvplan.cli.diff import diff
-from kvplan.cli.groups import GroupedHelp, spelled_out
+from kvplan.cli.groups import Commands, GroupedHelp, spelled_out
 from kvplan.cli.import_ import import_
 from kvplan.cli.layouts import layouts
 from kvplan.cli.list import list_
 from kvplan.cli.measure import measure
-from kvplan.cli.output import complain
+from kvplan.cli.output import complain, write
 from kvplan.cli.plan import plan
 from kvplan.cli.show import show
 from kvplan.errors import BUG, INTERRUPTED, KvplanError, SpecError, UsageError
 
 app = typer.Typer(
     name="kvplan",
+    cls=Commands,
     help="How much memory the KV cache of a large language model takes, right to the byte.",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -37,7 +38,7 @@ for _command in (compare, show, plan, layouts, measure, list_, check, diff, impo
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"kvplan {__version__}")
+        write(f"kvplan {__version__}\n")
         raise typer.Exit
 
 
@@ -60,18 +61,34 @@ def main() -> NoReturn:
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
     try:
-        # Asked to stand aside, typer raises what it would print over three lines and a box.
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
-    except Exception as error:  # noqa: BLE001 - a traceback would exit 1: "does not fit"
+        code = _run(sys.argv[1:] or ["--help"])
+    except KeyboardInterrupt as interrupt:
+        code = getattr(interrupt, "exit_code", INTERRUPTED)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - 1 means "does not fit" alone
         code = _report(error)
     sys.exit(code)
 
 
-def _report(error: Exception) -> int:
+def _run(arguments: list[str]) -> int:
+    """Exit code of this command. What goes wrong is raised.
+
+    Typer's own way to run a command exits 1 where a pipe is closed, which means "does not fit".
+    """
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("kvplan", arguments) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
+
+
+def _report(error: Exception | SystemExit) -> int:
     """Exit code of this error, which is put in one line, its hint in another."""
     match error:
         case SpecError():
-            complain(*f"error: {error.message}".split("\n"))
+            first, *others = error.problems
+            complain(f"error: {first}", *others)
         case KvplanError():
             complain(f"error: {_with_flags(error.message)}")
             complain(*([f"  {_with_flags(error.hint)}"] if error.hint else []))
@@ -81,7 +98,7 @@ def _report(error: Exception) -> int:
         case typer.Abort():
             return INTERRUPTED
         case OSError():
-            complain(f"error: the answer cannot be written: {error.strerror}")
+            complain(f"error: {error}")
             return UsageError.exit_code
         case _:
             bug = f"error: a bug in kvplan: {type(error).__name__}: {error}"

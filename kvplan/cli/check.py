@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kvplan.cli.options import Json
-from kvplan.cli.output import answer, warn
+from kvplan.cli.options import Json, Screen
+from kvplan.cli.output import answer, tell, warn
+from kvplan.cli.values import argument, choice, option
 from kvplan.errors import UsageError
 from kvplan.report import Report
 
@@ -27,23 +27,38 @@ class CheckOutput(StrEnum):
     GITHUB = "github"
 
 
+Files = Annotated[
+    list[str],
+    argument(
+        "FILE...",
+        "Deployments and what they have to do, or patterns of them: * and ? stand for "
+        "characters of one name, [...] for one of a set (where no file has that very name), ** for "
+        "any number of folders, none of them for a leading dot.",
+    ),
+]
+JUnit = Annotated[
+    str | None,
+    option("--junit", metavar="XML", help_="Write JUnit XML into this file as well."),
+]
+
+
 def check(
-    files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Deployments and what they have to do.")
-    ],
+    files: Files,
     baseline: Annotated[
         str | None,
-        typer.Option(
-            "--baseline", metavar="LOCK", help="Any figure that is not in this lock file fails."
+        option(
+            "--baseline", metavar="LOCK", help_="Any figure that is not in this lock file fails."
         ),
     ] = None,
     update_baseline: Annotated[
         bool, typer.Option("--update-baseline", help="Write the lock file instead.")
     ] = False,
+    junit: JUnit = None,
     output: Annotated[
-        CheckOutput, typer.Option("--format", help="How to print the findings.")
+        CheckOutput, choice("--format", among=CheckOutput, help_="How to print the findings.")
     ] = CheckOutput.TABLE,
     json: Json = False,
+    screen: Screen = Screen(),
 ) -> None:
     """Hold deployments against what is expected of them, and against a baseline."""
     from kvplan.checks import findings
@@ -52,26 +67,41 @@ def check(
 
     if update_baseline and baseline is None:
         raise UsageError("--update-baseline of which file?", "--baseline plan.lock.json")
-    lock = Path(baseline) if baseline else None
-    paths = [Path(file) for file in files]
+    lock = None if baseline is None else Path(baseline)
     locked = read_lock(lock) if lock and not update_baseline else None
-    result = findings.check(paths, locked, lock.parent if lock else Path())
+    result = findings.check(files, locked, lock.parent if lock else Path())
     if lock and update_baseline and result.understood:
         write_lock(lock, result.lock())
     elif update_baseline:
         warn([f"{baseline}: not written, as not every deployment is understood"])
-    report = check_report(result, paths, lock)
+    report = check_report(result, lock)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         _tell_github(report, annotate=output is not CheckOutput.GITHUB)
-    answer(report, "json" if json else output.value)
+    if junit is not None:
+        _write_junit(report, Path(junit))
+    answer(report, "json" if json else output.value, screen)
+
+
+def _write_junit(report: Report, file: Path) -> None:
+    """The findings as JUnit XML in this file. Raises UsageError where it cannot be written."""
+    from kvplan.files import write_whole
+    from kvplan.render import render
+
+    write_whole(file, render(report, "junit"))
 
 
 def _tell_github(report: Report, *, annotate: bool) -> None:
-    """Annotations, on stderr so that stdout is the answer alone, and the job's summary."""
+    """Annotations, on stderr so that stdout is the answer alone, and the job's summary.
+
+    A summary that cannot be written is no reason to lose the answer.
+    """
     from kvplan.files import append
     from kvplan.render import github
 
     if annotate:
-        sys.stderr.write(github.render(report))
+        tell(github.render(report))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        append(Path(summary), github.summary(report))
+        try:
+            append(Path(summary), github.summary(report))
+        except UsageError as error:
+            warn([error.message])

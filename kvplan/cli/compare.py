@@ -16,7 +16,6 @@ from kvplan.cli.options import (
     Models,
     Server,
     as_options,
-    assumed_kind,
 )
 from kvplan.cli.output import answer
 from kvplan.errors import UsageError
@@ -42,9 +41,9 @@ def compare(
 
     if variants and len(models) != 1:
         raise UsageError("--variants draws one model at a time", "name a single MODEL")
-    options = as_options(load, hardware, degrees, server, assume=assumed_kind(assume))
+    options = as_options(load, hardware, degrees, server, assume=assume)
     question = ask(models, **options)
     if variants:
         designs = comparing.variants(question.models[0], question.kv_cache_dtype)
         question = replace(question, models=tuple(designs), kv_cache_dtype="auto")
-    answer(compare_report(comparing.compare(question)), display.format)
+    answer(compare_report(comparing.compare(question)), display.format, display)

@@ -6,10 +6,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from kvplan.cli.options import Assume, Json, assumed_kind
-from kvplan.cli.output import warn, write
+from kvplan.cli.options import Assume, Json, Screen
+from kvplan.cli.output import say, write
+from kvplan.cli.values import argument, choice, option
 from kvplan.errors import UsageError
 
 
@@ -34,39 +33,41 @@ def _file(path: str) -> Path:
 
 
 def import_(
-    path: Annotated[
-        str | None, typer.Argument(metavar="PATH", help="A config.json, or a folder with one.")
-    ] = None,
+    path: Annotated[str | None, argument("PATH", "A config.json, or a folder with one.")] = None,
     from_hub: Annotated[
         str | None,
-        typer.Option(
-            "--from-hub", metavar="ORG/NAME[@REVISION]", help="Fetch config.json from the hub."
+        option(
+            "--from-hub", metavar="ORG/NAME[@REVISION]", help_="Fetch config.json from the hub."
         ),
     ] = None,
     spec_file: Annotated[
-        str | None, typer.Option("-o", "--output", metavar="FILE", help="Write the spec here.")
+        str | None, option("-o", "--output", metavar="FILE", help_="Write the spec here.")
     ] = None,
     assume: Assume = None,
     output: Annotated[
-        ImportOutput, typer.Option("--format", help="How to print it.")
+        ImportOutput, choice("--format", among=ImportOutput, help_="How to print it.")
     ] = ImportOutput.YAML,
     json: Json = False,
+    screen: Screen = Screen(),
 ) -> None:
     """Write the YAML spec that a config.json means, each figure with the key it came from."""
     from kvplan import hf
     from kvplan.files import write_whole
     from kvplan.render import render
+    from kvplan.views.class_defaults import class_default_notes
     from kvplan.views.show import import_report
 
     if (path is None) == (from_hub is None):
         raise UsageError("give either PATH or --from-hub ORG/NAME", "kvplan import ./config.json")
     source = hf.fetched_config(from_hub) if from_hub else _file(path or "")
-    spec, origins = hf.read_config(source, assumed_kind(assume), from_hub)
-    text = hf.to_yaml(spec, origins)
-    if output is not ImportOutput.YAML or json:
-        text = render(import_report(spec, origins), "json" if json else output.value)
-    warn(spec.assumptions)
+    spec, origins = hf.read_config(source, assume, from_hub)
+    form = "json" if json else output.value
+    if form == "yaml":
+        text = hf.to_yaml(spec, origins)
+    else:
+        text = render(import_report(spec, origins), form)
     if spec_file is None:
-        write(text)
+        write(text, form)
     else:
         write_whole(Path(spec_file), text)
+    say(spec.assumptions, class_default_notes([spec]), screen)

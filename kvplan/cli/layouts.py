@@ -10,7 +10,6 @@ from kvplan.cli.options import (
     Model,
     Server,
     as_options,
-    assumed_kind,
 )
 from kvplan.cli.output import answer
 from kvplan.question import DEFAULT_CONTEXT
@@ -29,6 +28,6 @@ def layouts(
     from kvplan.question import ask
     from kvplan.views.layouts import layouts_report
 
-    options = as_options(load, hardware, server, assume=assumed_kind(assume))
+    options = as_options(load, hardware, server, assume=assume)
     question = ask([model], **options)
-    answer(layouts_report(rank_layouts(question.models[0], question)), display.format)
+    answer(layouts_report(rank_layouts(question.models[0], question)), display.format, display)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-import typer
-
 from kvplan.cli.options import Display
 from kvplan.cli.output import answer
+from kvplan.cli.values import argument, one_of, option
 from kvplan.errors import UsageError
 
 
@@ -21,9 +20,12 @@ class Catalogue(StrEnum):
 
 
 def list_(
-    what: Annotated[Catalogue, typer.Argument(help="What to list.")] = Catalogue.MODELS,
+    what: Annotated[
+        Catalogue, argument("WHAT", f"{', '.join(Catalogue)}.", one_of(Catalogue))
+    ] = Catalogue.MODELS,
     kind: Annotated[
-        str | None, typer.Option("--kind", help="Only models with this kind of cache: mla, gqa.")
+        str | None,
+        option("--kind", metavar="KIND", help_="Only models with this kind of cache: mla, gqa."),
     ] = None,
     display: Display = Display(),
 ) -> None:
@@ -42,4 +44,4 @@ def list_(
             report = views.gpus_report(gpus())
         case Catalogue.FORMATS:
             report = views.formats_report()
-    answer(report, display.format)
+    answer(report, display.format, display)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvplan.cli.options import Assume, Display, Load, TensorParallel, assumed_kind
+from kvplan.cli.options import Assume, Display, Load, TensorParallel
 from kvplan.cli.output import answer
+from kvplan.cli.values import argument, choice, count, option, size
 from kvplan.measure.question import (
     LAYOUT_NAMES,
     MEASURED,
@@ -37,22 +38,20 @@ class Caches:
     tensor_parallel_size: TensorParallel = 1
     layout: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--layout",
             metavar="LAYOUT",
-            rich_help_panel=_CACHES,
-            help="How the bytes are cut into tensors; several are measured: "
+            panel=_CACHES,
+            help_="How the bytes are cut into tensors; several are measured: "
             f"{', '.join(LAYOUT_NAMES)}.",
         ),
     ] = None
     block_size: Annotated[
         int | None,
-        typer.Option(
+        count(
             "--block-size",
-            metavar="N",
-            min=1,
-            rich_help_panel=_CACHES,
-            help=f"Tokens of a page in the vllm layout; {PAGE_TOKENS}.",
+            panel=_CACHES,
+            help_=f"Tokens of a page in the vllm layout; {PAGE_TOKENS}.",
         ),
     ] = None
 
@@ -85,23 +84,19 @@ class Work:
     ] = False
     kernel: Annotated[
         Kernel,
-        typer.Option(
-            "--kernel", rich_help_panel=_WORK, help="Attention kernel; auto: the fastest."
-        ),
+        choice("--kernel", among=Kernel, panel=_WORK, help_="Attention kernel; auto: the fastest."),
     ] = Kernel.AUTO
     max_bytes: Annotated[
-        str | None,
-        typer.Option(
-            "--max-bytes", metavar="BYTES", rich_help_panel=_WORK, help="Take no more: 20GiB."
-        ),
+        int | None,
+        size("--max-bytes", panel=_WORK, help_="Take no more: 20GiB."),
     ] = None
     save: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--save",
             metavar="FILE",
-            rich_help_panel=_WORK,
-            help="Write this card's entry for --gpu FILE.",
+            panel=_WORK,
+            help_="Write this card's entry for --gpu FILE.",
         ),
     ] = None
 
@@ -109,12 +104,11 @@ class Work:
 def measure(
     models: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[MODEL...]",
-            help=f"Names or files; {', '.join(MEASURED)} where none is given.",
-        ),
+        argument("[MODEL...]", f"Names or files; {', '.join(MEASURED)} where none is given."),
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="cuda, cuda:1 or cpu.")] = "cuda",
+    device: Annotated[
+        str, option("--device", metavar="DEVICE", help_="cuda, cuda:1 or cpu.")
+    ] = "cuda",
     load: Load = Load(sequences=1),
     caches: Caches = Caches(),
     work: Work = Work(),
@@ -129,25 +123,22 @@ def measure(
 
     request = _request(models or list(MEASURED), device, load, caches, work, assume)
     measurement = _measure(request)
-    if work.save and measurement.ceilings:
+    if work.save is not None and measurement.ceilings:
         _write_entry(measurement, Path(work.save))
-    answer(measure_report(request, measurement, work.save), display.format)
+    answer(measure_report(request, measurement, work.save), display.format, display)
 
 
 def _request(
     models: list[str], device: str, load: Load, caches: Caches, work: Work, assume: str | None
 ) -> Request:
-    from kvplan.units import parse_bytes, parse_tokens
-
     layouts = _layouts(device, caches, work)
-    text = load.context_tokens
-    tokens = default_context_tokens(device) if text is None else parse_tokens(text)
+    tokens = load.context_tokens or default_context_tokens(device)
     questions = tuple(_questions(models, tokens, load, caches, assume))
     return Request(
         device=device,
         questions=questions,
         layouts=layouts,
-        max_bytes=parse_bytes(work.max_bytes) if work.max_bytes else None,
+        max_bytes=work.max_bytes,
         find_max=work.find_max,
         reserve_weights=work.reserve_weights,
         decode=work.decode,
@@ -170,7 +161,7 @@ def _questions(
     )
     for model in models:
         yield CacheQuestion(
-            names.load(model, assumed_kind(assume)),
+            names.load(model, assume),
             tokens,
             load.sequences or 1,
             load.kv_cache_dtype,
@@ -178,7 +169,7 @@ def _questions(
             caches.block_size or PAGE_TOKENS,
             load.draft,
             beside,
-            names.load(load.draft_model) if load.draft_model else None,
+            None if load.draft_model is None else names.load(load.draft_model),
             load.draft_kv_cache_dtype,
         )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Annotated, Any, Unpack, cast
+from typing import Annotated, Unpack, cast
 
 import typer
 
+from kvplan.cli.values import argument, choice, count, option, size, tokens
 from kvplan.errors import UsageError
 from kvplan.question import (
     DEFAULT_GPU,
@@ -16,45 +17,49 @@ from kvplan.question import (
     ENGINES,
     Options,
 )
+from kvplan.units import parse_decimal, parse_layers
 
 _LOAD, _GPUS, _LAYOUT, _SERVER, _ANSWER = "Load", "GPUs", "Layout", "Server", "Answer"
-
-
-def _count(*flags: str, panel: str, help_: str) -> Any:
-    """An option that takes a whole number, one or more."""
-    return typer.Option(*flags, metavar="N", min=1, rich_help_panel=panel, help=help_)
-
-
-def _text(*flags: str, metavar: str, panel: str, help_: str) -> Any:
-    """An option that is read later: a name, a size with its unit."""
-    return typer.Option(*flags, metavar=metavar, rich_help_panel=panel, help=help_)
-
-
-Models = Annotated[
-    list[str], typer.Argument(metavar="MODEL...", help="Names, Hugging Face ids or files.")
-]
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name, Hugging Face id or file.")]
 _KINDS = "full_attention, sliding_window, mla, layer_types or text_config"
+
+
+def _assumed_kind(text: str) -> str:
+    """The kind of cache that ``--assume kind=KIND`` names."""
+    key, _, kind = text.partition("=")
+    if key != "kind" or not kind.strip():
+        hint = f"write --assume kind=KIND: {_KINDS}"
+        raise UsageError(f"{text[:60]!r} is not understood", hint)
+    return kind
+
+
+def _stages(text: str) -> str:
+    parse_layers(text)
+    return text
+
+
+Models = Annotated[list[str], argument("MODEL...", "Names, Hugging Face ids or files.")]
+Model = Annotated[str, argument("MODEL", "Name, Hugging Face id or file.")]
 Assume = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--assume",
         metavar="kind=KIND",
-        help=f"Read a config.json, as a rule an unknown one, as {_KINDS}.",
+        read=_assumed_kind,
+        help_=f"Read a config.json, as a rule an unknown one, as {_KINDS}.",
     ),
 ]
 KVDtype = Annotated[
     str,
-    typer.Option(
+    option(
         "--kv-cache-dtype",
         metavar="DTYPE",
-        rich_help_panel=_LOAD,
-        help="KV cache dtype, in vLLM's names; kvplan list formats shows them.",
+        panel=_LOAD,
+        help_="KV cache dtype, in vLLM's names; kvplan list formats shows them.",
     ),
 ]
 MambaDType = Annotated[
     str,
-    _text(
+    option(
         "--mamba-cache-dtype",
         metavar="DTYPE",
         panel=_LOAD,
@@ -64,7 +69,7 @@ MambaDType = Annotated[
 ]
 StateDtype = Annotated[
     str,
-    _text(
+    option(
         "--mamba-ssm-cache-dtype",
         metavar="DTYPE",
         panel=_LOAD,
@@ -73,7 +78,7 @@ StateDtype = Annotated[
 ]
 IndexDtype = Annotated[
     str,
-    _text(
+    option(
         "--index-cache-dtype",
         "--indexer-kv-dtype",
         metavar="DTYPE",
@@ -83,20 +88,21 @@ IndexDtype = Annotated[
 ]
 Dtype = Annotated[
     str,
-    typer.Option(
+    option(
         "--dtype",
         metavar="DTYPE",
-        rich_help_panel=_SERVER,
-        help="Weights that are not quantised: auto, bfloat16, float16, float32.",
+        panel=_SERVER,
+        help_="Weights that are not quantised: auto, bfloat16, float16, float32.",
     ),
 ]
 Quantization = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--quantization",
         metavar="NAME",
-        rich_help_panel=_SERVER,
-        help="What if a 16-bit checkpoint were quantised: fp8, int4, nvfp4, mxfp4, q4_k and so on.",
+        panel=_SERVER,
+        help_="What if a 16-bit checkpoint were quantised: fp8, int4, nvfp4, mxfp4, q4_k "
+        "and so on.",
     ),
 ]
 Draft = Annotated[
@@ -104,22 +110,21 @@ Draft = Annotated[
     typer.Option("--draft", rich_help_panel=_LOAD, help="Count the draft (MTP) layers' cache too."),
 ]
 Context = Annotated[
-    str | None,
-    typer.Option(
+    int | None,
+    tokens(
         "--ctx",
         "--max-model-len",
-        metavar="TOKENS",
-        rich_help_panel=_LOAD,
-        help="Tokens of a sequence: 131072, 128k, 1M.",
+        panel=_LOAD,
+        help_="Tokens of a sequence: 131072, 128k, 1M.",
     ),
 ]
 Sequences = Annotated[
     int | None,
-    _count("--sequences", panel=_LOAD, help_="Sequences of that length at once, over all GPUs."),
+    count("--sequences", panel=_LOAD, help_="Sequences of that length at once, over all GPUs."),
 ]
 MaxNumSeqs = Annotated[
     int | None,
-    _count(
+    count(
         "--max-num-seqs",
         panel=_SERVER,
         help_="vLLM's cap of sequences that run at once, a data-parallel rank.",
@@ -127,26 +132,24 @@ MaxNumSeqs = Annotated[
 ]
 Gpu = Annotated[
     str,
-    typer.Option(
+    option(
         "--gpu",
         metavar="GPU",
-        rich_help_panel=_GPUS,
-        help="GPU of kvplan list gpus, its memory alone (24GiB), or a file.",
+        panel=_GPUS,
+        help_="GPU of kvplan list gpus, its memory alone (24GiB), or a file.",
     ),
 ]
 TensorParallel = Annotated[
     int | None,
-    _count(
-        "--tensor-parallel-size", "-tp", panel=_LAYOUT, help_="GPUs of a tensor-parallel group."
-    ),
+    count("--tensor-parallel-size", "-tp", panel=_LAYOUT, help_="GPUs of a tensor-parallel group."),
 ]
 PipelineParallel = Annotated[
     int | None,
-    _count("--pipeline-parallel-size", "-pp", panel=_LAYOUT, help_="Pipeline stages of layers."),
+    count("--pipeline-parallel-size", "-pp", panel=_LAYOUT, help_="Pipeline stages of layers."),
 ]
 DataParallel = Annotated[
     int | None,
-    _count(
+    count(
         "--data-parallel-size",
         "-dp",
         panel=_LAYOUT,
@@ -155,11 +158,11 @@ DataParallel = Annotated[
 ]
 Replicas = Annotated[
     int | None,
-    _count("--replicas", panel=_LAYOUT, help_="Independent copies of the server."),
+    count("--replicas", panel=_LAYOUT, help_="Independent copies of the server."),
 ]
 ContextParallel = Annotated[
     int | None,
-    _count(
+    count(
         "--decode-context-parallel-size",
         "-dcp",
         panel=_LAYOUT,
@@ -187,7 +190,7 @@ class Load:
     draft: Draft = False
     draft_model: Annotated[
         str | None,
-        _text(
+        option(
             "--draft-model",
             metavar="MODEL",
             panel=_LOAD,
@@ -196,7 +199,7 @@ class Load:
     ] = None
     draft_kv_cache_dtype: Annotated[
         str,
-        _text(
+        option(
             "--draft-kv-cache-dtype",
             metavar="DTYPE",
             panel=_LOAD,
@@ -212,7 +215,7 @@ class Hardware:
     gpu: Gpu = DEFAULT_GPU
     gpus: Annotated[
         int | None,
-        _count("--gpus", panel=_GPUS, help_="GPUs there are."),
+        count("--gpus", panel=_GPUS, help_="GPUs there are."),
     ] = None
 
 
@@ -236,9 +239,10 @@ class Degrees:
     ] = False
     pipeline_partition: Annotated[
         str | None,
-        _text(
+        option(
             "--pipeline-partition",
             metavar="N,N...",
+            read=_stages,
             panel=_LAYOUT,
             help_="Layers of each pipeline stage: 33,28 (vLLM's VLLM_PP_LAYER_PARTITION).",
         ),
@@ -253,55 +257,54 @@ class Server:
     quantization: Quantization = None
     gpu_memory_utilization: Annotated[
         float,
-        typer.Option(
+        option(
             "--gpu-memory-utilization",
             metavar="SHARE",
-            min=0.01,
-            max=1.0,
-            rich_help_panel=_SERVER,
-            help="Share of each GPU that may be used.",
+            read=parse_decimal,
+            panel=_SERVER,
+            help_="Share of each GPU that may be used.",
         ),
     ] = DEFAULT_UTILIZATION
     overhead: Annotated[
-        str | None,
-        typer.Option(
+        int | None,
+        size(
             "--overhead",
-            metavar="BYTES",
-            rich_help_panel=_SERVER,
-            help="Activations, graphs and process as measured: 3GiB.",
+            panel=_SERVER,
+            help_="Activations, graphs and process as measured: 3GiB.",
         ),
     ] = None
     kv_cache_memory_bytes: Annotated[
-        str | None,
-        typer.Option(
+        int | None,
+        size(
             "--kv-cache-memory-bytes",
-            metavar="BYTES",
-            rich_help_panel=_SERVER,
-            help="Room for caches, outright.",
+            panel=_SERVER,
+            help_="Room for caches, outright.",
         ),
     ] = None
     kv_offloading_size: Annotated[
-        str | None,
-        _text(
+        int | None,
+        size(
             "--kv-offloading-size",
-            metavar="BYTES",
             panel=_SERVER,
             help_="Host memory for caches, of all tensor-parallel GPUs together: 44GiB.",
         ),
     ] = None
     max_loras: Annotated[
         int | None,
-        _count("--max-loras", panel=_SERVER, help_="Slots for LoRA adapters, as vLLM has them."),
+        count("--max-loras", panel=_SERVER, help_="Slots for LoRA adapters, as vLLM has them."),
     ] = None
     max_lora_rank: Annotated[
         int,
-        _count("--max-lora-rank", panel=_SERVER, help_="Rank of a slot."),
+        count("--max-lora-rank", panel=_SERVER, help_="Rank of a slot."),
     ] = DEFAULT_LORA_RANK
     max_num_seqs: MaxNumSeqs = None
     engine: Annotated[
         Engine,
-        typer.Option(
-            "--engine", rich_help_panel=_SERVER, help="Whose accounting; none is plain arithmetic."
+        choice(
+            "--engine",
+            among=Engine,
+            panel=_SERVER,
+            help_="Whose accounting; none is plain arithmetic.",
         ),
     ] = Engine.NONE
 
@@ -321,11 +324,32 @@ Json = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Display:
+class Screen:
+    """How much of an answer is shown."""
+
+    wide: Annotated[
+        bool,
+        typer.Option("--wide", rich_help_panel=_ANSWER, help="Every column, however narrow it is."),
+    ] = False
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", rich_help_panel=_ANSWER, help="The answer alone."),
+    ] = False
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", rich_help_panel=_ANSWER, help="What the figures rest on, in full."
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Display(Screen):
     """How to print the answer."""
 
     output: Annotated[
-        Output, typer.Option("--format", rich_help_panel=_ANSWER, help="How to print the answer.")
+        Output,
+        choice("--format", among=Output, panel=_ANSWER, help_="How to print the answer."),
     ] = Output.TABLE
     json: Json = False
 
@@ -339,14 +363,3 @@ def as_options(*groups: Load | Hardware | Degrees | Server, **others: Unpack[Opt
     """The groups' values under the names that ``question.ask`` takes, and others beside them."""
     values = {field.name: getattr(group, field.name) for group in groups for field in fields(group)}
     return cast("Options", {**values, **others})
-
-
-def assumed_kind(assume: str | None) -> str | None:
-    """The kind of cache that ``--assume kind=KIND`` names."""
-    if assume is None:
-        return None
-    key, _, kind = assume.partition("=")
-    if key != "kind" or not kind:
-        hint = f"write --assume kind=KIND: {_KINDS}"
-        raise UsageError(f"--assume {assume[:100]} is not understood", hint)
-    return kind

@@ -4,35 +4,53 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
-from typing import NoReturn
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import NoReturn, TextIO
 
 import typer
 
-from kvplan.report import Report
+from kvplan.cli.options import Screen
+from kvplan.errors import UsageError
+from kvplan.render import ALWAYS_UTF_8, message, render
+from kvplan.render.plain import inert, visible
+from kvplan.report import Note, Report
+
+_USUAL_COLUMNS = 80
 
 
-def answer(report: Report, output: str) -> NoReturn:
-    """Print the report in this format, and exit with its code."""
-    from kvplan.render import render
-
-    text = render(report, output)
-    warn(report.warnings)
-    complain(*(f"note: {note.text}" for note in report.notes))
-    write(text)
+def answer(report: Report, output: str, screen: Screen) -> NoReturn:
+    """Print the report in this format, then what is to be said of it; exit with its code."""
+    write(render(report, output, None if screen.wide else _columns(sys.stdout)), output)
+    say(report.warnings, report.notes, screen)
     raise typer.Exit(report.exit_code)
 
 
-def write(text: str) -> None:
-    """The text to stdout."""
+def say(warnings: Iterable[str], notes: Sequence[Note], screen: Screen) -> None:
+    """What is to be said of an answer: each warning, and what its figures rest on in one line."""
+    if screen.quiet:
+        return
+    warn(warnings)
+    if screen.verbose:
+        complain(*(f"note: {note.text}" for note in notes))
+    elif notes:
+        about = ", ".join(dict.fromkeys(note.about for note in notes))
+        complain(f"note: --verbose explains: {about}")
+
+
+def write(text: str, output: str = "table") -> None:
+    """The text in this format to stdout. Raises UsageError where it cannot be written."""
     if sys.stdout is None:
-        raise OSError(0, "stdout is closed")
+        raise UsageError("the answer cannot be written: stdout is closed")
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        _put(sys.stdout, text, utf_8=output in ALWAYS_UTF_8)
     except BrokenPipeError:
-        # The reader went away (`kvplan list | head`); nothing is left to say, or to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has read enough (`kvplan list | head`); that changes nothing in the answer.
+        _drop(sys.stdout)
+    except (OSError, ValueError) as error:
+        _drop(sys.stdout)
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"the answer cannot be written: {reason}") from None
 
 
 def warn(warnings: Iterable[str]) -> None:
@@ -41,8 +59,46 @@ def warn(warnings: Iterable[str]) -> None:
 
 
 def complain(*lines: str) -> None:
-    """Lines to stderr, with nothing in them that a terminal would obey."""
-    from kvplan.render.plain import visible
-
+    """Lines to stderr, with nothing in them that a terminal or a CI runner would obey."""
+    coloured = _columns(sys.stderr) is not None or os.environ.get("FORCE_COLOR")
     for line in lines:
-        print(visible(line), file=sys.stderr)
+        text = inert(visible(line))
+        tell(f"{message(text, _columns(sys.stderr)) if coloured else text}\n")
+
+
+def tell(text: str) -> None:
+    """The text to stderr as it is; where that is closed or full, it is lost, and nothing else."""
+    if sys.stderr is None:
+        return
+    try:
+        _put(sys.stderr, text)
+    except Exception:  # noqa: BLE001 - whatever the stream raises, the exit code is the answer's
+        _drop(sys.stderr)
+
+
+def _put(stream: TextIO, text: str, *, utf_8: bool = False) -> None:
+    binary = getattr(stream, "buffer", None)
+    if utf_8 and binary is not None:
+        binary.write(text.encode())
+    else:
+        stream.write(text)
+    stream.flush()
+
+
+def _columns(stream: TextIO | None) -> int | None:
+    """The width of the terminal that the stream is; None where it is none."""
+    if stream is None or not stream.isatty():
+        return None
+    told = os.environ.get("COLUMNS", "")
+    if told.isascii() and told.isdigit():
+        return int(told)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
+    except (OSError, ValueError):
+        return _USUAL_COLUMNS
+
+
+def _drop(stream: TextIO) -> None:
+    """Send the rest to nowhere: what is left in the stream would fail again when Python ends."""
+    with suppress(Exception):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from kvplan.cli.options import (
     Assume,
     Degrees,
@@ -15,9 +13,10 @@ from kvplan.cli.options import (
     Model,
     Server,
     as_options,
-    assumed_kind,
 )
 from kvplan.cli.output import answer
+from kvplan.cli.values import option
+from kvplan.units import parse_decimal
 
 
 def plan(
@@ -28,7 +27,8 @@ def plan(
     server: Server = Server(),
     display: Display = Display(),
     price: Annotated[
-        float | None, typer.Option("--price", help="Price of a GPU for an hour.")
+        float | None,
+        option("--price", metavar="PRICE", read=parse_decimal, help_="Price of a GPU for an hour."),
     ] = None,
     assume: Assume = None,
 ) -> None:
@@ -38,8 +38,10 @@ def plan(
     from kvplan.question import ask
     from kvplan.views.plan import plan_report
 
-    options = as_options(load, hardware, degrees, server, assume=assumed_kind(assume), price=price)
+    options = as_options(load, hardware, degrees, server, assume=assume, price=price)
     question = ask([model], **options)
     spec = question.models[0]
     best = solve(spec, question)
-    answer(plan_report(best, solve_native(spec, question), runner_up(best)), display.format)
+    answer(
+        plan_report(best, solve_native(spec, question), runner_up(best)), display.format, display
+    )

@@ -11,7 +11,6 @@ from kvplan.cli.options import (
     MambaDType,
     Model,
     StateDtype,
-    assumed_kind,
 )
 from kvplan.cli.output import answer
 
@@ -31,10 +30,10 @@ def show(
     from kvplan.registry.names import load
     from kvplan.views.show import show_report
 
-    spec = load(model, assumed_kind(assume))
+    spec = load(model, assume)
     beside = BesideDtypes(
         mamba_cache_dtype=mamba_cache_dtype,
         mamba_ssm_cache_dtype=mamba_ssm_cache_dtype,
         index_cache_dtype=index_cache_dtype,
     )
-    answer(show_report(spec, kv_cache_dtype, beside, draft=draft), display.format)
+    answer(show_report(spec, kv_cache_dtype, beside, draft=draft), display.format, display)

@@ -148,10 +148,10 @@ class Config:
         self.taken[self.prefix + key] = value, self.defaults.source
         return key, value
 
-    def take(self, key: str, value: Any) -> None:
+    def take(self, key: str, value: Any, source: str | None = None) -> None:
         """Records what the class makes of a key that the file does not have, not even null."""
         if not self.mentions(key):
-            self.taken[self.prefix + key] = value, self.defaults.source
+            self.taken[self.prefix + key] = value, source or self.defaults.source
 
     def default(self, key: str) -> Any:
         """The class's default of a key that the file does not have, recorded as taken."""
@@ -249,7 +249,7 @@ class Config:
             self.missing(key)
         if self.mentions(key) and (default or self.defaults.values.get(key)):
             self.refuse(f"{self.name(key)} is null; it has to be true or false")
-        if not self.defaults.values:
+        if default or not self.defaults.values:
             self.take(key, bool(default))
         return bool(default)
 

@@ -65,9 +65,13 @@ def layer_types(config: Config, layers: int, rule: Rule | None, draft: int = 0) 
     if rule is None:
         config.missing("layer_types")
     ruled = [rule(index) for index in range(layers)]
-    numbers = ", ".join(f"{count} {kind}" for kind, count in Counter(ruled).items())
-    config.take("layer_types", numbers)
+    config.take("layer_types", counted(ruled))
     return ruled
+
+
+def counted(types: Iterable[str]) -> str:
+    """How many layers are of each type: "3 sliding_attention, 2 full_attention"."""
+    return ", ".join(f"{count} {kind}" for kind, count in Counter(types).items())
 
 
 def only(config: Config, key: str, types: Iterable[str], *known: str) -> None:

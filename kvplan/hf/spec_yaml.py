@@ -21,7 +21,7 @@ def to_yaml(spec: ModelSpec, provenance: Mapping[Place, str]) -> str:
     for key in (field.name for field in fields(spec)):
         value = getattr(spec, key)
         if key == "class_defaults":
-            lines += [f"# {default}" for default in value]
+            lines += [f"# {_on_one_line(str(default))}" for default in value]
         elif key in ("groups", "draft"):
             lines += _groups(key, value, provenance)
         elif isinstance(value, tuple) and value and is_dataclass(value[0]):
@@ -75,7 +75,7 @@ def _inline(model: Any) -> str:
 
 
 def _comment(text: str | None) -> str:
-    return f"  # key: {text}" if text else ""
+    return f"  # key: {_on_one_line(text)}" if text else ""
 
 
 def _scalar(value: object) -> str:
@@ -92,11 +92,14 @@ def _text(value: str) -> str:
     """Plain where nothing could be taken for anything else, else double-quoted YAML."""
     if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
-    return '"' + "".join(map(_escaped, value)) + '"'
+    quoted = re.sub(r'(["\\])', r"\\\1", value)
+    return f'"{_on_one_line(quoted)}"'
 
 
-def _escaped(char: str) -> str:
-    if char in '"\\':
-        return f"\\{char}"
-    # Surrogates are not printable, so that what is left can be written in any encoding.
-    return char if char.isprintable() else f"\\U{ord(char):08x}"
+def _on_one_line(text: str) -> str:
+    """The text with escapes for what is not printable, and for what a CI runner would obey.
+
+    Surrogates are not printable, so that what is left can be written in any encoding.
+    """
+    shown = "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in text)
+    return re.sub(r"#(?=#\w*\[)", r"\\x23", shown)

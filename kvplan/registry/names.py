@@ -138,8 +138,8 @@ def load_gpu(name: str | Path, folder: Path | None = None) -> Gpu:
         from kvplan.registry.validation import validate
 
         return validate(read_yaml(path), GpuFile, path).gpus[0]
-    if _MEMORY.fullmatch(name.strip()):
-        return _gpu_of_memory(name.strip())
+    if _MEMORY.fullmatch(name):
+        return _gpu_of_memory(name)
     named = _gpus_by_name()
     found = named.get(name.strip().lower(), [])
     if len(found) > 1:
@@ -155,16 +155,24 @@ def load_gpu(name: str | Path, folder: Path | None = None) -> Gpu:
     return found[0]
 
 
-_MEMORY = re.compile(r"[0-9][0-9.]*\s*([kmgt]i?b|[mg])|[0-9]{1,3}(\.[0-9]+)?", re.IGNORECASE)
+# What is meant as memory; four to six digits are a card's name. parse_bytes says what is one.
+_MEMORY = re.compile(
+    r"\s*[+-]?[\d.,_]+\s*([kmgt]i?b|[mg])\s*|[\d.]{1,3}|\d+\.\d*|\d{7,}", re.IGNORECASE
+)
 _MODEL_NUMBER = re.compile(r"[0-9]{3,}")
 _MOST_MEMORY_BYTES = 1 << 50
 
 
 def _gpu_of_memory(text: str) -> Gpu:
     """A GPU of which nothing but its memory is known."""
-    memory_bytes = parse_bytes(text)
+    try:
+        memory_bytes = parse_bytes(text)
+    except UsageError as error:
+        raise UsageError(f"no GPU has {quoted(text)} of memory", error.hint) from None
     if not LEAST_MEMORY_BYTES <= memory_bytes < _MOST_MEMORY_BYTES:
-        raise UsageError(f"no GPU has {text} of memory", "write what a process sees of it: 24GiB")
+        raise UsageError(
+            f"no GPU has {quoted(text)} of memory", "write what a process sees of it: 24GiB"
+        )
     return Gpu(name=text, memory_bytes=memory_bytes)
 
 
@@ -184,8 +192,6 @@ def _with_bandwidth(gpu: Gpu) -> str:
 
 def _nearest_gpus(name: str, named: dict[str, list[Gpu]]) -> list[str]:
     """Up to three cards with a similar name; where it has a number, with this very number."""
-    if _MEMORY.fullmatch(name.lstrip("+-")):
-        return []
     numbers = _MODEL_NUMBER.findall(name)
     known = [alias for alias in named if all(number in alias for number in numbers)]
     near = nearest(name, known, 4, 0.5)

@@ -26,6 +26,7 @@ _WANTED = {
     "dict_type": "a mapping",
     "finite_number": "a finite number",
     "string_too_short": "text, and not empty",
+    "string_pattern_mismatch": "text, and not empty",
     "string_too_long": "shorter text",
 }
 _BOUNDS = {
@@ -41,7 +42,7 @@ def validate(document: Document, model: type[T], path: Path) -> T:
     try:
         return TypeAdapter(model).validate_python(model.prepared(document.data))
     except ValidationError as error:
-        raise SpecError("\n".join(_problems(error, document, path, model))) from None
+        raise SpecError(*_problems(error, document, path, model)) from None
 
 
 def _problems(

@@ -21,13 +21,12 @@ MERGE = "<<"
 _SHOWN = 60
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# YAML 1.2's numbers, but "010" and "1_000" stay text: nobody can tell what the writer meant.
+# A number is spelt as on the command line (units.py), and may be negative so that a message can say
+# it. All else stays text: nobody can tell what "010", "1_000" or "0x10" meant to whoever wrote it.
 # Python refuses to read an int of more than 4,300 digits.
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,4000})")
-_FLOAT = re.compile(
-    r"[-+]?((\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*|(?=e)))(e[-+]?[0-9]+)?|\.(inf|nan))", re.IGNORECASE
-)
-_WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
+_INT = re.compile(r"0|-?[1-9][0-9]{0,4000}")
+_FLOAT = re.compile(r"-?(0|[1-9][0-9]{0,300})\.[0-9]{1,300}")
+_WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "~": None}
 
 Location = tuple[str | int, ...]
 
@@ -126,6 +125,7 @@ class _Reader:
                 continue
             location = here.next_location() if here else ()
             self.lines.setdefault(location, _line(event))
+            self._check_not_empty(event, location)
             value = self._aliased(event) if isinstance(event, yaml.AliasEvent) else _value(event)
             if here:
                 here.add(value)
@@ -169,6 +169,13 @@ class _Reader:
         if getattr(event, "tag", None) not in (None, "!"):
             raise self._failure(event, f"the tag {quoted(event.tag)} is not used in specs")
 
+    def _check_not_empty(self, event: Any, location: Location) -> None:
+        """Nothing after a colon is a value that got lost; none is written ``null``."""
+        plain = isinstance(event, yaml.ScalarEvent) and event.implicit[0]
+        if location and plain and not event.value:
+            place = ".".join(map(str, location))
+            raise self._failure(event, f"{place}: is empty; give it a value, or leave it out")
+
     def _key(self, event: Any, here: _Open) -> str:
         if not isinstance(event, yaml.ScalarEvent):
             raise self._failure(event, "a list or mapping cannot be a key")
@@ -200,7 +207,7 @@ def _value(event: Any) -> Any:
         return _WORDS[text.lower()]
     if _INT.fullmatch(text):
         return int(text)
-    return float(re.sub(r"\.(?=[in])", "", text.lower())) if _FLOAT.fullmatch(text) else text
+    return float(text) if _FLOAT.fullmatch(text) else text
 
 
 def read_yaml(path: Path, *, anchors: bool = False) -> Document:

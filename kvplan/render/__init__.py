@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from kvplan.report import Report
 
+ALWAYS_UTF_8 = ("json", "junit", "yaml")
+"""Formats that say or mean their own encoding, whatever the terminal's is."""
+
 
 def render(report: Report, output: str, width: int | None = None) -> str:
     """The report as text in this format; "junit" and "github" are for reports of findings.
@@ -38,3 +41,10 @@ def render(report: Report, output: str, width: int | None = None) -> str:
             return github.render(report)
         case _:
             raise ValueError(f"{output} is not a format")
+
+
+def message(line: str, width: int | None) -> str:
+    """A line of stderr for a terminal: its first word in colour, and folded between words."""
+    from kvplan.render import terminal
+
+    return terminal.message(line, width)

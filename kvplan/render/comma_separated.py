@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from io import StringIO
 from typing import Any
 
-from kvplan.render.plain import visible
+from kvplan.render.plain import inert, visible
 from kvplan.report import Report
 
-# A spreadsheet runs a cell that begins like this (OWASP, CSV injection) unless a quote comes first.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet runs a cell that begins like this (OWASP, CSV injection), full-width and small forms
+# as well, and some drop blanks first. Where the list separator is ";", a new cell begins after one.
+_FORMULA = "[=＝﹦+＋﹢\\-－﹣−@＠﹫]"
+_BEGINS_A_FORMULA = re.compile(rf"[\s,;|]*{_FORMULA}")
+_SEPARATED_FORMULA = re.compile(rf";(?=\s*{_FORMULA})")
 
 
 def render(report: Report) -> str:
@@ -30,15 +34,21 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for key, value in record.items():
         if isinstance(value, Mapping):
-            row |= {f"{key}.{inner}": cell for inner, cell in _flat(value).items()}
+            row |= {f"{cell(key)}.{inner}": inside for inner, inside in _flat(value).items()}
         else:
-            row[key] = _cell(value)
+            row[cell(key)] = cell(value)
     return row
 
 
-def _cell(value: Any) -> Any:
+def cell(value: Any) -> Any:
+    """The value as a cell: numbers are themselves, and no text is a formula.
+
+    A quote before what would be one, as spreadsheets themselves write text.
+    """
     if isinstance(value, list | tuple):
         value = "; ".join(str(item) for item in value)
     if not isinstance(value, str):
         return value
-    return f"'{visible(value)}" if value.startswith(_FORMULA_STARTS) else visible(value)
+    text = inert(visible(value))
+    quote = "'" if _BEGINS_A_FORMULA.match(text) else ""
+    return quote + _SEPARATED_FORMULA.sub(";'", text)

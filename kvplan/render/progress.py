@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from threading import Timer
 from types import TracebackType
 from typing import Self
@@ -34,7 +35,8 @@ class Progress:
 
     def tell(self, step: str, done: float) -> None:
         """What is being done from now on, and the share of the whole that is done."""
-        self._bar.update(self._task, description=visible(step), completed=done)
+        with suppress(OSError):  # a terminal that went away; the measurement goes on
+            self._bar.update(self._task, description=visible(step), completed=done)
 
     def __enter__(self) -> Self:
         self._timer.start()
@@ -48,4 +50,5 @@ class Progress:
     ) -> None:
         self._timer.cancel()
         self._timer.join()  # it may have begun to start the bar
-        self._bar.stop()
+        with suppress(OSError):
+            self._bar.stop()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from io import StringIO
 from itertools import count
+from typing import TextIO
 
 from rich import box
 from rich.cells import cell_len
@@ -12,7 +15,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from kvplan.render.plain import visible
+from kvplan.render.plain import inert, visible
 from kvplan.report import NOTHING, Answer, Bar, Report, Table, Tone
 from kvplan.units import ceil_div
 
@@ -35,6 +38,7 @@ _TONES: dict[Tone, str] = {
     "assumed": "italic",
     "faint": "cyan",
 }
+_KINDS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _WEIGHTS = ("blue", "bright_blue", "cyan", "bright_cyan")  # in turn, as parts of the weights follow
 _MARKS = {
     "▆": "bright_magenta",
@@ -48,23 +52,47 @@ _MARKS = {
 }
 
 
+class _Page(StringIO):
+    """What is drawn for a stream, which others write to; rich chooses colours and lines by it."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__()
+        self.stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override] # set by nobody
+        return getattr(self.stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return self.stream is not None and self.stream.isatty()
+
+
+def message(line: str, width: int | None) -> str:
+    """The line folded between words, what kind it is (``error:``) in colour."""
+    page = _Page(sys.stderr)
+    text = Text(line)
+    kind, colon, _ = line.partition(":")
+    text.stylize(_KINDS.get(kind, ""), 0, len(kind + colon))
+    Console(file=page, highlight=False, width=width or _UNBOUNDED).print(text)
+    return page.getvalue().rstrip("\n")
+
+
 def render(report: Report, width: int | None) -> str:
     """The answer and its tables for a terminal so wide, in colour where that has it.
 
     Without a width (a pipe, a file) nothing is folded or left out: one line a row.
     """
-    console = Console(highlight=False, soft_wrap=width is None)
+    page = _Page(sys.stdout)
+    console = Console(file=page, highlight=False)
     console.width = _UNBOUNDED if width is None else max(width, NARROWEST)
-    with console.capture() as captured:
-        if report.answer:
-            _print_answer(console, report.answer)
-        for index, table in enumerate(
-            filter(lambda table: table.headed or table.rows, report.tables)
-        ):
-            if index or report.answer:
-                console.print()
-            _print(console, table, whole=width is None)
-    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    if report.answer:
+        _print_answer(console, report.answer)
+    tables = [table for table in report.tables if table.headed or table.rows]
+    for index, table in enumerate(tables):
+        if index or report.answer:
+            console.print()
+        _print(console, table, whole=width is None)
+    return "".join(f"{inert(line.rstrip())}\n" for line in page.getvalue().splitlines())
 
 
 def _print_answer(console: Console, answer: Answer) -> None:

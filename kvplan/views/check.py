@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from kvplan.checks.baseline import Drift
@@ -15,6 +15,7 @@ from kvplan.planner.solve import Plan
 from kvplan.report import NOTHING, Field, Report, records, table
 from kvplan.units import gib, plural
 from kvplan.views.beside import gpu_caveats
+from kvplan.views.class_defaults import plan_class_defaults
 from kvplan.views.notes import estimates
 from kvplan.views.verdict import remedy, shortfall
 from kvplan.views.words import caveats, gpus_in_words
@@ -26,7 +27,7 @@ _MEMBERSHIP = {
 }
 
 
-def check_report(result: Findings, paths: Sequence[Path], baseline: Path | None) -> Report:
+def check_report(result: Findings, baseline: Path | None) -> Report:
     """The answer of ``kvplan check``; the exit code is the worst of all findings."""
     findings = records(_FIELDS, result.findings)
     statuses = Counter[str](finding.status for finding in result.findings)
@@ -35,7 +36,7 @@ def check_report(result: Findings, paths: Sequence[Path], baseline: Path | None)
     return Report(
         command="check",
         inputs={
-            "files": [str(path) for path in paths],
+            "files": [str(path) for path in result.files],
             "baseline": None if baseline is None else str(baseline),
         },
         payload={"summary": summary, "findings": findings},
@@ -50,7 +51,7 @@ def check_report(result: Findings, paths: Sequence[Path], baseline: Path | None)
                 *caveats(plan),
             )
         ),
-        notes=estimates(plans.values()),
+        notes=(*estimates(plans.values()), *plan_class_defaults(plans.values())),
         exit_code=result.exit_code,
     )
 

@@ -21,6 +21,7 @@ from kvplan.report import (
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number, number, plural, ratio
 from kvplan.views.beside import beside_in_words, beside_record, gpu_caveats, host_notes
+from kvplan.views.class_defaults import class_default_notes
 from kvplan.views.notes import estimates
 from kvplan.views.verdict import shortfall, tone_of
 from kvplan.views.words import (
@@ -41,6 +42,8 @@ def compare_report(result: Comparison) -> Report:
     title = f"On {question.gpu.name} ({gib(question.gpu.memory_bytes)} each)"
     title += beside_in_words(question)
     texts = [(row.spec.name, text) for row in result.rows for text in _warnings(row)]
+    drafter = (question.draft_model,) if question.draft_model else ()
+    specs = (*(row.spec for row in result.rows), *drafter)
     return Report(
         command="compare",
         inputs=_inputs(result),
@@ -49,7 +52,11 @@ def compare_report(result: Comparison) -> Report:
         answer=_answer(result),
         tables=(table(title, _FIELDS, result.rows),),
         warnings=(*gpu_caveats(question), *by_text(texts)),
-        notes=(*estimates(row.plan for row in result.rows if row.plan), *host_notes(question)),
+        notes=(
+            *estimates(row.plan for row in result.rows if row.plan),
+            *host_notes(question),
+            *class_default_notes(specs),
+        ),
         exit_code=0 if result.fits else DOES_NOT_FIT,
     )
 

@@ -12,6 +12,7 @@ from kvplan.planner.solve import Plan
 from kvplan.report import NO_LIMIT, NOTHING, Answer, Field, Note, Report, Tone, records, table
 from kvplan.units import gib, json_number, number, plural
 from kvplan.views.beside import beside_in_words, host_notes
+from kvplan.views.class_defaults import plan_class_defaults
 from kvplan.views.notes import routine
 from kvplan.views.plan import plan_inputs, plan_warnings
 from kvplan.views.verdict import verdict
@@ -78,7 +79,12 @@ def layouts_report(plans: Sequence[Plan]) -> Report:
         answer=_answer(plans),
         tables=(table(title, _FIELDS, rows, _MOST_ROWS),),
         warnings=plan_warnings(first),
-        notes=(*routine(first), *unasked, *host_notes(first.question)),
+        notes=(
+            *routine(first),
+            *unasked,
+            *host_notes(first.question),
+            *plan_class_defaults([first]),
+        ),
         exit_code=0 if first.fits else DOES_NOT_FIT,
     )
 

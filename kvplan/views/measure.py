@@ -13,6 +13,7 @@ from kvplan.measure.rates import Ceilings, DecodeMeasurement, LayerTime
 from kvplan.measure.results import CacheMeasurement, Card, Maxima, Maximum, Measurement
 from kvplan.report import UNKNOWN, Answer, Note, Report, Table
 from kvplan.units import gib, plural
+from kvplan.views.class_defaults import class_default_notes
 from kvplan.views.measure_tables import (
     caches_table,
     card_table,
@@ -65,7 +66,10 @@ def measure_report(request: Request, measurement: Measurement, saved: str | None
         answer=_answer(measurement),
         tables=tuple(_tables(measurement)),
         warnings=(*_model_warnings(request), *_warnings(measurement)),
-        notes=tuple(_notes(measurement)),
+        notes=(
+            *_notes(measurement),
+            *class_default_notes(question.spec for question in request.questions),
+        ),
         exit_code=_exit_code(measurement),
     )
 

@@ -23,6 +23,7 @@ from kvplan.report import (
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number, number, ratio
 from kvplan.views.beside import beside_caveats
+from kvplan.views.class_defaults import class_default_notes, few_keys
 from kvplan.views.words import (
     format_caveats,
     model_record,
@@ -81,6 +82,7 @@ def show_report(
             _working(cache),
         ),
         warnings=(*_caveats(spec, draft=draft), *format_caveats(cache), *beside_caveats(cache)),
+        notes=class_default_notes([spec]),
     )
 
 
@@ -153,20 +155,13 @@ def _weights(model: _Model) -> str:
     return f"{gib(spec.weights_bytes)} as published ({dtypes})"
 
 
-_FEW = 4
-"""Keys that are named on the screen; all of them are in JSON and in ``kvplan import``."""
-
-
 def _class_defaults(model: _Model) -> str:
     """The keys whose figures are the class's: the first ones, and whose they are."""
     found = model.spec.class_defaults
     if not found:
         return ""
-    keys = list(dict.fromkeys(default.key.rpartition(".")[2] for default in found))
-    listed, more = ", ".join(keys), ""
-    if len(keys) > _FEW:
-        listed = f"{', '.join(keys[: _FEW - 1])} and {len(keys) - _FEW + 1} more"
-        more = "; kvplan import lists them"
+    listed = few_keys(found)
+    more = "; kvplan import lists them" if " more" in listed else ""
     sources = [default.source.partition(" ") for default in found]
     classes = ", ".join(dict.fromkeys(name for name, _, _ in sources))
     versions = " ".join(dict.fromkeys(version for _, _, version in sources))

@@ -129,7 +129,7 @@ def test_without_torch_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None
         (("--layout", "grown", "--find-max"), 2, "allocated at once"),
         (("--kernel", "mine"), 2, "mine"),
         (("--max-bytes", "much"), 2, "is not a number of bytes"),
-        (("--sequences", "0"), 2, "0 is not in the range"),
+        (("--sequences", "0"), 2, "--sequences: '0' is not a whole number, one or more"),
     ],
 )
 def test_wrong_questions(arguments: tuple[str, ...], code: int, message: str) -> None:

@@ -97,6 +97,8 @@ def test_layouts_and_compare_say_it_too() -> None:
         (("61,0",), "not '61,0'"),
         (("62,-1",), "not '62,-1'"),
         (("",), "not ''"),
+        (("33.0,28",), "not '33.0,28'"),
+        (("+33,28",), "not '+33,28'"),
         (("9" * 30,), "write 33,28"),
         (("33,28", "--gpus", "12"), "12 GPUs is not a multiple of the 16 GPUs"),
     ],
@@ -130,6 +132,6 @@ def test_a_wrong_split_of_a_deployment_has_its_line(tmp_path: Path) -> None:
     assert (finding.line, finding.exit_code) == (5, 2)
 
 
-def test_no_stage_at_all_is_shown_as_it_was_written() -> None:
-    with pytest.raises(kvplan.UsageError, match="not ''"):
+def test_no_stage_at_all_is_said() -> None:
+    with pytest.raises(kvplan.UsageError, match="has no stage"):
         kvplan.plan("deepseek-v3", gpu="h200", pipeline_partition=[])

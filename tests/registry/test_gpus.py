@@ -22,6 +22,7 @@ GIB = 1 << 30
         ("24576MiB", 24 * GIB),
         ("0.5TiB", 512 * GIB),
         ("24g", 24 * GIB),
+        ("25769803776", 24 * GIB),
     ],
 )
 def test_memory_alone_is_a_gpu(text: str, memory_bytes: int) -> None:
@@ -31,7 +32,22 @@ def test_memory_alone_is_a_gpu(text: str, memory_bytes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["24", "0GiB", "1MB", "-24GiB", "9999999TiB", "24XiB", "GiB", "1..2GiB"]
+    "text",
+    [
+        "24",
+        "0GiB",
+        "1MB",
+        "-24GiB",
+        "9999999TiB",
+        "24XiB",
+        "GiB",
+        "1..2GiB",
+        "024GiB",
+        " 24GiB",
+        "24_000MiB",
+        "+24GiB",
+        "２４GiB",
+    ],
 )
 def test_what_is_no_memory(text: str) -> None:
     with pytest.raises(kvplan.UsageError):

@@ -51,7 +51,7 @@ def _ratios(config: Config, layers: int, draft: int) -> list[int]:
     if ratios is None:
         config.missing("compress_ratios")
     spare = ratios[layers:]
-    if len(ratios) < layers or len(spare) > draft or any(spare):
+    if len(ratios) < layers or len(spare) not in (0, draft) or any(spare):
         config.refuse(
             f"compress_ratios has {len(ratios)} entries for {layers} layers and {draft} draft "
             "layers, which keep a window alone"

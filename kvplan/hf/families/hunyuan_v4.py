@@ -18,7 +18,7 @@ from kvplan.hf.families.base import Family, Wrapper, each
 from kvplan.hf.families.decoder import PLAIN, ends, stack
 from kvplan.hf.families.experts import BALANCED, dense_first
 from kvplan.hf.families.latent import indexer, mla
-from kvplan.hf.layers import by_type, layer_count, only
+from kvplan.hf.layers import by_type, counted, layer_count, only
 
 _EXPERTS = replace(BALANCED, router_dtype=UNSURE)
 
@@ -27,10 +27,13 @@ def _hy_v4(config: Config) -> Model:
     """``indexer_types``, else the first layer and every fourth after it has an indexer."""
     count, latent = layer_count(config), mla(config)
     keys = replace(indexer(config), dtype=UNSURE)
-    types = config.words("layer_types") or []
-    only(config, "layer_types", types, "indexed_attention")
+    types = config.per_layer("layer_types", config.words("layer_types"), count)
+    only(config, "layer_types", types or [], "indexed_attention")
     named = config.per_layer("indexer_types", config.words("indexer_types"), count)
-    shared = named or ["full" if i == 0 or (i - 1) % 4 == 0 else "shared" for i in range(count)]
+    ruled = ["full" if i == 0 or (i - 1) % 4 == 0 else "shared" for i in range(count)]
+    shared = ruled if named is None else named
+    if named is None:
+        config.take("indexer_types", counted(ruled))
     only(config, "indexer_types", shared, "full", "shared")
     layers = by_type(config, shared, {"full": lambda: (latent, keys), "shared": lambda: (latent,)})
     plain = stack(config, PLAIN, layers, _EXPERTS, _after_first, beside=_beside)

@@ -69,7 +69,7 @@ def sparse_decoder(mixture: Mixture) -> Reader:
     def read(config: Config) -> Model:
         latent, keys = mla(config), indexer(config)
         count = layer_count(config)
-        attention = config.words("layer_types")
+        attention = config.per_layer("layer_types", config.words("layer_types"), count)
         known = {"indexed_attention", "deepseek_sparse_attention", FULL}
         if attention is not None and not set(attention) <= known:
             config.refuse("layer_types names other layers than indexed_attention")
@@ -107,7 +107,12 @@ def indexer_types(config: Config, layers: int) -> Sequence[str]:
         names = {"F": "full", "S": "shared"}
         letters = config.per_layer("index_topk_pattern", pattern, layers) or ""
         return [names.get(letter, letter) for letter in letters]
+    by_class = "indexer_types" in config.defaults.values
     if period is not None and period > 1:
+        if offset is None and by_class:
+            config.take("index_skip_topk_offset", 2)
         start = 2 if offset is None else offset
         return ["full" if max(i - start + 1, 0) % period == 0 else "shared" for i in range(layers)]
+    if period is None and by_class:
+        config.take("indexer_types", f"{layers} full")
     return ["full"] * layers

@@ -33,7 +33,8 @@ _M3_EXPERTS = Mixture(
 
 def _minimax_m2(config: Config) -> Model:
     """Full attention throughout; ``qk_norm_type`` per_layer norms all heads at once."""
-    flags = config.numbers("attn_type_list")
+    count = layer_count(config)
+    flags = config.per_layer("attn_type_list", config.numbers("attn_type_list"), count)
     if flags is not None and set(flags) != {1}:
         config.refuse("attn_type_list names lightning layers, which MiniMax-M2 does not have")
     config.require("qk_norm_type", "per_layer")
@@ -42,7 +43,7 @@ def _minimax_m2(config: Config) -> Model:
     modules = drafts(config, "num_mtp_modules") if config.flag("use_mtp") else 0
     draft = modules * (config.maybe("mtp_transformer_layers") or 1)
 
-    layers = [layer] * layer_count(config)
+    layers = [layer] * count
     return stack(config, _M2, layers, _M2_EXPERTS, beside=_refuse_shared, draft=[layer] * draft)
 
 

@@ -40,7 +40,8 @@ def _mistral_large4(config: Config) -> Model:
     rotated, sources = _rotated(config, count), _sources(config, count)
     types = indexer_types(config, count)
     only(config, "indexer_types", types, "full", "shared")
-    only(config, "layer_types", config.words("layer_types") or [], "indexed_attention")
+    kinds = config.per_layer("layer_types", config.words("layer_types"), count)
+    only(config, "layer_types", kinds or [], "indexed_attention")
     config.ignore("index_n_heads", "index_topk")
     keys = _Indexer(
         width=config.count("index_head_dim"),

@@ -8,6 +8,7 @@ from kvplan.hf.blocks.recurrent import GatedDeltaNet, KimiDelta, Mamba1, Mamba2
 from kvplan.hf.config import Config, Figure, Word, shown
 from kvplan.hf.geometry import quotient
 
+_UNSAID = "kvplan, which counts recurrent states in fp32 where no file says otherwise"
 _DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
@@ -16,7 +17,10 @@ def state_dtype(config: Config, *keys: str) -> str | None:
 
     ``keys`` say it in the place of Mamba's, which may also say "auto".
     """
-    word = config.word(*(keys or ("mamba_ssm_cache_dtype", "mamba_ssm_dtype")))
+    names = keys or ("mamba_ssm_cache_dtype", "mamba_ssm_dtype")
+    word = config.word(*names)
+    if word is None and not config.mentions(*names):
+        config.take(names[-1], "float32", _UNSAID)
     if word is None or (word == "auto" and not keys):
         return None
     if word not in _DTYPES:

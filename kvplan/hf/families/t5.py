@@ -39,6 +39,8 @@ def _t5(variety: Variety) -> Reader:
         encoders = layer_count(config, "num_layers")
         given = config.maybe("num_decoder_layers", most=MAX_LAYERS)
         count = encoders if given is None else given
+        if given is None:
+            config.take("num_decoder_layers", int(count))
         heads = _heads(config, "layer.0.SelfAttention")
         tokens = config.count("n_positions", most=MAX_TOKENS)
         config.ignore("local_radius", "global_block_size", "encoder_attention_type")

@@ -157,7 +157,7 @@ def open_device(name: str) -> Device:
     """
     if name == "cpu":
         return CpuDevice(torch.device("cpu"), AllocatorOptions("cpu", expandable=False, unknown=()))
-    match = re.fullmatch(r"cuda(?::(\d{1,3}))?", name)
+    match = re.fullmatch(r"cuda(?::(0|[1-9][0-9]{0,2}))?", name)
     if match is None:
         raise UsageError(f"--device {name[:60]} is not known", "cuda, cuda:1 or cpu")
     count = _cuda_count()

@@ -21,7 +21,7 @@ from kvplan.measure.device.device import (
 
 def test_devices_by_name() -> None:
     assert isinstance(open_device("cpu"), CpuDevice)
-    for name in ("gpu", "cuda:x", "cpu:1", "", "cuda:1234"):
+    for name in ("gpu", "cuda:x", "cpu:1", "", "cuda:1234", "cuda:01", "cuda:１"):
         with pytest.raises(UsageError, match="is not known"):
             open_device(name)
 

@@ -1,0 +1,1 @@
+"""Tests of kvplan/render: what is drawn is parsed again with a parser of its medium."""
