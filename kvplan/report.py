@@ -140,7 +140,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Note:
-    """What figures rest on, as a matter of routine: its subject in a word or two, and the whole."""
+    """What figures rest on: the subject in a word or two where it is routine, and the whole."""
 
     about: str
     text: str

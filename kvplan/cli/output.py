@@ -31,11 +31,10 @@ def say(warnings: Iterable[str], notes: Sequence[Note], screen: Screen) -> None:
     if screen.quiet:
         return
     warn(warnings)
-    if screen.verbose:
-        complain(*(f"note: {note.text}" for note in notes))
-    elif notes:
-        about = ", ".join(dict.fromkeys(note.about for note in notes))
-        complain(f"note: --verbose explains: {about}")
+    complain(*(f"note: {note.text}" for note in notes if screen.verbose or not note.about))
+    routine = dict.fromkeys(note.about for note in notes if note.about)
+    if routine and not screen.verbose:
+        complain(f"note: --verbose explains: {', '.join(routine)}")
 
 
 def write(text: str, output: str = "table") -> None:

@@ -13,10 +13,7 @@ from kvplan.spec import ClassDefault, ModelSpec
 def class_default_notes(specs: Iterable[ModelSpec]) -> tuple[Note, ...]:
     """A note for each model, once: the keys that its file leaves out, each with the figure."""
     notes = (
-        Note(
-            f"what {spec.name} leaves to its class ({few_keys(spec.class_defaults)})",
-            f"{spec.name}: {_said(spec.class_defaults)}",
-        )
+        Note("", f"{spec.name}: {_said(spec.class_defaults)}")
         for spec in specs
         if spec.class_defaults
     )

@@ -24,7 +24,7 @@ _HYBRID, _SHARED, _TRANSF = "hybrid", "shared_transformer", "shared_transf"
 def _zamba2(config: Config) -> Model:
     """A "hybrid" layer has shared attention before its Mamba-2, with a cache of its own."""
     types = config.words("layers_block_type")
-    if not types:
+    if types is None:
         config.missing("layers_block_type")
     count = layer_count(config)
     config.per_layer("layers_block_type", types, count)
