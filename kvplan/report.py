@@ -1,4 +1,4 @@
-"""An answer before it is drawn: the JSON payload, tables of text, and what to warn of."""
+"""An answer before it is drawn: a sentence, tables of text, the JSON payload, what to warn of."""
 
 from __future__ import annotations
 
@@ -7,43 +7,63 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 SCHEMA_VERSION = 1
+
 NOTHING = "–"
+"""What a row does not have."""
+UNKNOWN = "?"
+"""What nobody has said."""
+NO_LIMIT = "no limit"
+"""Where memory sets no bound."""
 
 Align = Literal["left", "right"]
+Tone = Literal["", "good", "tight", "bad", "unknown", "assumed", "faint"]
+"""What a colour means: it fits, barely, not; not known; an estimate; of less weight."""
 Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
 class Column:
-    """A table's column; ``part`` says in which half it stands where a terminal is narrow."""
+    """A table's column; where a terminal is narrow, the one with the greatest ``rank`` goes first.
+
+    Rank 0 is never left out.
+    """
 
     title: str
     align: Align = "right"
-    part: int = 0
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class Share:
+    """One part of a bar: the mark it is drawn with, and its size."""
+
+    mark: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Sizes drawn in proportion. What they take beyond ``whole_bytes`` stands after its end."""
+
+    shares: tuple[Share, ...]
+    whole_bytes: int
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under columns. The first column names the row and is repeated in each part."""
+    """Rows of text under columns; the first column names the row.
+
+    ``tones`` are the cells' (none: all plain). ``bar`` is drawn above. Of more than ``most`` rows
+    a terminal shows so many, and says how many there are.
+    """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
     headed: bool = True
-
-    def parts(self) -> tuple[Table, ...]:
-        """The same table cut into narrower ones, each with the first column."""
-        numbers = sorted({column.part for column in self.columns[1:]})
-        return tuple(
-            self.only([0, *(i for i, column in enumerate(self.columns) if i and column.part == n)])
-            for n in numbers
-        )
-
-    def only(self, kept: Sequence[int]) -> Table:
-        """The same table with these columns."""
-        columns = tuple(self.columns[i] for i in kept)
-        rows = tuple(tuple(row[i] for i in kept) for row in self.rows)
-        return Table(self.title, columns, rows, self.headed)
+    tones: tuple[tuple[Tone, ...], ...] = ()
+    bar: Bar | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +80,8 @@ class Field(Generic[Row]):
     title: str = ""
     show: Callable[[Row], str] | None = None
     align: Align = "right"
-    part: int = 0
+    rank: int = 0
+    tone: Callable[[Row], Tone] | None = None
 
     def text(self, row: Row) -> str:
         """The cell as people read it."""
@@ -71,6 +92,10 @@ class Field(Generic[Row]):
             return NOTHING
         return value if isinstance(value, str) else f"{value:,}"
 
+    def tone_of(self, row: Row) -> Tone:
+        """What the cell's colour says."""
+        return self.tone(row) if self.tone else ""
+
 
 def records(fields: Sequence[Field[Row]], rows: Iterable[Row]) -> list[dict[str, Any]]:
     """The rows under the fields' keys, with raw values."""
@@ -78,18 +103,47 @@ def records(fields: Sequence[Field[Row]], rows: Iterable[Row]) -> list[dict[str,
     return [{field.key: field.value(row) for field in keyed} for row in rows]
 
 
-def table(title: str, fields: Sequence[Field[Row]], rows: Iterable[Row]) -> Table:
+def table(
+    title: str, fields: Sequence[Field[Row]], rows: Sequence[Row], most: int | None = None
+) -> Table:
     """The rows under the fields' titles."""
     titled = [field for field in fields if field.title]
-    columns = tuple(Column(field.title, field.align, field.part) for field in titled)
-    return Table(title, columns, tuple(tuple(f.text(row) for f in titled) for row in rows))
+    return Table(
+        title,
+        tuple(Column(field.title, field.align, field.rank) for field in titled),
+        tuple(tuple(field.text(row) for field in titled) for row in rows),
+        tones=tuple(tuple(field.tone_of(row) for field in titled) for row in rows),
+        most=most,
+    )
 
 
 def facts(title: str, fields: Sequence[Field[Row]], row: Row) -> Table:
     """One row's titled fields below one another; those without text are left out."""
-    columns = (Column("Fact", "left"), Column("Value", "left"))
-    titled = ((field.title, field.text(row)) for field in fields if field.title)
-    return Table(title, columns, tuple(fact for fact in titled if fact[1]), headed=False)
+    said = [field for field in fields if field.title and field.text(row)]
+    return Table(
+        title,
+        (Column("Fact", "left"), Column("Value", "left")),
+        tuple((field.title, field.text(row)) for field in said),
+        headed=False,
+        tones=tuple(("faint", field.tone_of(row)) for field in said),
+    )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer in a sentence, what its colour means, and what to do where it is bad news."""
+
+    text: str
+    tone: Tone = "good"
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Note:
+    """What figures rest on: the subject in a word or two where it is routine, and the whole."""
+
+    about: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -97,7 +151,8 @@ class Report:
     """What a command answers, in a form that every output can be drawn from.
 
     ``payload`` is the JSON contract's content, ``records`` the rows of the CSV (raw numbers),
-    ``tables`` what people read. ``warnings`` and ``notes`` go to stderr and into the JSON.
+    ``answer`` and ``tables`` what people read. ``warnings`` and ``notes`` go to stderr and into
+    the JSON.
     """
 
     command: str
@@ -105,17 +160,20 @@ class Report:
     payload: Mapping[str, Any]
     records: Sequence[Mapping[str, Any]]
     tables: tuple[Table, ...]
+    answer: Answer | None = None
     warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     exit_code: int = 0
 
     def document(self) -> dict[str, Any]:
         """The whole JSON document."""
+        said = {"answer": self.answer.text} if self.answer else {}
         return {
             "schema_version": SCHEMA_VERSION,
             "command": self.command,
             "inputs": dict(self.inputs),
+            **said,
             "warnings": list(self.warnings),
-            "notes": list(self.notes),
+            "notes": [note.text for note in self.notes],
             **self.payload,
         }

@@ -32,13 +32,22 @@ Run = Callable[..., Result]
 """Runs ``kvplan ARGUMENTS``, as the fixture ``run`` does in a folder of its own."""
 
 
-def kvplan(*arguments: str, columns: int = 80) -> Result:
-    """``kvplan`` with these arguments, on a terminal of that width."""
+class Terminal(StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Always."""
+        return True
+
+
+def kvplan(*arguments: str, columns: int | None = None) -> Result:
+    """``kvplan`` with these arguments, piped or on a terminal of that width."""
+    stream = StringIO if columns is None else Terminal
     with (
         patch("sys.argv", ["kvplan", *arguments]),
-        patch.dict(os.environ, {"COLUMNS": str(columns), "NO_COLOR": "1"}),
-        redirect_stdout(StringIO()) as out,
-        redirect_stderr(StringIO()) as err,
+        patch.dict(os.environ, {"COLUMNS": str(columns or 80), "NO_COLOR": "1"}),
+        redirect_stdout(stream()) as out,
+        redirect_stderr(stream()) as err,
     ):
         try:
             main()

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from kvplan.cli.options import Json
+from kvplan.cli.options import Json, Screen
 from kvplan.cli.output import answer, tell, warn
 from kvplan.cli.values import argument, choice, option
 from kvplan.errors import UsageError
@@ -58,6 +58,7 @@ def check(
         CheckOutput, choice("--format", among=CheckOutput, help_="How to print the findings.")
     ] = CheckOutput.TABLE,
     json: Json = False,
+    screen: Screen = Screen(),
 ) -> None:
     """Hold deployments against what is expected of them, and against a baseline."""
     from kvplan.checks import findings
@@ -78,7 +79,7 @@ def check(
         _tell_github(report, annotate=output is not CheckOutput.GITHUB)
     if junit is not None:
         _write_junit(report, Path(junit))
-    answer(report, "json" if json else output.value)
+    answer(report, "json" if json else output.value, screen)
 
 
 def _write_junit(report: Report, file: Path) -> None:

@@ -46,4 +46,4 @@ def compare(
     if variants:
         designs = comparing.variants(question.models[0], question.kv_cache_dtype)
         question = replace(question, models=tuple(designs), kv_cache_dtype="auto")
-    answer(compare_report(comparing.compare(question)), display.format)
+    answer(compare_report(comparing.compare(question)), display.format, display)

@@ -22,4 +22,4 @@ def diff(
     from kvplan.views.diff import diff_report
 
     found = difference(one, other, context_tokens or DEFAULT_CONTEXT, kv_cache_dtype)
-    answer(diff_report(found, one, other), display.format)
+    answer(diff_report(found, one, other), display.format, display)

@@ -6,8 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from kvplan.cli.options import Assume, Json
-from kvplan.cli.output import complain, warn, write
+from kvplan.cli.options import Assume, Json, Screen
+from kvplan.cli.output import say, write
 from kvplan.cli.values import argument, choice, option
 from kvplan.errors import UsageError
 
@@ -48,6 +48,7 @@ def import_(
         ImportOutput, choice("--format", among=ImportOutput, help_="How to print it.")
     ] = ImportOutput.YAML,
     json: Json = False,
+    screen: Screen = Screen(),
 ) -> None:
     """Write the YAML spec that a config.json means, each figure with the key it came from."""
     from kvplan import hf
@@ -65,9 +66,8 @@ def import_(
         text = hf.to_yaml(spec, origins)
     else:
         text = render(import_report(spec, origins), form)
-    warn(spec.assumptions)
-    complain(*(f"note: {note}" for note in class_default_notes([spec])))
     if spec_file is None:
         write(text, form)
     else:
         write_whole(Path(spec_file), text)
+    say(spec.assumptions, class_default_notes([spec]), screen)

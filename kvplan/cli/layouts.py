@@ -30,4 +30,4 @@ def layouts(
 
     options = as_options(load, hardware, server, assume=assume)
     question = ask([model], **options)
-    answer(layouts_report(rank_layouts(question.models[0], question)), display.format)
+    answer(layouts_report(rank_layouts(question.models[0], question)), display.format, display)

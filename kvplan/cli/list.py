@@ -44,4 +44,4 @@ def list_(
             report = views.gpus_report(gpus())
         case Catalogue.FORMATS:
             report = views.formats_report()
-    answer(report, display.format)
+    answer(report, display.format, display)

@@ -125,7 +125,7 @@ def measure(
     measurement = _measure(request)
     if work.save is not None and measurement.ceilings:
         _write_entry(measurement, Path(work.save))
-    answer(measure_report(request, measurement, work.save), display.format)
+    answer(measure_report(request, measurement, work.save), display.format, display)
 
 
 def _request(

@@ -324,11 +324,32 @@ Json = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Display:
+class Screen:
+    """How much of an answer is shown."""
+
+    wide: Annotated[
+        bool,
+        typer.Option("--wide", rich_help_panel=_ANSWER, help="Every column, however narrow it is."),
+    ] = False
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", rich_help_panel=_ANSWER, help="The answer alone."),
+    ] = False
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", rich_help_panel=_ANSWER, help="What the figures rest on, in full."
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Display(Screen):
     """How to print the answer."""
 
     output: Annotated[
-        Output, choice("--format", among=Output, panel=_ANSWER, help_="How to print the answer.")
+        Output,
+        choice("--format", among=Output, panel=_ANSWER, help_="How to print the answer."),
     ] = Output.TABLE
     json: Json = False
 

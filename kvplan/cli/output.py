@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import NoReturn, TextIO
 
 import typer
 
+from kvplan.cli.options import Screen
 from kvplan.errors import UsageError
-from kvplan.render import ALWAYS_UTF_8, render
+from kvplan.render import ALWAYS_UTF_8, message, render
 from kvplan.render.plain import inert, visible
-from kvplan.report import Report
+from kvplan.report import Note, Report
+
+_USUAL_COLUMNS = 80
 
 
-def answer(report: Report, output: str) -> NoReturn:
-    """Print the report in this format, and exit with its code."""
-    text = render(report, output)
-    warn(report.warnings)
-    complain(*(f"note: {note}" for note in report.notes))
-    write(text, output)
+def answer(report: Report, output: str, screen: Screen) -> NoReturn:
+    """Print the report in this format, then what is to be said of it; exit with its code."""
+    write(render(report, output, None if screen.wide else _columns(sys.stdout)), output)
+    say(report.warnings, report.notes, screen)
     raise typer.Exit(report.exit_code)
+
+
+def say(warnings: Iterable[str], notes: Sequence[Note], screen: Screen) -> None:
+    """What is to be said of an answer: each warning, and what its figures rest on in one line."""
+    if screen.quiet:
+        return
+    warn(warnings)
+    complain(*(f"note: {note.text}" for note in notes if screen.verbose or not note.about))
+    routine = dict.fromkeys(note.about for note in notes if note.about)
+    if routine and not screen.verbose:
+        complain(f"note: --verbose explains: {', '.join(routine)}")
 
 
 def write(text: str, output: str = "table") -> None:
@@ -47,7 +59,10 @@ def warn(warnings: Iterable[str]) -> None:
 
 def complain(*lines: str) -> None:
     """Lines to stderr, with nothing in them that a terminal or a CI runner would obey."""
-    tell("".join(f"{inert(visible(line))}\n" for line in lines))
+    coloured = _columns(sys.stderr) is not None or os.environ.get("FORCE_COLOR")
+    for line in lines:
+        text = inert(visible(line))
+        tell(f"{message(text, _columns(sys.stderr)) if coloured else text}\n")
 
 
 def tell(text: str) -> None:
@@ -67,6 +82,19 @@ def _put(stream: TextIO, text: str, *, utf_8: bool = False) -> None:
     else:
         stream.write(text)
     stream.flush()
+
+
+def _columns(stream: TextIO | None) -> int | None:
+    """The width of the terminal that the stream is; None where it is none."""
+    if stream is None or not stream.isatty():
+        return None
+    told = os.environ.get("COLUMNS", "")
+    if told.isascii() and told.isdigit():
+        return int(told)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
+    except (OSError, ValueError):
+        return _USUAL_COLUMNS
 
 
 def _drop(stream: TextIO) -> None:

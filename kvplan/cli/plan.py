@@ -42,4 +42,6 @@ def plan(
     question = ask([model], **options)
     spec = question.models[0]
     best = solve(spec, question)
-    answer(plan_report(best, solve_native(spec, question), runner_up(best)), display.format)
+    answer(
+        plan_report(best, solve_native(spec, question), runner_up(best)), display.format, display
+    )

@@ -36,4 +36,4 @@ def show(
         mamba_ssm_cache_dtype=mamba_ssm_cache_dtype,
         index_cache_dtype=index_cache_dtype,
     )
-    answer(show_report(spec, kv_cache_dtype, beside, draft=draft), display.format)
+    answer(show_report(spec, kv_cache_dtype, beside, draft=draft), display.format, display)

@@ -103,6 +103,13 @@ class Plan:
         return self.spec.stage_layers(self.layout.pipeline, self.layout.partition)
 
     @property
+    def stage_budgets(self) -> tuple[Budget, ...]:
+        """The budget of a GPU of each pipeline stage; ``budget`` is the one that decides."""
+        return stage_budgets(
+            self.caches, self.question, self.layout, self.context_tokens, self.sequences
+        )
+
+    @property
     def host_tokens(self) -> int | None:
         """Tokens of long sequences that the host's memory for caches holds.
 

@@ -8,16 +8,17 @@ ALWAYS_UTF_8 = ("json", "junit", "yaml")
 """Formats that say or mean their own encoding, whatever the terminal's is."""
 
 
-def render(report: Report, output: str) -> str:
+def render(report: Report, output: str, width: int | None = None) -> str:
     """The report as text in this format; "junit" and "github" are for reports of findings.
 
-    Drawing for terminals is loaded only when asked for.
+    ``width`` is the terminal's, None where there is none. Drawing for terminals is loaded only
+    when asked for.
     """
     match output:
         case "table":
             from kvplan.render import terminal
 
-            return terminal.render(report)
+            return terminal.render(report, width)
         case "json":
             from kvplan.render import json_document
 
@@ -40,3 +41,10 @@ def render(report: Report, output: str) -> str:
             return github.render(report)
         case _:
             raise ValueError(f"{output} is not a format")
+
+
+def message(line: str, width: int | None) -> str:
+    """A line of stderr for a terminal: its first word in colour, and folded between words."""
+    from kvplan.render import terminal
+
+    return terminal.message(line, width)

@@ -9,6 +9,7 @@ from kvplan.calc import Footprint
 from kvplan.dtypes import AUTO
 from kvplan.planner.solve import Plan
 from kvplan.question import Question
+from kvplan.report import Note
 from kvplan.units import gib, plural
 
 
@@ -34,10 +35,10 @@ def beside_in_words(question: Question) -> str:
     return drafter + (f", {plural(slots, 'LoRA slot')} of rank {rank}" if slots else "")
 
 
-def host_notes(question: Question) -> tuple[str, ...]:
+def host_notes(question: Question) -> tuple[Note, ...]:
     """Where several plans stand side by side, none says what host memory holds."""
     text = "host memory for caches changes nothing here; plan says how many tokens it holds"
-    return () if question.kv_offloading_bytes is None else (text,)
+    return () if question.kv_offloading_bytes is None else (Note("host memory", text),)
 
 
 def drafter_caveats(plan: Plan) -> tuple[str, ...]:

@@ -16,13 +16,9 @@ from kvplan.report import NOTHING, Field, Report, records, table
 from kvplan.units import gib, plural
 from kvplan.views.beside import gpu_caveats
 from kvplan.views.class_defaults import plan_class_defaults
-from kvplan.views.words import (
-    caveats,
-    estimates,
-    gpus_in_words,
-    remedy,
-    shortfall,
-)
+from kvplan.views.notes import estimates
+from kvplan.views.verdict import remedy, shortfall
+from kvplan.views.words import caveats, gpus_in_words
 
 _RESULTS = {"passed": "ok", "failed": "FAILED", "error": "ERROR"}
 _MEMBERSHIP = {

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kvplan.errors import DOES_NOT_FIT
 from kvplan.planner.compare import Comparison, Row
-from kvplan.report import NOTHING, Field, Report, records, table
+from kvplan.report import (
+    NO_LIMIT,
+    NOTHING,
+    UNKNOWN,
+    Answer,
+    Field,
+    Report,
+    Tone,
+    records,
+    table,
+)
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number, number, plural, ratio
 from kvplan.views.beside import beside_in_words, beside_record, gpu_caveats, host_notes
 from kvplan.views.class_defaults import class_default_notes
+from kvplan.views.notes import estimates
+from kvplan.views.verdict import shortfall, tone_of
 from kvplan.views.words import (
-    ANY,
-    UNKNOWN,
     by_text,
     cache_caveats,
     caveats,
-    estimates,
     gpu_record,
+    gpus_in_words,
     layout_record,
-    shortfall,
 )
 
 _BASIS = {"weights_bytes": "config", "gpu_count": "formula", "max_context_tokens": "formula"}
@@ -29,12 +39,8 @@ _BASIS = {"weights_bytes": "config", "gpu_count": "formula", "max_context_tokens
 def compare_report(result: Comparison) -> Report:
     """The answer of ``kvplan compare``; exit code 1 where a model does not fit."""
     question, models = result.question, records(_FIELDS, result.rows)
-    title = (
-        f"{plural(question.sequences or 1, 'sequence')} × "
-        f"{plural(question.context_tokens or 1, 'token')} "
-        f"on {question.gpu.name} ({gib(question.gpu.memory_bytes)} each)"
-        f"{beside_in_words(question)}"
-    )
+    title = f"On {question.gpu.name} ({gib(question.gpu.memory_bytes)} each)"
+    title += beside_in_words(question)
     texts = [(row.spec.name, text) for row in result.rows for text in _warnings(row)]
     drafter = (question.draft_model,) if question.draft_model else ()
     specs = (*(row.spec for row in result.rows), *drafter)
@@ -43,6 +49,7 @@ def compare_report(result: Comparison) -> Report:
         inputs=_inputs(result),
         payload={"models": models},
         records=models,
+        answer=_answer(result),
         tables=(table(title, _FIELDS, result.rows),),
         warnings=(*gpu_caveats(question), *by_text(texts)),
         notes=(
@@ -52,6 +59,50 @@ def compare_report(result: Comparison) -> Report:
         ),
         exit_code=0 if result.fits else DOES_NOT_FIT,
     )
+
+
+def _answer(result: Comparison) -> Answer:
+    """Who keeps least, by how much, and who needs the fewest GPUs."""
+    question, rows = result.question, result.rows
+    load = f"{plural(question.sequences or 1, 'sequence')} × "
+    load += plural(question.context_tokens or 1, "token")
+    tone: Tone = "good" if result.fits else "bad"
+    if len(rows) == 1:
+        return Answer(f"{rows[0].spec.name} keeps {_kv(rows[0])} for {load}{_needs(rows)}.", tone)
+    least, most = min(rows, key=_kv_bytes), max(rows, key=_kv_bytes)
+    if _kv_bytes(least) == _kv_bytes(most):
+        return Answer(f"All keep {_kv(least)} for {load}{_needs(rows)}.", tone)
+    less = "less than"
+    if _kv_bytes(least):
+        less = f"{ratio(_kv_bytes(most) / _kv_bytes(least))}× less than"
+    return Answer(
+        f"{least.spec.name} keeps {_kv(least)} for {load}, {less} {most.spec.name} "
+        f"({_kv(most)}){_needs(rows)}.",
+        tone,
+    )
+
+
+def _kv_bytes(row: Row) -> int:
+    return row.footprint.total_bytes
+
+
+def _kv(row: Row) -> str:
+    return gib(_kv_bytes(row))
+
+
+def _needs(rows: Sequence[Row]) -> str:
+    """The fewest GPUs of all rows, and the models that do not fit."""
+    unfit = [row.spec.name for row in rows if row.nearest]
+    lacking = f"; {', '.join(unfit)} does not fit" if len(unfit) == 1 else ""
+    if len(unfit) > 1:
+        lacking = f"; {len(unfit)} do not fit"
+    plans = [row.plan for row in rows if row.plan and row.plan.fits]
+    if not plans:
+        return lacking
+    fewest = min(plans, key=lambda plan: plan.layout.gpus)
+    if len(rows) == 1:
+        return f" and needs {gpus_in_words(fewest)}"
+    return f"; {fewest.spec.name} needs the fewest GPUs, {gpus_in_words(fewest)}{lacking}"
 
 
 def _inputs(result: Comparison) -> dict[str, Any]:
@@ -118,6 +169,10 @@ def _gpu_count(row: Row) -> str:
     return "no fit" if row.gpu_count is None else f"{row.gpu_count:,}"
 
 
+def _tone(row: Row) -> Tone:
+    return "unknown" if row.plan is None else tone_of(row.plan)
+
+
 def _layout(row: Row) -> dict[str, Any] | None:
     return layout_record(row.plan.layout, row.spec) if row.plan and row.plan.fits else None
 
@@ -137,7 +192,7 @@ def _is_unbounded(row: Row) -> bool:
 
 def _longest(row: Row) -> str:
     if _is_unbounded(row):
-        return ANY
+        return NO_LIMIT
     if row.max_context_tokens is None:
         return UNKNOWN
     return f"{row.max_context_tokens:,}" if row.max_context_tokens else "none"
@@ -152,13 +207,17 @@ _FIELDS: tuple[Field[Row], ...] = (
         "Attention",
         lambda row: " + ".join(_attention(row)) or NOTHING,
         "left",
+        rank=1,
     ),
-    Field("kv_cache_dtype", lambda row: row.footprint.kv_cache_dtype, "KV dtype", align="left"),
+    Field(
+        "kv_cache_dtype", lambda row: row.footprint.kv_cache_dtype, "KV dtype", align="left", rank=6
+    ),
     Field(
         "layers",
         lambda row: row.spec.total_layers,
         "Layers",
         lambda row: _layer_count(row.spec),
+        rank=7,
     ),
     Field("cached_layers", lambda row: row.spec.cached_layers),
     Field("native_context_tokens", lambda row: row.spec.native_context_tokens),
@@ -177,6 +236,7 @@ _FIELDS: tuple[Field[Row], ...] = (
         lambda row: row.footprint.fixed_bytes_per_sequence,
         "Fixed/seq",
         _fixed,
+        rank=1,
     ),
     Field(
         "cross_attention_bytes_per_sequence",
@@ -188,20 +248,20 @@ _FIELDS: tuple[Field[Row], ...] = (
         "KV cache",
         lambda row: gib(row.footprint.total_bytes),
     ),
-    Field("mha_ratio", lambda row: row.mha_ratio, "of MHA", _share_of_mha, part=1),
-    Field("ratio_to_first", lambda row: row.ratio_to_first, "vs first", _against_first, part=1),
-    Field("weights_bytes", lambda row: row.weights_bytes, "Weights", _weights, part=1),
-    Field("gpu_count", lambda row: row.gpu_count, "GPUs", _gpu_count, part=1),
+    Field("mha_ratio", lambda row: row.mha_ratio, "of MHA", _share_of_mha, rank=4),
+    Field("ratio_to_first", lambda row: row.ratio_to_first, "vs first", _against_first, rank=3),
+    Field("weights_bytes", lambda row: row.weights_bytes, "Weights", _weights, rank=2),
+    Field("gpu_count", lambda row: row.gpu_count, "GPUs", _gpu_count, tone=_tone),
     Field(
         "layout",
         _layout,
         "Layout",
         lambda row: row.plan.layout.name if row.gpu_count and row.plan else NOTHING,
         "left",
-        part=1,
+        rank=1,
     ),
     Field("nearest", _nearest),
-    Field("max_context_tokens", lambda row: row.max_context_tokens, "Max ctx", _longest, part=1),
+    Field("max_context_tokens", lambda row: row.max_context_tokens, "Max ctx", _longest),
     Field("context_unbounded", _is_unbounded),
     Field("basis", lambda _: _BASIS),
     Field("warnings", lambda row: list(_warnings(row))),

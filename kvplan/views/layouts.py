@@ -9,12 +9,23 @@ from typing import Any
 from kvplan.errors import DOES_NOT_FIT
 from kvplan.parallel import redundant_experts
 from kvplan.planner.solve import Plan
-from kvplan.report import NOTHING, Field, Report, records, table
-from kvplan.units import gib, json_number, number
+from kvplan.report import NO_LIMIT, NOTHING, Answer, Field, Note, Report, Tone, records, table
+from kvplan.units import gib, json_number, number, plural
 from kvplan.views.beside import beside_in_words, host_notes
 from kvplan.views.class_defaults import plan_class_defaults
+from kvplan.views.notes import routine
 from kvplan.views.plan import plan_inputs, plan_warnings
-from kvplan.views.words import ANY, decode_notes, estimates, layout_record, topology
+from kvplan.views.verdict import verdict
+from kvplan.views.words import gpus_in_words, layout_record
+
+_MOST_ROWS = 20
+"""Layouts that a terminal shows, the best first."""
+
+_UNASKED = Note(
+    "what is not chosen unasked",
+    "pipeline stages are best only where nothing else fits, decode context parallelism and uneven "
+    "experts only where asked for",
+)
 
 
 @dataclass(frozen=True)
@@ -26,13 +37,27 @@ class _Ranked:
 
     @property
     def verdict(self) -> str:
-        """What the last column says."""
-        if self.plan.missing_bytes:
-            return f"lacks {gib(self.plan.missing_bytes)}"
-        crossing = self.plan.layout.crosses(self.plan.gpu.link_domain)
-        crosses = f"{crossing} crosses nodes" if crossing else ""
-        uneven = "uneven experts" if redundant_experts(self.plan.spec, self.plan.layout) else ""
-        return ", ".join(filter(None, ("best" if self.best else "", crosses, uneven)))
+        """What the last column says: why it is the best, or what speaks against it."""
+        plan, layout = self.plan, self.plan.layout
+        if plan.missing_bytes:
+            return f"lacks {gib(plan.missing_bytes)}"
+        crossing = layout.crosses(plan.gpu.link_domain)
+        against = {
+            f"{crossing} crosses nodes": bool(crossing),
+            "context parallel": layout.context > 1,
+            "idle ranks": layout.data > (plan.question.sequences or layout.data),
+            "uneven experts": redundant_experts(plan.spec, layout) > 0,
+            "pipeline stages": layout.pipeline > 1,
+        }
+        why = ", ".join(text for text, holds in against.items() if holds)
+        return "; ".join(filter(None, ("best" if self.best else "", why)))
+
+    @property
+    def tone(self) -> Tone:
+        """What its colour says."""
+        if self.best:
+            return "good"
+        return "" if self.plan.fits else "bad"
 
 
 def layouts_report(plans: Sequence[Plan]) -> Report:
@@ -45,17 +70,18 @@ def layouts_report(plans: Sequence[Plan]) -> Report:
         f"{first.context_tokens:,} tokens a sequence, {first.budget.cache.kv_cache_dtype} cache"
         f"{beside_in_words(first.question)}"
     )
+    unasked = (_UNASKED,) if first.step else ()
     return Report(
         command="layouts",
         inputs=plan_inputs(first) | {"gpus": first.layout.gpus},
         payload={"name": first.spec.name, "layouts": layouts},
         records=layouts,
-        tables=(table(title, _FIELDS, rows),),
+        answer=_answer(plans),
+        tables=(table(title, _FIELDS, rows, _MOST_ROWS),),
         warnings=plan_warnings(first),
         notes=(
-            *estimates([first]),
-            *topology(first),
-            *_notes(first),
+            *routine(first),
+            *unasked,
             *host_notes(first.question),
             *plan_class_defaults([first]),
         ),
@@ -63,14 +89,19 @@ def layouts_report(plans: Sequence[Plan]) -> Report:
     )
 
 
-def _notes(first: Plan) -> tuple[str, ...]:
-    if first.step is None:
-        return ()
-    unasked = (
-        "pipeline stages are best only where nothing else fits, decode context parallelism and "
-        "uneven experts only where asked for"
+def _answer(plans: Sequence[Plan]) -> Answer:
+    """Which layout is the best of how many, and what it gives."""
+    first = plans[0]
+    if not first.fits:
+        return verdict(first)
+    held = "any number of tokens" if first.tokens is None else f"{first.tokens:,} tokens"
+    speed = first.tokens_per_second
+    rate = f", an estimated {speed:,.0f} tokens/s" if speed else ""
+    fitting = sum(plan.fits for plan in plans)
+    return Answer(
+        f"{first.spec.name} is best on {gpus_in_words(first)}: holds {held}{rate}; "
+        f"{fitting:,} of {plural(len(plans), 'layout')} fit."
     )
-    return unasked, *decode_notes(first)
 
 
 def _degree(key: str) -> Field[_Ranked]:
@@ -78,12 +109,18 @@ def _degree(key: str) -> Field[_Ranked]:
 
 
 def _or_any(value: Any) -> str:
-    return ANY if value is None else f"{value:,}"
+    return NO_LIMIT if value is None else f"{value:,}"
 
 
 _FIELDS: tuple[Field[_Ranked], ...] = (
     Field("best", lambda row: row.best),
-    Field("layout", lambda row: row.plan.layout.name, "Layout", align="left"),
+    Field(
+        "layout",
+        lambda row: row.plan.layout.name,
+        "Layout",
+        align="left",
+        tone=lambda row: row.tone,
+    ),
     _degree("gpus"),
     _degree("tensor_parallel"),
     _degree("pipeline_parallel"),
@@ -97,6 +134,7 @@ _FIELDS: tuple[Field[_Ranked], ...] = (
         lambda row: row.plan.budget.weights_bytes,
         "Weights/GPU",
         lambda row: gib(row.plan.budget.weights_bytes),
+        rank=2,
     ),
     Field("draft_weights_bytes", lambda row: row.plan.budget.draft_weights_bytes),
     Field("lora_bytes", lambda row: row.plan.budget.lora_bytes),
@@ -105,12 +143,14 @@ _FIELDS: tuple[Field[_Ranked], ...] = (
         lambda row: max(0, row.plan.budget.room_bytes),
         "Cache room/GPU",
         lambda row: gib(max(0, row.plan.budget.room_bytes)),
+        rank=4,
     ),
     Field(
         "bytes_per_token",
         lambda row: json_number(row.plan.budget.cache.bytes_per_token),
         "B/token/GPU",
         lambda row: number(row.plan.budget.cache.bytes_per_token),
+        rank=5,
     ),
     Field(
         "draft_bytes_per_token",
@@ -124,6 +164,7 @@ _FIELDS: tuple[Field[_Ranked], ...] = (
         lambda row: row.plan.max_sequences,
         "Sequences",
         lambda row: _or_any(row.plan.max_sequences),
+        rank=1,
     ),
     Field("max_context_tokens", lambda row: row.plan.max_context_tokens),
     Field(
@@ -131,15 +172,25 @@ _FIELDS: tuple[Field[_Ranked], ...] = (
         lambda row: row.plan.step and row.plan.step.seconds,
         "Decode step",
         lambda row: f"{1_000 * row.plan.step.seconds:,.1f} ms" if row.plan.step else NOTHING,
+        rank=3,
+        tone=lambda _: "assumed",
     ),
     Field(
         "tokens_per_second",
         lambda row: row.plan.tokens_per_second,
         "Tokens/s",
         lambda row: f"{row.plan.tokens_per_second:,.0f}" if row.plan.tokens_per_second else NOTHING,
+        tone=lambda _: "assumed",
     ),
     Field("decode_floor_seconds", lambda row: row.plan.decode_floor_seconds),
     Field("crosses", lambda row: row.plan.layout.crosses(row.plan.gpu.link_domain)),
     Field("missing_bytes", lambda row: row.plan.missing_bytes),
-    Field("fits", lambda row: row.plan.fits, "Verdict", lambda row: row.verdict, "left"),
+    Field(
+        "fits",
+        lambda row: row.plan.fits,
+        "Verdict",
+        lambda row: row.verdict,
+        "left",
+        tone=lambda row: row.tone,
+    ),
 )

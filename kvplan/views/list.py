@@ -10,10 +10,10 @@ from typing import Any
 from kvplan.calc import Footprint, footprint
 from kvplan.formats import FORMATS, CacheFormat
 from kvplan.gpu import Gpu
-from kvplan.report import NOTHING, Field, Report, records, table
+from kvplan.report import NOTHING, UNKNOWN, Field, Note, Report, records, table
 from kvplan.spec import ModelSpec
-from kvplan.units import gib, number
-from kvplan.views.words import UNKNOWN, gpu_basis, model_record
+from kvplan.units import gib, number, plural
+from kvplan.views.words import gpu_basis, model_record
 
 _Model = tuple[ModelSpec, Footprint]
 
@@ -27,7 +27,7 @@ def models_report(specs: Iterable[ModelSpec], kind: str | None = None) -> Report
         inputs={"what": "models", "kind": kind},
         payload={"models": models},
         records=models,
-        tables=(table(f"{len(rows)} models", _MODEL_FIELDS, rows),),
+        tables=(table(plural(len(rows), "model"), _MODEL_FIELDS, rows),),
     )
 
 
@@ -66,8 +66,13 @@ def gpus_report(gpus: Iterable[Gpu]) -> Report:
         inputs={"what": "gpus"},
         payload={"gpus": listed},
         records=listed,
-        tables=(table(f"{len(rows)} GPUs", _GPU_FIELDS, rows),),
-        notes=("memory is what the driver lets a process see, never the number on the box",),
+        tables=(table(plural(len(rows), "GPU"), _GPU_FIELDS, rows),),
+        notes=(
+            Note(
+                "memory as the driver shows it",
+                "memory is what the driver lets a process see, never the number on the box",
+            ),
+        ),
     )
 
 
@@ -106,7 +111,9 @@ def formats_report() -> Report:
         payload={"formats": formats},
         records=formats,
         tables=(table("KV cache dtypes", _FORMAT_FIELDS, rows),),
-        notes=("auto is the model's own dtype, or the scheme that its checkpoint names",),
+        notes=(
+            Note("auto", "auto is the model's own dtype, or the scheme that its checkpoint names"),
+        ),
     )
 
 

@@ -11,8 +11,8 @@ from kvplan.measure.layouts import GROWTH_TOKENS, cache_footprint
 from kvplan.measure.question import CacheLayout, CacheQuestion, Request
 from kvplan.measure.rates import Ceilings, DecodeMeasurement, LayerTime
 from kvplan.measure.results import CacheMeasurement, Card, Maxima, Maximum, Measurement
-from kvplan.report import Report, Table
-from kvplan.units import gib
+from kvplan.report import UNKNOWN, Answer, Note, Report, Table
+from kvplan.units import gib, plural
 from kvplan.views.class_defaults import class_default_notes
 from kvplan.views.measure_tables import (
     caches_table,
@@ -22,7 +22,7 @@ from kvplan.views.measure_tables import (
     further_steps,
     maxima_table,
 )
-from kvplan.views.words import UNKNOWN, cache_caveats
+from kvplan.views.words import cache_caveats
 
 ATTENTION_ALONE = (
     "decode is attention over the cache alone (no projections, no MLP, no communication), over "
@@ -63,6 +63,7 @@ def measure_report(request: Request, measurement: Measurement, saved: str | None
             "comparison": list(comparison(measurement)),
         },
         records=_rows({"cache": caches, "limit": limits, "decode": decode + same_memory}),
+        answer=_answer(measurement),
         tables=tuple(_tables(measurement)),
         warnings=(*_model_warnings(request), *_warnings(measurement)),
         notes=(
@@ -71,6 +72,24 @@ def measure_report(request: Request, measurement: Measurement, saved: str | None
         ),
         exit_code=_exit_code(measurement),
     )
+
+
+def _answer(measurement: Measurement) -> Answer:
+    """Whether the device agrees with the plan, in a sentence."""
+    card, caches = measurement.card, measurement.caches
+    count = plural(len(caches), "cache")
+    wrong = sum(not (cache.is_proved or cache.is_unpredicted) for cache in caches)
+    total = gib(sum(cache.planned_bytes for cache in caches))
+    code = _exit_code(measurement)
+    if wrong:
+        return Answer(f"{card.name} does not agree with the plan: {wrong} of {count}.", "bad")
+    if code:
+        agrees = f"{count}, {total}, agree with the plan; not all fitted or ran."
+        return Answer(f"{card.name}: {agrees}", "bad")
+    if not caches:
+        return Answer(f"Measured on {card.name}.")
+    counters = "tensors' bytes" if card.kind == "cpu" else "every counter"
+    return Answer(f"{card.name} agrees with the plan: {count}, {total}, {counters} to the byte.")
 
 
 def _tables(measurement: Measurement) -> Iterator[Table]:
@@ -99,13 +118,13 @@ def _model_warnings(request: Request) -> Iterator[str]:
             yield warning if named else f"{spec.name}: {warning}"
 
 
-def _notes(measurement: Measurement) -> Iterator[str]:
+def _notes(measurement: Measurement) -> Iterator[Note]:
     if measurement.card.kind == "cpu":
-        yield NO_COUNTERS
+        yield Note("what a CPU cannot show", NO_COUNTERS)
     if measurement.maxima:
-        yield SEARCHED
+        yield Note("what was searched", SEARCHED)
     if measurement.decode:
-        yield ATTENTION_ALONE
+        yield Note("attention alone", ATTENTION_ALONE)
 
 
 def _exit_code(measurement: Measurement) -> int:

@@ -9,7 +9,7 @@ from kvplan.measure.layouts import GROWTH_TOKENS
 from kvplan.measure.question import CacheLayout, CacheQuestion
 from kvplan.measure.rates import Ceilings, DecodeMeasurement
 from kvplan.measure.results import CacheMeasurement, Card, Maxima, Maximum, Measurement
-from kvplan.report import NOTHING, Column, Table
+from kvplan.report import NO_LIMIT, NOTHING, Column, Table
 from kvplan.units import gib, plural, ratio
 
 _GIGA, _TERA = 10**9, 10**12
@@ -94,11 +94,11 @@ def caches_table(measurement: Measurement) -> Table:
     ]
     if counted:
         columns += [
-            Column(title, part=1) for title in ("Allocated", "Reserved", "Device", "Predicted")
+            Column(title, rank=1) for title in ("Allocated", "Reserved", "Device", "Predicted")
         ]
     if peaks:
-        columns += [Column(title, part=2) for title in ("Peak", "Peak predicted")]
-    columns.append(Column("", "left", part=columns[-1].part))
+        columns += [Column(title, rank=2) for title in ("Peak", "Peak predicted")]
+    columns.append(Column("Verdict", "left"))
     rows = tuple(_cache_row(cache, counted=counted, peaks=peaks) for cache in measurement.caches)
     asked = measurement.caches[0].question
     counters = "; counters as differences from the plan" if counted else ""
@@ -148,9 +148,9 @@ def maxima_table(models: tuple[Maxima, ...]) -> Table:
         Column("Most", "left"),
         Column("Found"),
         Column("Planner"),
-        Column("With rounding", part=1),
-        Column("Allocations", part=1),
-        Column("Left", part=1),
+        Column("With rounding", rank=1),
+        Column("Allocations", rank=1),
+        Column("Left", rank=1),
     )
     rows = [row for maxima in models for row in _maxima_rows(maxima)]
     first = models[0]
@@ -173,7 +173,7 @@ def _maximum_row(
 ) -> tuple[str, ...]:
     name = f"{maxima.question.spec.name}, {what}"
     if not maxima.weights_fit or maximum is None:
-        value = "any" if maxima.weights_fit else "weights do not fit"
+        value = NO_LIMIT if maxima.weights_fit else "weights do not fit"
         return (name, value, *[NOTHING] * 4)
     return (
         name,
@@ -209,11 +209,11 @@ def _attention_table(steps: tuple[DecodeMeasurement, ...], roof: Ceilings | None
         Column("Kernel", "left"),
         Column("µs/layer"),
         Column("ms/token"),
-        Column("GB/s", part=1),
-        Column("TFLOP/s", part=1),
-        Column("Bound by", "left", part=1),
-        Column("Of roof", part=1),
-        Column("Error", part=1),
+        Column("GB/s", rank=1),
+        Column("TFLOP/s", rank=1),
+        Column("Bound by", "left", rank=1),
+        Column("Of roof", rank=1),
+        Column("Error", rank=1),
     )
     rows = tuple(
         (
@@ -273,9 +273,9 @@ def _comparison_table(measurement: Measurement) -> Table:
         Column("Model", "left"),
         Column("Bytes read"),
         Column("Time"),
-        Column("Sequences", part=1),
-        Column("Tokens/s", part=1),
-        Column("Tokens/s, ratio", part=1),
+        Column("Sequences", rank=1),
+        Column("Tokens/s", rank=1),
+        Column("Tokens/s, ratio", rank=1),
     )
     start = (
         name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,25 +9,22 @@ from kvplan.errors import DOES_NOT_FIT
 from kvplan.planner.budget import Budget
 from kvplan.planner.runner_up import RunnerUp
 from kvplan.planner.solve import Plan
-from kvplan.report import NOTHING, Column, Field, Report, Table, facts
+from kvplan.report import NO_LIMIT, UNKNOWN, Field, Report, Tone, facts
 from kvplan.units import gib, json_number, number, plural
 from kvplan.views.beside import beside_record, gpu_caveats
+from kvplan.views.budget import budget_tables
 from kvplan.views.class_defaults import plan_class_defaults
+from kvplan.views.notes import routine, topology
+from kvplan.views.verdict import verdict
 from kvplan.views.words import (
-    UNKNOWN,
     against,
     caveats,
-    decode_notes,
-    estimates,
     gpu_record,
     gpus_in_words,
     layout_record,
-    shortfall,
     stages_in_words,
-    topology,
 )
 
-BAR_WIDTH = 48
 _MILLION = 10**6
 
 
@@ -43,15 +39,11 @@ def plan_report(plan: Plan, native: Plan | None = None, runner: RunnerUp | None 
         command="plan",
         inputs=plan_inputs(plan),
         payload=record,
-        records=[{"name": plan.spec.name, "layout": plan.layout.name, **record["per_gpu"]}],
-        tables=(facts(plan.spec.name, _FACTS, answer), _budget_table(plan.budget)),
+        records=[_row(record)],
+        answer=verdict(plan),
+        tables=(facts("", _FACTS, answer), *budget_tables(plan)),
         warnings=plan_warnings(plan),
-        notes=(
-            *estimates([plan]),
-            *topology(plan),
-            *decode_notes(plan),
-            *plan_class_defaults([plan]),
-        ),
+        notes=(*routine(plan), *plan_class_defaults([plan])),
         exit_code=0 if plan.fits else DOES_NOT_FIT,
     )
 
@@ -76,10 +68,9 @@ def plan_inputs(plan: Plan) -> dict[str, Any]:
 
 
 def plan_warnings(plan: Plan) -> tuple[str, ...]:
-    """Why it does not fit, and what has to be known of its figures."""
-    problem = () if plan.fits else (shortfall(plan),)
-    texts = tuple(f"{plan.spec.name}: {text}" for text in (*problem, *caveats(plan)))
-    return (*gpu_caveats(plan.question), *texts)
+    """What has to be known of a plan's figures."""
+    texts = (*caveats(plan), *topology(plan))
+    return (*gpu_caveats(plan.question), *(f"{plan.spec.name}: {text}" for text in texts))
 
 
 def _record(plan: Plan, native: Plan | None, runner: RunnerUp | None) -> dict[str, Any]:
@@ -115,6 +106,12 @@ def _record(plan: Plan, native: Plan | None, runner: RunnerUp | None) -> dict[st
         "cost": _cost(plan),
         "engine": {"name": plan.question.engine, "version": None},
     }
+
+
+def _row(record: dict[str, Any]) -> dict[str, Any]:
+    """The answer as one row: the model and its layout first, weights by part."""
+    parts = {line["part"]: line["bytes"] for line in record["weights"]}
+    return record | {"weights": parts}
 
 
 def _drafter(plan: Plan) -> dict[str, Any] | None:
@@ -220,26 +217,17 @@ class _Answer:
     runner: RunnerUp | None
 
 
-def _verdict(answer: _Answer) -> str:
-    plan = answer.plan
-    if not plan.fits:
-        return "DOES NOT FIT"
-    return "fits, without what could not be counted" if plan.not_counted else "fits"
-
-
-def _load(answer: _Answer) -> str:
-    plan = answer.plan
-    return (
-        f"{plural(plan.sequences, 'sequence')} × {plural(plan.context_tokens, 'token')}: "
-        f"{_verdict(answer)}"
-    )
-
-
 def _longest(answer: _Answer) -> str:
     plan, native = answer.plan, answer.plan.spec.native_context_tokens
     beyond = native and plan.max_context_tokens and plan.max_context_tokens > native
     mark = f", beyond the native {native:,}" if beyond else ""
-    return _limit(plan.max_context_tokens, f"tokens for {plan.sequences:,}{mark}")
+    load = plural(plan.sequences, "sequence")
+    return _limit(plan, plan.max_context_tokens, f"tokens for {load}{mark}")
+
+
+def _most(answer: _Answer) -> str:
+    plan = answer.plan
+    return _limit(plan, plan.max_sequences, f"of {plural(plan.context_tokens, 'token')}")
 
 
 def _native(answer: _Answer) -> str:
@@ -251,8 +239,13 @@ def _native(answer: _Answer) -> str:
     return f"{native.context_tokens:,} tokens need {gpus_in_words(native)}"
 
 
-def _limit(value: int | None, of_what: str) -> str:
-    return "memory does not bound it" if value is None else f"{value:,} {of_what}"
+def _limit(plan: Plan, value: int | None, of_what: str) -> str:
+    """A bound in words; nothing where not even the weights fit."""
+    if value is None:
+        return NO_LIMIT
+    if plan.budget.room_bytes <= 0:
+        return ""
+    return f"{value:,} {of_what}" if value else f"none {of_what}"
 
 
 def _step(answer: _Answer) -> str:
@@ -267,11 +260,26 @@ def _step(answer: _Answer) -> str:
     )
 
 
+def _assumed(_: _Answer) -> Tone:
+    return "assumed"
+
+
 def _held(answer: _Answer) -> str:
     plan = answer.plan
     if plan.tokens is None:
-        return NOTHING
+        return NO_LIMIT
+    if plan.budget.room_bytes <= 0:
+        return ""
     return f"{plan.tokens:,} in sequences of {plan.context_tokens:,}"
+
+
+def _weights(answer: _Answer) -> str:
+    """All parts of the weights on a GPU, and all GPUs' together where there are several."""
+    plan = answer.plan
+    here = gib(plan.budget.weights_bytes)
+    if plan.layout.gpus == 1 or plan.spec.weights_bytes is None:
+        return here
+    return f"{here} on each GPU, {gib(plan.spec.weights_bytes)} in one copy"
 
 
 def _stages(answer: _Answer) -> str:
@@ -325,27 +333,16 @@ def _cost_in_words(answer: _Answer) -> str:
 
 
 _FACTS: tuple[Field[_Answer], ...] = (
-    Field("", lambda answer: gpus_in_words(answer.plan), "GPUs"),
+    Field("", _weights, "weights"),
     Field("", _stages, "pipeline stages"),
-    Field("", _load, "load"),
     Field("", _longest, "longest context"),
-    Field(
-        "",
-        lambda answer: _limit(
-            answer.plan.max_sequences, f"of {answer.plan.context_tokens:,} tokens"
-        ),
-        "most sequences",
-    ),
-    Field(
-        "",
-        _held,
-        "tokens held",
-    ),
+    Field("", _most, "most sequences"),
+    Field("", _held, "tokens held"),
     Field("", _drafter_in_words, "draft model"),
     Field("", _lora_in_words, "LoRA"),
     Field("", _host_in_words, "host memory"),
     Field("", _native, "native context"),
-    Field("", _step, "decode step"),
+    Field("", _step, "decode step", tone=_assumed),
     Field(
         "",
         lambda answer: against(answer.runner, answer.plan) if answer.runner else "",
@@ -353,44 +350,3 @@ _FACTS: tuple[Field[_Answer], ...] = (
     ),
     Field("", _cost_in_words, "cost"),
 )
-
-
-def _budget_table(budget: Budget) -> Table:
-    """One GPU's memory, line by line, with the mark that each has in the bar above."""
-    lines = [
-        ("weights", budget.weights_bytes, "█"),
-        ("draft weights", budget.draft_weights_bytes, "▆"),
-        ("LoRA slots", budget.lora_bytes, "▄"),
-        ("overhead", budget.overhead_bytes, "▒"),
-        ("cache that grows", budget.growing_bytes, "▓"),
-        ("windows and states", budget.fixed_bytes, "▚"),
-        ("draft cache", budget.draft_cache_bytes, "▞"),
-        ("free", max(0, budget.free_bytes), "·"),
-        ("not used (utilisation)", budget.memory_bytes - budget.allowed_bytes, " "),
-    ]
-    bar = _bar([(size, mark) for _, size, mark in lines], budget.memory_bytes)
-    if budget.free_bytes < 0:
-        lines.append(("MISSING", -budget.free_bytes, "!"))
-    rows = [
-        (name, number(size), gib(size), f"{100 * size / budget.memory_bytes:.1f}%", mark)
-        for name, size, mark in lines
-        if size
-    ]
-    rows.append(("GPU memory", number(budget.memory_bytes), gib(budget.memory_bytes), "100%", ""))
-    columns = (
-        Column("One GPU", "left"),
-        Column("Bytes"),
-        Column(""),
-        Column("Share"),
-        Column("Bar", "left"),
-    )
-    return Table(f"[{bar}]", columns, tuple(rows))
-
-
-def _bar(lines: Sequence[tuple[int, str]], memory_bytes: int) -> str:
-    """Each size as its share of the width; what is too much for the card runs out of it."""
-    cells, covered = "", 0
-    for size, mark in lines:
-        covered += size
-        cells += mark * (round(BAR_WIDTH * covered / memory_bytes) - len(cells))
-    return cells[:BAR_WIDTH].ljust(BAR_WIDTH)

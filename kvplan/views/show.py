@@ -8,11 +8,22 @@ from dataclasses import asdict, dataclass, replace
 from kvplan.calc import Footprint, Line, footprint
 from kvplan.dtypes import AS_ENGINES_DO, BesideDtypes
 from kvplan.multi_head import multi_head_footprint
-from kvplan.report import NOTHING, Column, Field, Report, Table, facts, records, table
+from kvplan.report import (
+    NO_LIMIT,
+    NOTHING,
+    Answer,
+    Column,
+    Field,
+    Report,
+    Table,
+    facts,
+    records,
+    table,
+)
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number, number, ratio
 from kvplan.views.beside import beside_caveats
-from kvplan.views.class_defaults import class_default_notes
+from kvplan.views.class_defaults import class_default_notes, few_keys
 from kvplan.views.words import (
     format_caveats,
     model_record,
@@ -64,14 +75,26 @@ def show_report(
         },
         payload=payload,
         records=groups,
+        answer=Answer(_sentence(model)),
         tables=(
-            facts(spec.name, _FACTS, model),
+            facts("", _FACTS, model),
             table("What its layers keep", _GROUP_FIELDS, cache.lines),
             _working(cache),
         ),
         warnings=(*_caveats(spec, draft=draft), *format_caveats(cache), *beside_caveats(cache)),
         notes=class_default_notes([spec]),
     )
+
+
+def _sentence(model: _Model) -> str:
+    """What one more token costs, and what a sequence keeps beside that."""
+    spec, cache = model.spec, model.cache
+    attention = " + ".join(spec.attention) or "no attention"
+    fixed = cache.fixed_bytes_per_sequence
+    costs = f"{number(cache.bytes_per_token)} B for each token"
+    if fixed:
+        costs += f" and {gib(fixed)} a sequence"
+    return f"{spec.name} ({attention}) keeps {costs}."
 
 
 def _caveats(spec: ModelSpec, *, draft: bool) -> tuple[str, ...]:
@@ -82,7 +105,7 @@ def _caveats(spec: ModelSpec, *, draft: bool) -> tuple[str, ...]:
 
 def _context(model: _Model) -> str:
     context_tokens = model.spec.native_context_tokens
-    return f"{context_tokens:,} tokens" if context_tokens else "not bounded"
+    return f"{context_tokens:,} tokens" if context_tokens else NO_LIMIT
 
 
 def _layers(model: _Model) -> str:
@@ -132,20 +155,13 @@ def _weights(model: _Model) -> str:
     return f"{gib(spec.weights_bytes)} as published ({dtypes})"
 
 
-_FEW = 4
-"""Keys that are named on the screen; all of them are in JSON and in ``kvplan import``."""
-
-
 def _class_defaults(model: _Model) -> str:
     """The keys whose figures are the class's: the first ones, and whose they are."""
     found = model.spec.class_defaults
     if not found:
         return ""
-    keys = list(dict.fromkeys(default.key.rpartition(".")[2] for default in found))
-    listed, more = ", ".join(keys), ""
-    if len(keys) > _FEW:
-        listed = f"{', '.join(keys[: _FEW - 1])} and {len(keys) - _FEW + 1} more"
-        more = "; kvplan import lists them"
+    listed = few_keys(found)
+    more = "; kvplan import lists them" if " more" in listed else ""
     sources = [default.source.partition(" ") for default in found]
     classes = ", ".join(dict.fromkeys(name for name, _, _ in sources))
     versions = " ".join(dict.fromkeys(version for _, _, version in sources))

@@ -1,4 +1,4 @@
-"""Words and records that several views share; "does not fit" and its remedy are worded here."""
+"""Words and records that several views share."""
 
 from __future__ import annotations
 
@@ -7,24 +7,14 @@ from itertools import groupby
 from typing import Any
 
 from kvplan.calc import Footprint
-from kvplan.formats import cache_format
 from kvplan.gpu import Gpu
-from kvplan.parallel import Layout, redundant_experts
-from kvplan.planner.budget import ACTIVATION_SHARE, PROCESS_BYTES, Budget
-from kvplan.planner.estimate import LATENCY_SECONDS, NODE_BYTES_PER_SECOND
-from kvplan.planner.layouts import LARGEST_GPUS
+from kvplan.parallel import Layout
 from kvplan.planner.runner_up import RunnerUp
 from kvplan.planner.solve import Plan
+from kvplan.report import NO_LIMIT
 from kvplan.spec import ModelSpec
-from kvplan.units import gib, json_number, plural
+from kvplan.units import gib, json_number
 from kvplan.views.beside import beside_caveats, drafter_caveats, lora_caveats
-
-UNKNOWN = "?"
-ANY = "any"
-"""Where memory sets no bound."""
-
-HALF_OF = 16
-"""Bits of the KV dtypes for which fp8 is half."""
 
 
 def gpu_basis(gpu: Gpu) -> str:
@@ -106,74 +96,6 @@ def stages_in_words(layers: Iterable[int]) -> str:
     )
 
 
-def shortfall(plan: Plan) -> str:
-    """Why the plan does not fit, and what would."""
-    budget, where = plan.budget, gpus_in_words(plan)
-    if budget.fits:
-        ranks = plural(plan.layout.sequence_groups, "data-parallel rank")
-        return (
-            f"does not run at once: {plural(plan.sequences, 'sequence')} on {ranks} of {where}, "
-            f"each of which max_num_seqs stops at {plan.question.max_num_seqs:,}; raise it, or "
-            "take more GPUs"
-        )
-    if budget.room_bytes <= 0:
-        given_bytes = plan.question.kv_cache_memory_bytes
-        parts = _loaded(budget)
-        if given_bytes is not None:
-            parts = f"{parts.replace(' and', ',')} and the given {gib(given_bytes)}"
-        taken_bytes = budget.allowed_bytes - budget.room_bytes
-        advice = f"take more GPUs, or {_lighter(budget)}"
-        if budget.overhead_bytes + (given_bytes or 0) >= budget.allowed_bytes:
-            advice = "no GPU of this kind has so much: give less"
-        return (
-            f"does not fit: {parts} take {gib(taken_bytes)} on each of {where}, of which "
-            f"{gib(budget.allowed_bytes)} may be used; {advice}"
-        )
-    problem = (
-        f"does not fit: caches need {gib(budget.cache.total_bytes)} on each of {where} and have "
-        f"{gib(budget.room_bytes)}"
-    )
-    return f"{problem}; {remedy(plan)}"
-
-
-def _loaded(budget: Budget) -> str:
-    """What is on a GPU before the first cache, in words."""
-    parts = ["weights"]
-    parts += ["the draft model's weights"] if budget.draft_weights_bytes else []
-    parts += ["LoRA slots"] if budget.lora_bytes else []
-    return f"{', '.join(parts)} and overhead"
-
-
-def _lighter(budget: Budget) -> str:
-    """What to make smaller where no cache has room: the largest of what is loaded."""
-    sizes = {
-        "weights in a smaller dtype": budget.weights_bytes,
-        "a smaller draft model": budget.draft_weights_bytes,
-        "fewer LoRA slots": budget.lora_bytes,
-    }
-    return max(sizes, key=lambda advice: sizes[advice])
-
-
-def remedy(plan: Plan) -> str:
-    """What would fit in this layout, and what else to change."""
-    fitting = []
-    if plan.max_sequences:
-        fitting.append(
-            f"{plural(plan.max_sequences, 'sequence')} of {plan.context_tokens:,} tokens"
-        )
-    if plan.max_context_tokens:
-        load = plural(plan.sequences, "sequence")
-        fitting.append(f"{plan.max_context_tokens:,} tokens for {load}")
-    fits = f"what fits: {', or '.join(fitting)}; or " if fitting else ""
-    half = ", or an fp8 KV cache" if _is_16_bit(plan.budget.cache.kv_cache_dtype) else ""
-    return f"{fits}take more GPUs{half}"
-
-
-def _is_16_bit(kv_cache_dtype: str) -> bool:
-    packing = cache_format(kv_cache_dtype).default
-    return packing is not None and packing.bits == HALF_OF
-
-
 def caveats(plan: Plan) -> tuple[str, ...]:
     """What has to be known of a plan's figures before they are believed."""
     texts = [*plan.served.notes]
@@ -236,53 +158,6 @@ def format_caveats(cache: Footprint) -> tuple[str, ...]:
     return ()
 
 
-def topology(plan: Plan) -> tuple[str, ...]:
-    """What of the layout leaves a link domain, and what is assumed of the domain."""
-    texts, domain = [], plan.gpu.link_domain
-    crossing = plan.layout.crosses(domain)
-    if crossing:
-        texts.append(f"{crossing} crosses the links between nodes of {domain} GPUs")
-    spare = redundant_experts(plan.spec, plan.layout)
-    if spare:
-        gpus, experts = plan.layout.tensor * plan.layout.data, plan.spec.routed_experts or 0
-        texts.append(
-            f"{experts} experts do not divide over {gpus} GPUs: the fullest holds "
-            f"{(experts + spare) // gpus}, as all do with {spare} redundant experts (vLLM's "
-            "num_redundant_experts, SGLang's --ep-num-redundant-experts)"
-        )
-    if plan.gpu.link_domain_is_assumed and plan.layout.gpus > 1:
-        texts.append(f"nodes of {domain} {plan.gpu.name} are assumed: their size is not known")
-    asked = plan.question.gpus or plan.question.layout
-    if plan.layout.gpus > domain and not asked:
-        texts.append(
-            f"beyond one node of {domain} GPUs whole nodes are planned, up to {LARGEST_GPUS} GPUs; "
-            "--gpus takes any number"
-        )
-    return tuple(texts)
-
-
-def decode_notes(plan: Plan) -> tuple[str, ...]:
-    """What a plan's estimate of a decode step rests on; nothing where there is none."""
-    if plan.step is None:
-        return ()
-    texts = [decode_note()]
-    if plan.drafter is not None:
-        texts.append("drafting is not in it: neither the draft model's steps nor what they save")
-    if plan.gpu.link_bytes_per_s is None and plan.layout.server_gpus > 1:
-        rate = NODE_BYTES_PER_SECOND / 1e9
-        texts.append(f"the link of {plan.gpu.name} is not known; {rate:.0f} GB/s are assumed")
-    return tuple(texts)
-
-
-def decode_note() -> str:
-    """What the estimate of a decode step rests on."""
-    return (
-        "a decode step is estimated (assumed): experts touched by uniform routing, weights and "
-        "caches read at full bandwidth, collectives at the link rate and "
-        f"{LATENCY_SECONDS * 1e6:.0f} µs × log2(GPUs) each; no kernels, no scheduler"
-    )
-
-
 def against(runner: RunnerUp, plan: Plan) -> str:
     """The runner-up and why it lost, in a sentence."""
     name, other = gpus_in_words(runner.plan), runner.plan
@@ -297,29 +172,9 @@ def against(runner: RunnerUp, plan: Plan) -> str:
             ours, theirs = (f"{each.tokens_per_second or 0:,.0f}" for each in (plan, other))
             why = f"an estimated {theirs} tokens/s instead of {ours}"
         case _:
-            held = "any number" if other.tokens is None else f"{other.tokens:,}"
-            why = f"holds {held} tokens" if other.tokens != plan.tokens else "the same by estimate"
+            held = NO_LIMIT if other.tokens is None else f"{other.tokens:,} tokens"
+            why = f"holds {held}" if other.tokens != plan.tokens else "the same by estimate"
     return f"{name}: {why}"
-
-
-def estimates(plans: Iterable[Plan]) -> tuple[str, ...]:
-    """What the overhead of these plans rests on, where nobody gave it; each said once."""
-    assumed = (plan for plan in plans if plan.budget.overhead_basis == "assumed")
-    return tuple(dict.fromkeys(map(_estimate, assumed)))
-
-
-def _estimate(plan: Plan) -> str:
-    gpu, images = plan.gpu, ""
-    if plan.budget.image_bytes:
-        size = gib(plan.budget.image_bytes)
-        images = f", and {size} for the images that a vision tower is tried with"
-    process = f"{gib(PROCESS_BYTES)} a process as measured on an H100"
-    if gpu.process_bytes:
-        process = f"{gib(gpu.process_bytes)} a process as measured on this card"
-    return (
-        f"activations, CUDA graphs and the process are an estimate: {process}, "
-        f"{ACTIVATION_SHARE:.0%} of the card{images}; --overhead takes the measured figure"
-    )
 
 
 def by_text(texts: Iterable[tuple[str, str]]) -> tuple[str, ...]:

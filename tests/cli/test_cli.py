@@ -26,24 +26,35 @@ def answer(run: Run, *arguments: str) -> dict[str, Any]:
 def test_the_first_command_of_the_readme(run: Run) -> None:
     result = run("compare", "llama3-70b", "deepseek-v3", "--ctx", "128k")
     assert result.returncode == 0
-    assert cells(result.stdout) == cells("""
-        1 sequence × 131,072 tokens on h100-sxm-80gb (79.18 GiB each)
-        Model        Attention  KV dtype  Layers  B/token  Fixed/seq   KV cache
-        llama3-70b   GQA        bf16          80  327,680          –  40.00 GiB
-        deepseek-v3  MLA        bf16          61   70,272          –   8.58 GiB
-        Model        of MHA    vs first     Weights  GPUs  Layout        Max ctx
-        llama3-70b    12.5%          1×  131.42 GiB     4  TP4           493,588
-        deepseek-v3   1.41%  4.66× less  626.92 GiB    16  PP2×TP8       908,642
-    """)
+    answer, *table = cells(result.stdout)
+    assert " ".join(answer) == (
+        "deepseek-v3 keeps 8.58 GiB for 1 sequence × 131,072 tokens, 4.66× less than llama3-70b "
+        "(40.00 GiB); llama3-70b needs the fewest GPUs, 4 × h100-sxm-80gb (TP4)."
+    )
+    assert table == cells("""
+        On h100-sxm-80gb (79.18 GiB each)
+        Model        Attention  KV dtype  Layers  B/token  Fixed/seq   KV cache  of MHA    vs first     Weights  GPUs  Layout   Max ctx
+        llama3-70b   GQA        bf16          80  327,680          –  40.00 GiB   12.5%          1×  131.42 GiB     4  TP4      493,588
+        deepseek-v3  MLA        bf16          61   70,272          –   8.58 GiB   1.41%  4.66× less  626.92 GiB    16  PP2×TP8  908,642
+    """)  # noqa: E501
     assert "beyond its native context of 8,192" in result.stderr
 
 
-def test_a_wide_terminal_gets_one_table(run: Run) -> None:
-    result = run("compare", "llama3-70b", "deepseek-v3", columns=140)
-    header = result.stdout.splitlines()[2]
-    assert "B/token" in header
-    assert "Max ctx" in header
-    assert max(map(len, result.stdout.splitlines())) <= 140
+def test_a_narrow_terminal_gets_one_table_without_its_least_columns(run: Run) -> None:
+    asked = ("compare", "llama3-70b", "deepseek-v3")
+    wide = run(*asked, columns=140).stdout
+    narrow = run(*asked, columns=80).stdout
+    for title in ("Attention", "B/token", "KV cache", "GPUs", "Max ctx"):
+        assert narrow.count(title) == wide.count(title) == 1
+    assert "KV dtype" in wide
+    assert "not shown: KV dtype, Layers" in " ".join(narrow.split())
+    assert run(*asked, "--wide", columns=80).stdout == run(*asked).stdout
+
+
+def test_a_pipe_gets_one_line_a_row(run: Run) -> None:
+    lines = run("list", "models").stdout.splitlines()
+    names = [model["name"] for model in answer(run, "list", "models")["models"]]
+    assert [line.split()[0] for line in lines[3:]] == names
 
 
 @pytest.mark.parametrize("columns", [80, 140])

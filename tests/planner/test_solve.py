@@ -16,7 +16,7 @@ from kvplan.planner.solve import solve, solve_native
 from kvplan.question import ask
 from kvplan.spec import ModelSpec
 from kvplan.stored import StoredWeights
-from kvplan.views.words import topology
+from kvplan.views.notes import topology
 
 GIB = 2**30
 H100 = kvplan.load_gpu("h100")

@@ -28,7 +28,7 @@ def test_a_line_stays_one_line_and_commands_nobody(name: str) -> None:
 @given(texts(), texts())
 @example("a" * 40 + " ::error::x", "a" * 31 + "::error::x")
 def test_a_table_has_no_line_that_a_terminal_or_a_runner_obeys(one: str, other: str) -> None:
-    drawn = render(report(one, other))
+    drawn = render(report(one, other), 40) + render(report(one, other), None)
     assert not {unicodedata.category(char) for char in drawn.replace("\n", "")} & CONTROL
     assert commands(drawn) == []
     assert "##vso[" not in drawn

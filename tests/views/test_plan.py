@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 import kvplan
-from kvplan.views.words import caveats, shortfall
+from kvplan.views.verdict import shortfall
+from kvplan.views.words import caveats
 
 
 @pytest.mark.parametrize(

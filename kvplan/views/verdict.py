@@ -1,0 +1,134 @@
+"""Whether a plan fits, in a sentence: why it does not, and what to change."""
+
+from __future__ import annotations
+
+from kvplan.formats import cache_format
+from kvplan.planner.budget import Budget
+from kvplan.planner.solve import Plan
+from kvplan.report import Answer, Tone
+from kvplan.units import gib, plural
+from kvplan.views.words import gpus_in_words
+
+TIGHT_SHARE = 0.05
+"""Of a GPU's memory: a load that leaves less free has next to no margin."""
+
+HALF_OF = 16
+"""Bits of the KV dtypes for which fp8 is half."""
+
+
+def shortfall(plan: Plan) -> str:
+    """Why the plan does not fit, and what would, in one sentence."""
+    return f"{problem(plan)}; {advice(plan)}"
+
+
+def problem(plan: Plan) -> str:
+    """Why the plan does not fit."""
+    budget, where = plan.budget, gpus_in_words(plan)
+    if budget.fits:
+        ranks = plural(plan.layout.sequence_groups, "data-parallel rank")
+        return (
+            f"does not run at once: {plural(plan.sequences, 'sequence')} on {ranks} of {where}, "
+            f"each of which max_num_seqs stops at {plan.question.max_num_seqs:,}"
+        )
+    if budget.room_bytes <= 0:
+        given_bytes = plan.question.kv_cache_memory_bytes
+        parts = _loaded(budget)
+        if given_bytes is not None:
+            parts = f"{parts.replace(' and', ',')} and the given {gib(given_bytes)}"
+        taken_bytes = budget.allowed_bytes - budget.room_bytes
+        return (
+            f"does not fit: {parts} take {gib(taken_bytes)} on each of {where}, of which "
+            f"{gib(budget.allowed_bytes)} may be used"
+        )
+    return (
+        f"does not fit: caches need {gib(budget.cache.total_bytes)} on each of {where} and have "
+        f"{gib(budget.room_bytes)}"
+    )
+
+
+def advice(plan: Plan) -> str:
+    """What to change where a plan does not fit."""
+    budget = plan.budget
+    if budget.fits:
+        return "raise it, or take more GPUs"
+    if budget.room_bytes > 0:
+        return remedy(plan)
+    given_bytes = plan.question.kv_cache_memory_bytes or 0
+    if budget.overhead_bytes + given_bytes >= budget.allowed_bytes:
+        return "no GPU of this kind has so much: give less"
+    return f"take more GPUs, or {_lighter(budget)}"
+
+
+def verdict(plan: Plan) -> Answer:
+    """Whether the load fits, in a sentence with its numbers."""
+    name, where = plan.spec.name, gpus_in_words(plan)
+    if not plan.fits:
+        return Answer(f"{name} {problem(plan)}.", "bad", f"{sentence(advice(plan))}.")
+    lacks = ", without what could not be counted" if plan.not_counted else ""
+    return Answer(f"{name} fits on {where}{lacks}: {_load(plan)}.", tone_of(plan))
+
+
+def sentence(text: str) -> str:
+    """The text with a capital letter at its beginning."""
+    return text[:1].upper() + text[1:]
+
+
+def _load(plan: Plan) -> str:
+    """The load, what was left open as the most that there is room for."""
+    asked = plan.question
+    sequences, tokens = plural(plan.sequences, "sequence"), plural(plan.context_tokens, "token")
+    if asked.sequences is None and plan.max_sequences:
+        return f"up to {sequences} × {tokens}"
+    if asked.context_tokens is None and plan.context_tokens == plan.max_context_tokens:
+        return f"{sequences} × up to {tokens}"
+    free = max(0, plan.budget.free_bytes)
+    share = f"{100 * free / plan.budget.memory_bytes:.0f}%"
+    return f"{sequences} × {tokens}, {gib(free)} ({share}) of each GPU free"
+
+
+def tone_of(plan: Plan) -> Tone:
+    """Whether it fits, barely or not; a load that was found fills the GPU as a matter of course."""
+    if not plan.fits:
+        return "bad"
+    asked = plan.question
+    given = asked.sequences is not None and asked.context_tokens is not None
+    free, memory = plan.budget.free_bytes, plan.budget.memory_bytes
+    return "tight" if given and free < TIGHT_SHARE * memory else "good"
+
+
+def _loaded(budget: Budget) -> str:
+    """What is on a GPU before the first cache, in words."""
+    parts = ["weights"]
+    parts += ["the draft model's weights"] if budget.draft_weights_bytes else []
+    parts += ["LoRA slots"] if budget.lora_bytes else []
+    return f"{', '.join(parts)} and overhead"
+
+
+def _lighter(budget: Budget) -> str:
+    """What to make smaller where no cache has room: the largest of what is loaded."""
+    sizes = {
+        "weights in a smaller dtype": budget.weights_bytes,
+        "a smaller draft model": budget.draft_weights_bytes,
+        "fewer LoRA slots": budget.lora_bytes,
+    }
+    return max(sizes, key=lambda advice: sizes[advice])
+
+
+def remedy(plan: Plan) -> str:
+    """What would fit in this layout, and what else to change."""
+    fitting = []
+    if plan.max_sequences:
+        fitting.append(
+            f"{plural(plan.max_sequences, 'sequence')} of {plan.context_tokens:,} tokens"
+        )
+    if plan.max_context_tokens:
+        load = plural(plan.sequences, "sequence")
+        fitting.append(f"{plan.max_context_tokens:,} tokens for {load}")
+    fits = f"what fits: {', or '.join(fitting)}; or " if fitting else ""
+    half = ", or an fp8 KV cache" if _is_16_bit(plan.budget.cache.kv_cache_dtype) else ""
+    return f"{fits}take more GPUs{half}"
+
+
+def _is_16_bit(kv_cache_dtype: str) -> bool:
+    packing = cache_format(kv_cache_dtype).default
+    return packing is not None and packing.bits == HALF_OF
