@@ -41,7 +41,8 @@ def import_(
         ),
     ] = None,
     spec_file: Annotated[
-        str | None, option("-o", "--output", metavar="FILE", help_="Write the spec here.")
+        str | None,
+        option("-o", "--output", metavar="FILE", help_="Write the spec here; - is stdout."),
     ] = None,
     assume: Assume = None,
     output: Annotated[
@@ -70,4 +71,4 @@ def import_(
     if spec_file is None:
         write(text, form)
     else:
-        write_whole(Path(spec_file), text)
+        write_whole(spec_file, text)
