@@ -122,7 +122,7 @@ def _is_entry(data: Any) -> bool:
 def _is_figure(value: Any) -> bool:
     if type(value) not in (int, float):
         return value is None
-    return value == 0 or _LEAST_FIGURE < value < _MOST_FIGURE
+    return bool(value == 0 or _LEAST_FIGURE < value < _MOST_FIGURE)
 
 
 def update_lock(path: Path, lock: Lock, files: Iterable[Path], folder: Path) -> list[str]:

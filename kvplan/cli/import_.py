@@ -68,7 +68,7 @@ def import_(
         text = render(import_report(spec, origins), form)
     warn(spec.assumptions)
     complain(*(f"note: {note}" for note in class_default_notes([spec])))
-    if spec_file is None:
+    if spec_file is None or spec_file == "-":
         write(text, form)
     else:
         write_whole(spec_file, text)

@@ -197,7 +197,7 @@ class _Reader:
         plain = isinstance(event, yaml.ScalarEvent) and event.implicit[0]
         if location and plain and not event.value:
             place = ".".join(map(str, location))
-            raise self._failure(event, f"{place}: is empty; give it a value, or leave it out")
+            self._quote(event, f"{_shortened(place)}: is empty; give it a value, or leave it out")
 
     def _key(self, event: Any, here: _Open) -> str:
         if not isinstance(event, yaml.ScalarEvent):
