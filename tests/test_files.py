@@ -89,12 +89,12 @@ def test_what_cannot_be_written_is_one_line(
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
     Path("loop").symlink_to("loop")
-    before = sorted(os.listdir())
+    before = sorted(Path.cwd().iterdir())
     for text in (name, f"{name}\0"):
         with pytest.raises(UsageError) as caught:
             write_whole(text, "text")
         assert "\n" not in caught.value.message
-    assert sorted(os.listdir()) == before
+    assert sorted(Path.cwd().iterdir()) == before
 
 
 @pytest.mark.usefixtures("impatient")

@@ -14,7 +14,7 @@ from kvplan.registry.names import load_gpu
 from tests.command_line import Run
 from tests.hf.configs import LLAMA, write
 
-TOKEN = "hunter2"  # noqa: S105 - of nothing
+TOKEN = "hunter2"
 
 SECRETS = {
     "shadow": "root:hunter2a:19000:0:99999:7:::\ndaemon:hunter2b:1:2:::\n",
