@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,18 @@ from typing import Any
 from kvplan import __version__
 from kvplan.checks.deployments import Deployment
 from kvplan.errors import SpecError
-from kvplan.files import read_text, write_whole
+from kvplan.files import alone, read_text, write_whole
 from kvplan.gpu import Gpu
+from kvplan.json_text import parse_json
 from kvplan.spec import ModelSpec
 
 VERSION = 1
 _MOST_BYTES = 64 << 20
+_LEAST_FIGURE, _MOST_FIGURE = 1e-6, 1 << 128
+"""No bytes, tokens or GPUs come near either; what is not a number lies between no bounds."""
+_FIGURE_NAME = re.compile(r"\w{1,60}", re.ASCII)
+_MOST_VERSION = 60  # characters
+_MOST_NAME = 100
 
 Lock = dict[str, dict[str, Any]]
 """Deployments by ``file#name``: ``figures``, digests of what they are ``made_from``, ``kvplan``."""
@@ -80,19 +87,23 @@ def drifts(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Drift]:
 
 def read_lock(path: Path) -> Lock:
     """The deployments of a lock file. Raises SpecError for anything else."""
-    text = read_text(path, _MOST_BYTES, "lock file")
-    try:
-        lock = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SpecError(f"{path}: not JSON: {error}") from None
+    return _lock(read_text(path, _MOST_BYTES, "lock file"), path)
+
+
+def _lock(text: str, path: Path) -> Lock:
+    lock = parse_json(text, str(path), ("deployments",))
     listed = lock.get("deployments") if isinstance(lock, dict) else None
     if not isinstance(listed, dict):
         raise SpecError(f"{path}: not a lock file; --update-baseline writes one")
-    if lock.get("schema_version") != VERSION:
-        raise SpecError(f"{path}: a lock file of another version; write it anew")
+    version = lock.get("schema_version")
+    if type(version) is not int or version != VERSION:
+        raise SpecError(f"{path}: a lock file of another version; delete it and write it anew")
     for name, data in listed.items():
         if not _is_entry(data):
-            raise SpecError(f"{path}: {name}: has no figures and made_from; write the file anew")
+            raise SpecError(
+                f"{path}: {ascii(name)[1:-1][:_MOST_NAME]}: has no figures and made_from as "
+                "--update-baseline writes them; delete the file and write it anew"
+            )
     return dict(listed)
 
 
@@ -100,12 +111,40 @@ def _is_entry(data: Any) -> bool:
     if not isinstance(data, dict) or not isinstance(data.get("kvplan"), str):
         return False
     parts = (data.get("figures"), data.get("made_from"))
-    if not all(isinstance(part, dict) for part in parts):
+    if not all(isinstance(part, dict) for part in parts) or len(data["kvplan"]) > _MOST_VERSION:
         return False
-    return all(value is None or type(value) in (int, float) for value in data["figures"].values())
+    return all(
+        _FIGURE_NAME.fullmatch(name) and _is_figure(value)
+        for name, value in data["figures"].items()
+    )
 
 
-def write_lock(path: Path, lock: Lock) -> None:
-    """The lock file, whole or not at all. Raises UsageError."""
-    document = {"schema_version": VERSION, "kvplan": __version__, "deployments": lock}
-    write_whole(path, json.dumps(document, indent=2, sort_keys=True) + "\n")
+def _is_figure(value: Any) -> bool:
+    if type(value) not in (int, float):
+        return value is None
+    return bool(value == 0 or _LEAST_FIGURE < value < _MOST_FIGURE)
+
+
+def update_lock(path: Path, lock: Lock, files: Iterable[Path], folder: Path) -> list[str]:
+    """The lock file with these deployments in place of all that it had of ``files``.
+
+    Deployments of other files stay as they are, so that two that are checked at the same time, or
+    one after the other, do not lose one another's; names of those files are returned. Nothing is
+    written over what is not a lock file. Raises SpecError or UsageError.
+    """
+    replaced = tuple(key_of(file, folder, "") for file in files)
+    with alone(path):
+        text = read_text(path, _MOST_BYTES, "lock file") if _exists(path) else ""
+        known = _lock(text, path) if text.strip() else {}
+        kept = {name: data for name, data in known.items() if not name.startswith(replaced)}
+        document = {
+            "schema_version": VERSION,
+            "kvplan": __version__,
+            "deployments": kept | lock,
+        }
+        write_whole(path, json.dumps(document, indent=2, sort_keys=True) + "\n")
+    return sorted({name.partition("#")[0] for name in kept})
+
+
+def _exists(path: Path) -> bool:
+    return os.path.lexists(os.path.realpath(path))

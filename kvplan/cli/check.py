@@ -10,10 +10,16 @@ from typing import Annotated
 import typer
 
 from kvplan.cli.options import Json, Screen
-from kvplan.cli.output import answer, tell, warn
+from kvplan.cli.output import answer, complain, tell, warn
 from kvplan.cli.values import argument, choice, option
 from kvplan.errors import UsageError
 from kvplan.report import Report
+
+UPDATE = (
+    "Write the lock file instead: what it has of these files is replaced, that of others stays."
+)
+
+_NAMED = 3
 
 
 class CheckOutput(StrEnum):
@@ -50,9 +56,7 @@ def check(
             "--baseline", metavar="LOCK", help_="Any figure that is not in this lock file fails."
         ),
     ] = None,
-    update_baseline: Annotated[
-        bool, typer.Option("--update-baseline", help="Write the lock file instead.")
-    ] = False,
+    update_baseline: Annotated[bool, typer.Option("--update-baseline", help=UPDATE)] = False,
     junit: JUnit = None,
     output: Annotated[
         CheckOutput, choice("--format", among=CheckOutput, help_="How to print the findings.")
@@ -62,7 +66,7 @@ def check(
 ) -> None:
     """Hold deployments against what is expected of them, and against a baseline."""
     from kvplan.checks import findings
-    from kvplan.checks.baseline import read_lock, write_lock
+    from kvplan.checks.baseline import read_lock, update_lock
     from kvplan.views.check import check_report
 
     if update_baseline and baseline is None:
@@ -71,23 +75,32 @@ def check(
     locked = read_lock(lock) if lock and not update_baseline else None
     result = findings.check(files, locked, lock.parent if lock else Path())
     if lock and update_baseline and result.understood:
-        write_lock(lock, result.lock())
+        kept = update_lock(lock, result.lock(), result.files, lock.parent)
+        _tell_kept(lock, kept)
     elif update_baseline:
         warn([f"{baseline}: not written, as not every deployment is understood"])
     report = check_report(result, lock)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         _tell_github(report, annotate=output is not CheckOutput.GITHUB)
     if junit is not None:
-        _write_junit(report, Path(junit))
+        _write_junit(report, junit)
     answer(report, "json" if json else output.value, screen)
 
 
-def _write_junit(report: Report, file: Path) -> None:
+def _write_junit(report: Report, file: str) -> None:
     """The findings as JUnit XML in this file. Raises UsageError where it cannot be written."""
     from kvplan.files import write_whole
     from kvplan.render import render
 
     write_whole(file, render(report, "junit"))
+
+
+def _tell_kept(lock: Path, files: list[str]) -> None:
+    """Whose entries the lock still has, as a file may be gone for good."""
+    if files:
+        more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+        names = f"{', '.join(files[:_NAMED])}{more}"
+        complain(f"note: {lock} keeps what it has of files that were not given: {names}")
 
 
 def _tell_github(report: Report, *, annotate: bool) -> None:

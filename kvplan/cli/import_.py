@@ -41,7 +41,8 @@ def import_(
         ),
     ] = None,
     spec_file: Annotated[
-        str | None, option("-o", "--output", metavar="FILE", help_="Write the spec here.")
+        str | None,
+        option("-o", "--output", metavar="FILE", help_="Write the spec here; - is stdout."),
     ] = None,
     assume: Assume = None,
     output: Annotated[
@@ -66,8 +67,8 @@ def import_(
         text = hf.to_yaml(spec, origins)
     else:
         text = render(import_report(spec, origins), form)
-    if spec_file is None:
+    if spec_file is None or spec_file == "-":
         write(text, form)
     else:
-        write_whole(Path(spec_file), text)
+        write_whole(spec_file, text)
     say(spec.assumptions, class_default_notes([spec]), screen)

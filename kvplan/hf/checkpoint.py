@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvplan.errors import SpecError
-from kvplan.files import read_text
+from kvplan.files import is_there, read_text
 from kvplan.hf.config import printable, shown
 from kvplan.hf.headers import MAX_HEADER_BYTES, StoredTensor, read_header
-from kvplan.hf.json_text import parse_json
+from kvplan.json_text import parse_json
 
 MAX_FILES = 10_000
 MAX_INDEX_BYTES = 100_000_000
@@ -101,8 +101,8 @@ def _present(folder: Path) -> tuple[str, ...]:
 def _model_files(folder: Path, present: tuple[str, ...]) -> _Files | None:
     for stem in _STEMS:
         index = folder / f"{stem}{_SUFFIX}.index.json"
-        if index.is_file():
-            return _indexed_files(index)
+        if is_there(index):
+            return _indexed_files(index) if _is_here(index) else _Files((index.name,))
         if f"{stem}{_SUFFIX}" in present:
             return _Files((f"{stem}{_SUFFIX}",))
         shards = _shards(folder, stem, present)
@@ -114,7 +114,7 @@ def _model_files(folder: Path, present: tuple[str, ...]) -> _Files | None:
 
 def _indexed_files(index: Path) -> _Files:
     file = printable(str(index))
-    data = parse_json(read_text(index, MAX_INDEX_BYTES, "safetensors index"), file)
+    data = parse_json(read_text(index, MAX_INDEX_BYTES, "safetensors index"), file, {"weight_map"})
     weight_map = data.get("weight_map") if isinstance(data, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
         raise SpecError(f"{file}: an index has a weight_map, of a file for each tensor")

@@ -13,7 +13,7 @@ from typing import Any
 
 from kvplan.errors import SpecError
 from kvplan.hf.config import printable, shown
-from kvplan.hf.json_text import parse_json
+from kvplan.json_text import parse_json
 from kvplan.stored import WEIGHT_BITS, WeightDtype
 
 DTYPES: dict[str, WeightDtype] = {
@@ -101,6 +101,11 @@ def _header_text(path: Path, shown_path: str, most_bytes: int) -> tuple[bytes, i
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         if size_bytes < _LENGTH_BYTES:
             raise SpecError(f"{shown_path}: truncated: {size_bytes} bytes are not a header")
+        if length > max(most_bytes, size_bytes):  # eight letters of a text are such a number
+            raise SpecError(
+                f"{shown_path}: truncated, or not a safetensors file: its header is to be longer "
+                f"than the file, which has {size_bytes:,} bytes"
+            )
         if length > size_bytes - _LENGTH_BYTES:
             raise SpecError(
                 f"{shown_path}: truncated, or not a safetensors file: its header is to be "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from kvplan.hf.headers import StoredTensor, stored_tensor
 _REPOSITORY = re.compile(r"([\w.-]{1,96}/[\w.-]{1,96})(?:@([\w./-]{1,200}))?")
 
 
-def fetched_config(name: str) -> Path:
-    """Local path of the config.json of ``ORG/NAME[@revision]``, hf_quant_config.json beside it.
+def fetched_config(name: str, companions: Iterable[str]) -> Path:
+    """Local path of the config.json of ``ORG/NAME[@revision]``, with ``companions`` beside it.
 
     This module alone touches the network, through huggingface_hub (an extra) and its cache.
-    Raises UsageError where the extra is missing, the name is none or nothing can be fetched.
+    Raises UsageError where the extra is missing, the name is none or nothing can be fetched, or
+    it is not known whether there is a companion.
     """
     repository, revision = _repository(name)
     try:
@@ -31,15 +33,32 @@ def fetched_config(name: str) -> Path:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are not an answer
     try:
         config = Path(hf_hub_download(repository, "config.json", revision=revision))
-        try:
-            hf_hub_download(repository, "hf_quant_config.json", revision=revision)
-        except EntryNotFoundError:
-            return config
+        for companion in companions:
+            try:
+                hf_hub_download(repository, companion, revision=revision)
+            except EntryNotFoundError as error:
+                if _is_unknown(error, repository, companion, revision):
+                    raise
     except Exception as error:
         # huggingface_hub raises its own, requests' and OS errors; all mean the same to a person.
-        problem = f"config.json of {name} could not be fetched: {_reason(error)}"
+        what = f"config.json of {name}, or what belongs to it,"
+        problem = f"{what} could not be fetched: {_reason(error)}"
         raise UsageError(problem, "give the file itself: kvplan import ./config.json") from None
     return config
+
+
+def _is_unknown(error: Exception, repository: str, file: str, revision: str | None) -> bool:
+    """Whether the file may be on the hub, which could not be asked.
+
+    huggingface_hub's LocalEntryNotFoundError (2.4.0 errors.py:467) is both "not there" and a
+    FileNotFoundError; its cache remembers, by a value of its own, that a file is not on the hub.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    if not isinstance(error, FileNotFoundError):
+        return False
+    cached = try_to_load_from_cache(repository, file, revision=revision)
+    return cached is None or isinstance(cached, str)
 
 
 def _repository(name: str) -> tuple[str, str | None]:

@@ -183,5 +183,9 @@ def _check_save(save: str, device: str) -> None:
         raise UsageError(f"--save {save}: --gpu reads files named *.yaml", "--save gpu.yaml")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"--save {save}: its folder does not exist")
-    if path.exists() and not path.is_file():
+    try:
+        is_other = path.exists() and not path.is_file()
+    except OSError as error:
+        raise UsageError(f"--save {save}: cannot be written: {error.strerror}") from None
+    if is_other:
         raise UsageError(f"--save {save}: is not a file")

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from kvplan.errors import SpecError
+from kvplan.errors import SpecError, nearest
 from kvplan.files import read_text
 
 MAX_FILE_BYTES = 1 << 20
@@ -19,6 +19,18 @@ MAX_DEPTH = 40
 MERGE = "<<"
 
 _SHOWN = 60
+
+MARKS = frozenset(
+    [
+        *("native_context_tokens", "kv_cache_dtype", "groups", "pattern", "draft_weights"),
+        *("deployments", "gpus"),
+    ]
+)
+"""Keys by which a file is known as one that kvplan reads: any of them, or a misspelt one, stands at
+its top. Of all other files nothing is quoted, for they may hold secrets."""
+
+_MISSPELT = 0.8
+_MOST_KEYS = 100
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # A number is spelt as on the command line (units.py), and may be negative so that a message can say
@@ -88,7 +100,7 @@ class _Reader:
 
     Duplicate keys, tags and depth are refused as they are met, and so are anchors where they are
     not asked for; an alias counts as all that it stands for, so that nothing small can unfold into
-    something large.
+    something large. A problem that quotes the file waits until it is known to be one of kvplan's.
     """
 
     def __init__(self, path: Path, *, anchors: bool) -> None:
@@ -96,6 +108,7 @@ class _Reader:
         self.lines: dict[Location, int] = {}
         self.nodes = 0
         self.anchors: dict[str, tuple[Any, int]] | None = {} if anchors else None
+        self.quoting: SpecError | None = None
 
     def read(self, text: str) -> Document:
         """The one document of ``text``. Raises SpecError."""
@@ -104,8 +117,14 @@ class _Reader:
         except yaml.YAMLError as error:
             mark: Any = getattr(error, "problem_mark", None)
             reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-            line = mark.line + 1 if mark else 1
-            raise SpecError(f"{self.path}:{line}: not YAML: {reason}") from None
+            reason = re.sub(r" ?(['\"]).*\1", "", reason)
+            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            place = f"{self.path}:{line}: not YAML at column {column}"
+            raise SpecError(f"{place}: {reason}") from None
+        if isinstance(data, dict) and data and not _is_marked(data):
+            raise SpecError(f"{self.path}: no spec, deployments or GPUs: it has none of their keys")
+        if self.quoting is not None:
+            raise self.quoting
         return Document(data, self.lines)
 
     def _document(self, events: Iterable[Any]) -> Any:
@@ -150,13 +169,17 @@ class _Reader:
     def _aliased(self, event: Any) -> Any:
         known = self.anchors or {}
         if event.anchor not in known:
-            raise self._failure(event, f"*{event.anchor} stands for nothing that is above it")
+            self._quote(event, f"*{quoted(event.anchor)[1:-1]} stands for nothing that is above it")
+            return None
         value, nodes = known[event.anchor]
         self.nodes += nodes
         return value
 
     def _failure(self, event: Any, problem: str) -> SpecError:
         return SpecError(f"{self.path}:{_line(event)}: {problem}")
+
+    def _quote(self, event: Any, problem: str) -> None:
+        self.quoting = self.quoting or self._failure(event, problem)
 
     def _check(self, event: Any, depth: int) -> None:
         self.nodes += 1
@@ -167,14 +190,14 @@ class _Reader:
         if self.anchors is None and event.anchor:
             raise self._failure(event, "anchors and aliases are not used in specs; write it out")
         if getattr(event, "tag", None) not in (None, "!"):
-            raise self._failure(event, f"the tag {quoted(event.tag)} is not used in specs")
+            self._quote(event, f"the tag {quoted(event.tag)} is not used in specs")
 
     def _check_not_empty(self, event: Any, location: Location) -> None:
         """Nothing after a colon is a value that got lost; none is written ``null``."""
         plain = isinstance(event, yaml.ScalarEvent) and event.implicit[0]
         if location and plain and not event.value:
             place = ".".join(map(str, location))
-            raise self._failure(event, f"{place}: is empty; give it a value, or leave it out")
+            self._quote(event, f"{_shortened(place)}: is empty; give it a value, or leave it out")
 
     def _key(self, event: Any, here: _Open) -> str:
         if not isinstance(event, yaml.ScalarEvent):
@@ -185,9 +208,14 @@ class _Reader:
             return key
         if key in here.container:
             first = self.lines[location]
-            raise self._failure(event, f"{quoted(key)} is given twice (first on line {first})")
+            self._quote(event, f"{quoted(key)} is given twice (first on line {first})")
         self.lines[location] = _line(event)
         return key
+
+
+def _is_marked(data: dict[str, Any]) -> bool:
+    keys = list(data)[:_MOST_KEYS]
+    return not MARKS.isdisjoint(data) or any(nearest(key, MARKS, 1, _MISSPELT) for key in keys)
 
 
 def _line(event: Any) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,13 +89,21 @@ def test_deployments_that_come_and_go_are_drift(run: Run, tmp_path: Path) -> Non
         '{"schema_version": 1, "deployments": '
         '{"a": {"kvplan": "1", "made_from": {}, "figures": {"gpus": "8"}}}}',
         "[" * 100_000,
+        '{"schema_version": true, "deployments": {}}',
+        '{"schema_version": 1.0, "deployments": {}}',
+        '{"schema_version": 1, "deployments": {}, "deployments": {}}',
+        *(
+            '{"schema_version": 1, "deployments": '
+            f'{{"a": {{"kvplan": "1", "made_from": {{}}, "figures": {{"gpus": {figure}}}}}}}}}'
+            for figure in ("NaN", "Infinity", "-1", "1e400", "1e-300", "9" * 400, "9" * 5_000)
+        ),
     ],
 )
 def test_what_is_no_lock_file(run: Run, tmp_path: Path, content: str) -> None:
     write(tmp_path, content, "plan.lock.json")
     result = run("check", str(EXAMPLE), "--baseline", "plan.lock.json")
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("error: plan.lock.json: ")
+    assert result.stderr.startswith("error: plan.lock.json:")
 
 
 def test_no_baseline_is_written_from_what_is_not_understood(run: Run, tmp_path: Path) -> None:
@@ -120,3 +130,48 @@ def test_a_drift_in_gpus_comes_first_in_its_own_words(run: Run, tmp_path: Path) 
     _, found = findings(run, write(tmp_path, one % 39), *lock)
     drifted = [each["message"] for each in found if each["check"].startswith("baseline")]
     assert drifted[0] == "2 GPUs more than before: 1 became 3 (deployment changed)"
+
+
+@pytest.mark.parametrize("figure", ["NaN", "9" * 400])
+def test_nor_do_two_of_them_differ(run: Run, tmp_path: Path, figure: str) -> None:
+    entry = f'{{"kvplan": "1", "made_from": {{}}, "figures": {{"gpus": {figure}}}}}'
+    write(tmp_path, f'{{"schema_version": 1, "deployments": {{"a": {entry}}}}}', "a.lock.json")
+    assert run("diff", "a.lock.json", "a.lock.json").returncode == 2
+
+
+def test_deployments_of_other_files_stay_in_the_lock(run: Run, tmp_path: Path) -> None:
+    update = ("--baseline", "plan.lock.json", "--update-baseline")
+    for name in ("one", "two"):
+        text = f"deployments: [{{name: {name}, model: gpt2, gpu: h100, gpus: 1}}]\n"
+        result = run("check", write(tmp_path, text, f"{name}.yaml"), *update)
+        assert result.returncode == 0
+    assert "keeps what it has of files that were not given: one.yaml" in result.stderr
+    both = ("one.yaml", "two.yaml", "--baseline", "plan.lock.json")
+    assert findings(run, *both)[0] == 0
+    write(tmp_path, "deployments: []\n", "plan.lock.json")
+    assert run("check", "one.yaml", *update).returncode == 2  # never over what is no lock
+    assert (tmp_path / "plan.lock.json").read_text() == "deployments: []\n"
+
+
+def test_two_that_update_at_once_lose_nothing(tmp_path: Path) -> None:
+    """Eight processes that write an entry each into the same lock, through a link or not."""
+    lock, link = tmp_path / "plan.lock.json", tmp_path / "link.lock.json"
+    link.symlink_to(lock)
+    program = (
+        "import sys\nfrom pathlib import Path\n"
+        "from kvplan.checks.baseline import update_lock\n"
+        "entry = {'kvplan': '1', 'made_from': {}, 'figures': {'gpus': 1}}\n"
+        "for turn in range(10):\n"
+        "    name = f'{sys.argv[2]}-{turn}.yaml'\n"
+        "    path = Path(sys.argv[1])\n"
+        "    update_lock(path, {f'{name}#a': entry}, [path.parent / name], path.parent)\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str((lock, link)[number % 2]), str(number)]
+        )
+        for number in range(8)
+    ]
+    assert [process.wait() for process in processes] == [0] * 8
+    written = json.loads(lock.read_text())["deployments"]
+    assert set(written) == {f"{number}-{turn}.yaml#a" for number in range(8) for turn in range(10)}

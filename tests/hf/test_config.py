@@ -14,8 +14,8 @@ from tests.hf.configs import LLAMA, refusal, sizes, spec_of
 
 BAD_FILES: list[tuple[str, bytes, str]] = [
     ("truncated", b'{"model_type": "llama",\n "hidden', ":2: not JSON"),
-    ("duplicate", b'{"a": 1,\n "a": 2}', ":2: 'a' is given twice"),
-    ("list", b"[1]", ":1: a config.json is a JSON object"),
+    ("duplicate", b'{"model_type": "x", "a": 1,\n "a": 2}', ":2: 'a' is given twice"),
+    ("list", b"[1]", ":1: has to be a JSON object"),
     ("empty", b" ", "empty"),
     ("binary", b"\x80\x04\x95", "not a text file"),
     ("deep", b"[" * 100_000, "nested too deeply"),
