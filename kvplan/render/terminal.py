@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -67,13 +68,19 @@ class _Page(StringIO):
         return self.stream is not None and self.stream.isatty()
 
 
+def _console(page: _Page, width: int) -> Console:
+    """Draws on the page; with NO_COLOR neither in colours nor in bold."""
+    plain = bool(os.environ.get("NO_COLOR"))
+    return Console(file=page, highlight=False, width=width, color_system=None if plain else "auto")
+
+
 def message(line: str, width: int | None) -> str:
     """The line folded between words, what kind it is (``error:``) in colour."""
     page = _Page(sys.stderr)
     text = Text(line)
     kind, colon, _ = line.partition(":")
     text.stylize(_KINDS.get(kind, ""), 0, len(kind + colon))
-    Console(file=page, highlight=False, width=width or _UNBOUNDED).print(text)
+    _console(page, width or _UNBOUNDED).print(text)
     return page.getvalue().rstrip("\n")
 
 
@@ -83,8 +90,7 @@ def render(report: Report, width: int | None) -> str:
     Without a width (a pipe, a file) nothing is folded or left out: one line a row.
     """
     page = _Page(sys.stdout)
-    console = Console(file=page, highlight=False)
-    console.width = _UNBOUNDED if width is None else max(width, NARROWEST)
+    console = _console(page, _UNBOUNDED if width is None else max(width, NARROWEST))
     if report.answer:
         _print_answer(console, report.answer)
     tables = [table for table in report.tables if table.headed or table.rows]

@@ -38,7 +38,7 @@ def beside_in_words(question: Question) -> str:
 def host_notes(question: Question) -> tuple[Note, ...]:
     """Where several plans stand side by side, none says what host memory holds."""
     text = "host memory for caches changes nothing here; plan says how many tokens it holds"
-    return () if question.kv_offloading_bytes is None else (Note("host memory", text),)
+    return () if question.kv_offloading_bytes is None else (Note("", text),)
 
 
 def drafter_caveats(plan: Plan) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def _tone(name: str, budget: Budget) -> Tone:
 
 def _lines(budget: Budget) -> Iterator[_Line]:
     yield from _weights(budget)
-    yield "draft model", budget.draft_weights_bytes, "▆", ""
+    yield "draft weights", budget.draft_weights_bytes, "▆", ""
     yield "LoRA slots", budget.lora_bytes, "▄", ""
     yield "overhead", budget.overhead_bytes, "▒", ""
     yield "cache that grows", budget.growing_bytes, "▓", ""

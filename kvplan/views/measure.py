@@ -120,7 +120,7 @@ def _model_warnings(request: Request) -> Iterator[str]:
 
 def _notes(measurement: Measurement) -> Iterator[Note]:
     if measurement.card.kind == "cpu":
-        yield Note("what a CPU cannot show", NO_COUNTERS)
+        yield Note("", NO_COUNTERS)
     if measurement.maxima:
         yield Note("what was searched", SEARCHED)
     if measurement.decode:

@@ -89,15 +89,15 @@ def caches_table(measurement: Measurement) -> Table:
     columns = [
         Column("Cache", "left"),
         Column("Tokens"),
-        Column("Planned B"),
-        Column("Tensors"),
+        Column("Planned B", rank=1),
+        Column("Tensors", rank=2),
     ]
     if counted:
         columns += [
-            Column(title, rank=1) for title in ("Allocated", "Reserved", "Device", "Predicted")
+            Column(title, rank=3) for title in ("Allocated", "Reserved", "Device", "Predicted")
         ]
     if peaks:
-        columns += [Column(title, rank=2) for title in ("Peak", "Peak predicted")]
+        columns += [Column(title, rank=4) for title in ("Peak", "Peak predicted")]
     columns.append(Column("Verdict", "left"))
     rows = tuple(_cache_row(cache, counted=counted, peaks=peaks) for cache in measurement.caches)
     asked = measurement.caches[0].question

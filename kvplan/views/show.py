@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from kvplan.calc import Footprint, Line, footprint
 from kvplan.dtypes import AS_ENGINES_DO, BesideDtypes
@@ -54,17 +55,7 @@ def show_report(
     context_tokens = spec.native_context_tokens or 1
     cache = footprint(spec, context_tokens, 1, kv_cache_dtype, draft=draft, beside=beside)
     model = _Model(spec, cache)
-    multi_head, groups = model.multi_head, records(_GROUP_FIELDS, cache.lines)
-    payload = {
-        **model_record(spec, cache),
-        "aliases": list(spec.aliases),
-        "dtype": spec.dtype,
-        "attention": list(spec.attention),
-        "mha_bytes_per_token": json_number(multi_head.bytes_per_token) if multi_head else None,
-        "notes_on_model": spec.notes,
-        "class_defaults": [asdict(default) for default in spec.class_defaults],
-        "groups": groups,
-    }
+    groups = records(_GROUP_FIELDS, cache.lines)
     return Report(
         command="show",
         inputs={
@@ -73,7 +64,7 @@ def show_report(
             **asdict(beside),
             "draft": draft,
         },
-        payload=payload,
+        payload=_payload(model) | {"groups": groups},
         records=groups,
         answer=Answer(_sentence(model)),
         tables=(
@@ -84,6 +75,19 @@ def show_report(
         warnings=(*_caveats(spec, draft=draft), *format_caveats(cache), *beside_caveats(cache)),
         notes=class_default_notes([spec]),
     )
+
+
+def _payload(model: _Model) -> dict[str, Any]:
+    spec, multi_head = model.spec, model.multi_head
+    return {
+        **model_record(spec, model.cache),
+        "aliases": list(spec.aliases),
+        "dtype": spec.dtype,
+        "attention": list(spec.attention),
+        "mha_bytes_per_token": json_number(multi_head.bytes_per_token) if multi_head else None,
+        "notes_on_model": spec.notes,
+        "class_defaults": [asdict(default) for default in spec.class_defaults],
+    }
 
 
 def _sentence(model: _Model) -> str:

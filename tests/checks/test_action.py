@@ -201,11 +201,9 @@ def test_no_name_is_a_command_to_the_runner(installed: Job) -> None:
     """A runner takes a line that begins with :: for one, blanks before it or not."""
     put(installed, {"::warning::x": FAILS.replace("name: a", 'name: "::error::pwned"')})
     result = installed.check("::warning::x")
-    stop, *answer, resume, after = result.stdout.split("\n")
-    token = re.fullmatch(r"::stop-commands::(\d+)", stop)
-    assert token is not None
-    assert resume == f"::{token[1]}::"
-    assert (after, any("::error::pwned" in line for line in answer)) == ("", True)
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    assert any("pwned" in line for line in lines)
+    assert not [line for line in lines if line.startswith("::")]
     commands = [line for line in result.stderr.splitlines() if line.strip().startswith("::")]
     assert len(commands) == 1
     assert commands[0].startswith("::error file=%3A%3Awarning%3A%3Ax,line=1,title=")

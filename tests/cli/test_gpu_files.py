@@ -36,7 +36,7 @@ def test_a_saved_gpu_is_planned_on(tmp_path: Path) -> None:
     assert document["inputs"]["gpu"]["basis"] == "measured"
     # The process as measured, and 2% of the card for activations and graphs, as assumed.
     assert document["per_gpu"]["overhead_bytes"] == 1_073_741_824 + 85_017_493_504 * 2 // 100
-    assert "1.00 GiB a process as measured on this card" in result.stderr
+    assert "1.00 GiB a process as measured on this card" in document["notes"][0]
     compared = answer("compare", "llama2-7b", "--gpu", str(file))
     assert compared["inputs"]["gpu"]["name"] == "mine"
 
