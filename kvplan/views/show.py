@@ -22,7 +22,7 @@ from kvplan.report import (
 )
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number, number, ratio
-from kvplan.views.beside import beside_caveats
+from kvplan.views.beside import beside_caveats, name_notes
 from kvplan.views.class_defaults import class_default_notes, few_keys
 from kvplan.views.words import (
     format_caveats,
@@ -65,14 +65,10 @@ def show_report(
         "class_defaults": [asdict(default) for default in spec.class_defaults],
         "groups": groups,
     }
+    options = {"kv_cache_dtype": kv_cache_dtype, **asdict(beside), "draft": draft}
     return Report(
         command="show",
-        inputs={
-            "model": spec.name,
-            "kv_cache_dtype": kv_cache_dtype,
-            **asdict(beside),
-            "draft": draft,
-        },
+        inputs={"model": spec.name, **options},
         payload=payload,
         records=groups,
         answer=Answer(_sentence(model)),
@@ -82,7 +78,7 @@ def show_report(
             _working(cache),
         ),
         warnings=(*_caveats(spec, draft=draft), *format_caveats(cache), *beside_caveats(cache)),
-        notes=class_default_notes([spec]),
+        notes=(*name_notes([spec]), *class_default_notes([spec])),
     )
 
 
