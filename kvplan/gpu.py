@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kvplan.limits import Count, Input, Share, Text, WrittenBytes
@@ -44,6 +44,8 @@ class Gpu(Input):
     """The largest share that an engine was seen to start with, where the host shares the memory."""
     process_bytes: WrittenBytes | None = None
     """What one process takes before its first tensor, where it was measured on this very card."""
+    name_note: Text | None = field(default=None, compare=False)
+    """How the name that was asked for was read, where it is none of its own."""
 
     def __post_init__(self) -> None:
         if self.memory_bytes < LEAST_MEMORY_BYTES:

@@ -86,6 +86,8 @@ class ModelSpec(Input):
     """What is not the source's own word: every answer that rests on it says so."""
     class_defaults: tuple[ClassDefault, ...] = field(default=(), compare=False)
     """Defaults that figures of an imported config.json rest on."""
+    name_note: Text | None = field(default=None, compare=False)
+    """How the name that was asked for was read, where it is none of its own: answers say so."""
     native_context_tokens: Tokens | None
     dtype: Literal["bf16", "fp16", "fp32"]
     kv_cache_dtype: Text | None = None

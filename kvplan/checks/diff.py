@@ -28,17 +28,26 @@ class Difference:
     cause: str | None = None
 
 
-def difference(one: str, other: str, context_tokens: int, kv_cache_dtype: str) -> list[Difference]:
+@dataclass(frozen=True)
+class Comparison:
+    """All differences, and the models that were compared; of lock files there are none."""
+
+    differences: tuple[Difference, ...]
+    models: tuple[ModelSpec, ...] = ()
+
+
+def difference(one: str, other: str, context_tokens: int, kv_cache_dtype: str) -> Comparison:
     """Every figure in which two models, or two lock files (``*.lock.json``), are not the same.
 
     Raises UsageError for a model beside a lock file, and what reading either of them raises.
     """
     locks = [name.endswith(_IS_LOCK) for name in (one, other)]
     if all(locks):
-        return list(_of_locks(Path(one), Path(other)))
+        return Comparison(tuple(_of_locks(Path(one), Path(other))))
     if any(locks):
         raise UsageError("a model and a lock file have no figures in common", "name two of a kind")
-    return list(_of_models(load(one), load(other), context_tokens, kv_cache_dtype))
+    models = load(one), load(other)
+    return Comparison(tuple(_of_models(*models, context_tokens, kv_cache_dtype)), models)
 
 
 def _of_locks(one: Path, other: Path) -> Iterator[Difference]:

@@ -27,21 +27,29 @@ def list_(
         str | None,
         option("--kind", metavar="KIND", help_="Only models with this kind of cache: mla, gqa."),
     ] = None,
+    search: Annotated[
+        str | None,
+        option(
+            "--search", metavar="TEXT", help_="Only those with this in a name or an id: qwen3 30b."
+        ),
+    ] = None,
     display: Display = Display(),
 ) -> None:
     """List the models, GPUs or KV cache dtypes that kvplan knows."""
-    from kvplan.registry.names import gpus, models_of_kind
+    from kvplan.registry.names import found_gpus, found_models
     from kvplan.views import list as views
 
     if kind is not None and what is not Catalogue.MODELS:
         raise UsageError(
             f"--kind narrows models, not {what.value}", "kvplan list models --kind mla"
         )
+    if search is not None and what is Catalogue.FORMATS:
+        raise UsageError("--search finds models and GPUs", "kvplan list gpus --search 24gb")
     match what:
         case Catalogue.MODELS:
-            report = views.models_report(models_of_kind(kind), kind)
+            report = views.models_report(found_models(search, kind), kind, search)
         case Catalogue.GPUS:
-            report = views.gpus_report(gpus())
+            report = views.gpus_report(found_gpus(search), search)
         case Catalogue.FORMATS:
             report = views.formats_report()
     answer(report, display.format, display)

@@ -37,8 +37,8 @@ def _stages(text: str) -> str:
     return text
 
 
-Models = Annotated[list[str], argument("MODEL...", "Names, Hugging Face ids or files.")]
-Model = Annotated[str, argument("MODEL", "Name, Hugging Face id or file.")]
+Models = Annotated[list[str], argument("MODEL...", "Names, Hugging Face ids or files: ./NAME.")]
+Model = Annotated[str, argument("MODEL", "Name, Hugging Face id or file: ./NAME.")]
 Assume = Annotated[
     str | None,
     option(

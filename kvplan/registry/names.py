@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kvplan.errors import UsageError, nearest
 from kvplan.files import CHECKPOINT_FILES
 from kvplan.gpu import LEAST_MEMORY_BYTES, Gpu, GpuFile
-from kvplan.registry.yaml import quoted, read_yaml
+from kvplan.registry.paths import as_path, is_path
+from kvplan.registry.yaml import parse_yaml, quoted, read_yaml
 from kvplan.spec import ModelSpec
 from kvplan.units import parse_bytes
+
+if TYPE_CHECKING:
+    from kvplan.registry.spelling import Card, Known
 
 
 @cache
@@ -44,11 +50,14 @@ def read_model(path: Path) -> ModelSpec:
 def load(model: str | Path, assume: str | None = None, folder: Path | None = None) -> ModelSpec:
     """The model of this name, alias or Hugging Face id, or of this spec or config.json.
 
-    A folder stands for the config.json in it; relative paths are seen from ``folder``. ``assume``
-    names the kind of cache that every layer of a config.json is taken to have, be it known or not;
-    where a known one cannot have it, its own reading stands. Raises
-    UsageError for a name (with the nearest ones) or a kind that nobody knows, SpecError for a file
-    that cannot be understood, RefusedError for a config.json of an architecture that is not known.
+    One rule for every command: the catalogue first, however its names are spelt; a text that
+    ``is_path`` says is one (``./``, ``/``, ``~``, a file's suffix), and a Path, is a path; what
+    the catalogue does not know is one where there is such a file or checkpoint. ``name_note`` says
+    what was read where that is not plain. A folder stands for the config.json in it; relative paths
+    are seen from ``folder``. ``assume`` names the kind of cache that every layer of a config.json
+    is taken to have, be it known or not; where a known one cannot have it, its own reading stands.
+    Raises UsageError for a name (with the nearest ones) or a kind that nobody knows, SpecError for
+    a file that cannot be understood, RefusedError for an architecture that is not known.
     """
     if not isinstance(model, str | Path) or not str(model).strip():
         raise UsageError(f"a model is a name or a file, not {model!r}")
@@ -56,37 +65,100 @@ def load(model: str | Path, assume: str | None = None, folder: Path | None = Non
         from kvplan.hf import assumable
 
         assumable(assume)
-    text = str(model).strip().removeprefix("https://huggingface.co/")
-    if text.lower() in model_files():
-        return shipped_model(model_files()[text.lower()])
-    path = (folder or Path()) / text
-    if path.suffix == ".json" or any(_is_file(path / name) for name in CHECKPOINT_FILES):
+    text = str(model).strip()
+    path = as_path(text, folder)
+    if isinstance(model, Path) or is_path(text):
+        return _read(path, assume)
+    there = _is_checkpoint(path) or _is_file(path)
+    name, notes = _find(text)
+    if name is not None:
+        if there:
+            path_text = quoted(f"./{text}")
+            notes.append(f"the catalogue goes before the path of that name, which is {path_text}")
+        spec = shipped_model(model_files()[name])
+        return replace(spec, name_note="; ".join(notes)) if notes else spec
+    if there:
+        note = f"{quoted(text)} is no name of the catalogue: read from {path}"
+        return replace(_read(path, assume), name_note=note)
+    if _is_folder(path):
+        raise UsageError(f"{path}: this folder holds no config.json")
+    raise _unknown_model(text)
+
+
+def _find(text: str) -> tuple[str | None, list[str]]:
+    """The catalogue's model that this text can only mean, and a note where it is spelt otherwise.
+
+    Raises UsageError for another revision than main: it may have other figures.
+    """
+    exact = _models_by_alias().get(text.lower())
+    if exact is not None:
+        return exact, []
+    from kvplan.registry.spelling import repository
+
+    names, wanted = known_models(), repository(text)
+    identifier, _, revision = wanted.partition("@")
+    if revision and identifier.lower() in names.by_alias:
+        raise UsageError(
+            f"{quoted(text)}: the catalogue has {names.by_alias[identifier.lower()]} as it is on "
+            "main, not its other revisions",
+            f"kvplan import --from-hub {wanted} -o model.yaml reads this one",
+        )
+    exact = names.by_alias.get(wanted.lower())
+    if exact is not None:
+        return exact, []
+    same = names.spelt_like(wanted)
+    if len(same) != 1 or wanted.lower() in OTHER_CHECKPOINTS:
+        return None, []
+    return same[0], [f"{quoted(text)} is read as {same[0]}"]
+
+
+OTHER_CHECKPOINTS = {"google/gemma-2-27b", "state-spaces/mamba-2.8b"}
+"""Ids that are spelt as a model of the catalogue and are stored otherwise: in fp32, in fp16."""
+
+
+def _read(path: Path, assume: str | None) -> ModelSpec:
+    """The spec in this file, config.json or checkpoint folder."""
+    if path.suffix.lower() == ".json" or _is_checkpoint(path):
         from kvplan.hf import read_config
 
         return read_config(path, assume)[0]
-    if isinstance(model, Path) or is_yaml(path) or _is_file(path):
-        return read_model(path)
-    spec = _by_alias(text.lower())
-    if spec is None and _is_folder(path):
+    if _is_folder(path):
         raise UsageError(f"{path}: this folder holds no config.json")
-    if spec is None:
-        raise UsageError(f"no model is called {quoted(text)}", _nearest(text))
-    return spec
+    return read_model(path)
 
 
-def is_yaml(path: Path) -> bool:
-    """Whether this names a YAML file, there or not."""
-    return path.suffix in (".yaml", ".yml")
+@cache
+def known_models() -> Known:
+    """The catalogue's names and aliases, to hold another spelling against."""
+    from kvplan.registry.spelling import Known
+
+    return Known(model_aliases())
 
 
-def _by_alias(alias: str) -> ModelSpec | None:
-    for candidate in model_files().values():
-        # Parsing every spec to find one alias would cost more than the answer.
-        if alias in candidate.read_text(encoding="utf-8").lower():
-            spec = shipped_model(candidate)
-            if alias in (known.lower() for known in spec.aliases):
-                return spec
-    return None
+@cache
+def model_aliases() -> dict[str, tuple[str, ...]]:
+    """The aliases of every model, read from the heads of the files."""
+    return {name: tuple(_aliases(path)) for name, path in model_files().items()}
+
+
+@cache
+def _models_by_alias() -> dict[str, str]:
+    """Model by each of its names, in lower case."""
+    listed = model_aliases().items()
+    return {text.lower(): model for model, aliases in listed for text in (model, *aliases)}
+
+
+_HEAD = r"aliases:\n((?:  - .*\n)+)"
+
+
+def _aliases(path: Path) -> list[str]:
+    """The aliases of a spec of the catalogue. Parsing the whole would cost more than the answer."""
+    match = re.search(_HEAD, path.read_text(encoding="utf-8"))
+    return [line[4:].strip("\"'") for line in match[1].splitlines()] if match else []
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return any(_is_file(path / name) for name in CHECKPOINT_FILES)
 
 
 def _is_file(path: Path) -> bool:
@@ -103,14 +175,41 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _nearest(name: str) -> str:
-    aliases = {alias.lower(): spec.name for spec in catalogue() for alias in spec.aliases}
-    known = [*model_files(), *aliases]
-    near = nearest(name.lower(), known, 6, 0.5)
-    names = list(dict.fromkeys(aliases.get(match, match) for match in near))[:3]
-    if names:
-        return f"did you mean {', '.join(names)}? Or give a spec file: my.yaml"
-    return "kvplan list models shows them; a spec file (my.yaml) works as well"
+_PATHS = "files are ./NAME, or end in .yaml or .json"
+
+
+def _unknown_model(text: str) -> UsageError:
+    """What to say of a name that nobody knows, or that several models have."""
+    from kvplan.registry.spelling import as_published
+
+    names = known_models()
+    could_be = names.spelt_like(text) or names.beginning_with(text)
+    if len(could_be) > 1:
+        listed = ", ".join(could_be[:_MOST_LISTED])
+        more = f" and {len(could_be) - _MOST_LISTED} more" if len(could_be) > _MOST_LISTED else ""
+        return UsageError(f"{quoted(text)} could be {listed}{more}", "name the one that is meant")
+    problem, name = f"no model is called {quoted(text)}", text.rpartition("/")[2]
+    own = (
+        f"kvplan import --from-hub {text if '/' in text else 'ORG/NAME'} reads its own config.json"
+    )
+    published, others = names.spelt_like(as_published(name) or ""), names.spelt_like(name)
+    if published:
+        return UsageError(
+            f"{problem}, and quantised weights have a size of their own",
+            f"{own}; {published[0]} with quantization fp8 or int4 is an estimate",
+        )
+    if others and "/" in text:
+        return UsageError(
+            f"{problem}: {others[0]} is another repository's, and may be stored otherwise",
+            f"write {others[0]} if that is meant; {own}",
+        )
+    near = could_be or names.suggestions(text)
+    if near:
+        return UsageError(problem, f"did you mean {', '.join(near)}? F{_PATHS[1:]}")
+    return UsageError(problem, f"kvplan list --search TEXT finds names; {_PATHS}")
+
+
+_MOST_LISTED = 6
 
 
 def catalogue() -> tuple[ModelSpec, ...]:
@@ -121,45 +220,80 @@ def catalogue() -> tuple[ModelSpec, ...]:
 @cache
 def gpus() -> tuple[Gpu, ...]:
     """Every GPU of the catalogue."""
-    listed = read_yaml(configs_dir() / "gpus.yaml").data["gpus"]
-    return tuple(Gpu(**{**entry, "aliases": tuple(entry["aliases"])}) for entry in listed)
+    return tuple(_gpu(entry) for entry in read_yaml(_gpus_file()).data["gpus"])
+
+
+def _gpus_file() -> Path:
+    return configs_dir() / "gpus.yaml"
+
+
+def _gpu(entry: dict[str, Any]) -> Gpu:
+    return Gpu(**{**entry, "aliases": tuple(entry["aliases"])})
+
+
+_GPU_ENTRY = r"(?m)^  - name: (.+)\n    aliases: \[(.*)\]\n(?:    .*\n)*"
+
+
+@cache
+def gpu_entries() -> dict[tuple[str, ...], str]:
+    """The text of each GPU's entry by its name and aliases: one is parsed, not all."""
+    text = _gpus_file().read_text(encoding="utf-8")
+    return {
+        (match[1], *re.findall(r"[^\s,\"]+", match[2])): match[0]
+        for match in re.finditer(_GPU_ENTRY, text)
+    }
+
+
+def _catalogue_gpu(names: tuple[str, ...]) -> Gpu:
+    """The GPU of the catalogue that has these names."""
+    document = parse_yaml(f"gpus:\n{gpu_entries()[names]}", _gpus_file())
+    return _gpu(document.data["gpus"][0])
+
+
+@cache
+def _cards() -> tuple[Card, ...]:
+    from kvplan.registry.spelling import Card
+
+    return tuple(map(Card, gpu_entries()))
 
 
 def load_gpu(name: str | Path, folder: Path | None = None) -> Gpu:
     """The GPU of this name or alias, of this memory (``24GiB``), or the one in this file.
 
-    Relative files are seen from ``folder``; ``kvplan measure --save`` writes one. Raises UsageError
-    with the nearest names, SpecError for a file that cannot be understood.
+    What ``is_path`` says is a path is one, as for models; files are seen from ``folder``, and
+    ``kvplan measure --save`` writes one. A name may be spelt as nvidia-smi prints it. Raises
+    UsageError with the nearest names, SpecError for a file that cannot be understood.
     """
     if not isinstance(name, str | Path):
         raise UsageError(f"a GPU is a name or a file, not {name!r}")
-    path = (folder or Path()) / name
-    if isinstance(name, Path) or is_yaml(path):
+    text = str(name).strip()
+    if isinstance(name, Path) or is_path(text):
         from kvplan.registry.validation import validate
 
+        path = as_path(text, folder)
         return validate(read_yaml(path), GpuFile, path).gpus[0]
     if _MEMORY.fullmatch(name):
         return _gpu_of_memory(name)
-    named = _gpus_by_name()
-    found = named.get(name.strip().lower(), [])
-    if len(found) > 1:
-        raise UsageError(
-            f"{quoted(name)} is more than one card: {' or '.join(map(_with_bandwidth, found))}",
-            "name the one that is meant",
-        )
-    if not found:
-        names = _nearest_gpus(name.strip().lower(), named)
-        near = f"did you mean {', '.join(names)}? Or " if names else ""
-        hint = f"{near}give its memory alone, 24GiB; kvplan list gpus shows the known ones"
-        raise UsageError(f"no GPU is called {quoted(name)}", hint)
-    return found[0]
+    called = [names for names in gpu_entries() if text.lower() in map(str.lower, names)]
+    if len(called) == 1:
+        return _catalogue_gpu(called[0])
+    called = called or [card.names for card in _cards() if card.may_be(text)]
+    if len(called) > 1:
+        cards = map(_with_bandwidth, map(_catalogue_gpu, called))
+        problem = f"{quoted(text)} is more than one card: {' or '.join(cards)}"
+        raise UsageError(problem, "name the one that is meant")
+    if called:
+        gpu = _catalogue_gpu(called[0])
+        return replace(gpu, name_note=f"{quoted(text)} is read as {gpu.name}")
+    near = _nearest_gpus(text)
+    hint = f"{near}give its memory alone, 24GiB; kvplan list gpus shows the known ones"
+    raise UsageError(f"no GPU is called {quoted(text)}", hint)
 
 
 # What is meant as memory; four to six digits are a card's name. parse_bytes says what is one.
 _MEMORY = re.compile(
     r"\s*[+-]?[\d.,_]+\s*([kmgt]i?b|[mg])\s*|[\d.]{1,3}|\d+\.\d*|\d{7,}", re.IGNORECASE
 )
-_MODEL_NUMBER = re.compile(r"[0-9]{3,}")
 _MOST_MEMORY_BYTES = 1 << 50
 
 
@@ -176,26 +310,48 @@ def _gpu_of_memory(text: str) -> Gpu:
     return Gpu(name=text, memory_bytes=memory_bytes)
 
 
-def _gpus_by_name() -> dict[str, list[Gpu]]:
-    """Every GPU under its name and aliases; an alias may stand for more than one card."""
-    named: dict[str, list[Gpu]] = {}
-    for gpu in gpus():
-        for alias in (gpu.name, *gpu.aliases):
-            named.setdefault(alias.lower(), []).append(gpu)
-    return named
-
-
 def _with_bandwidth(gpu: Gpu) -> str:
     rate = gpu.bandwidth_bytes_per_s
     return gpu.name if rate is None else f"{gpu.name} ({rate // 10**9:,} GB/s)"
 
 
-def _nearest_gpus(name: str, named: dict[str, list[Gpu]]) -> list[str]:
-    """Up to three cards with a similar name; where it has a number, with this very number."""
-    numbers = _MODEL_NUMBER.findall(name)
-    known = [alias for alias in named if all(number in alias for number in numbers)]
-    near = nearest(name, known, 4, 0.5)
-    return list(dict.fromkeys(gpu.name for match in near for gpu in named[match]))[:3]
+def _nearest_gpus(text: str) -> str:
+    from kvplan.registry.spelling import nearest_cards
+
+    names = nearest_cards(text, _cards())
+    return f"did you mean {', '.join(names)}? Or " if names else ""
+
+
+def found_models(search: str | None, kind: str | None = None) -> tuple[ModelSpec, ...]:
+    """The catalogue's models of this kind that have every word of ``search`` in a name.
+
+    Raises UsageError where there are none, with the nearest names.
+    """
+    from kvplan.registry.spelling import has_words
+
+    specs = models_of_kind(kind)
+    found = tuple(spec for spec in specs if has_words(search, (spec.name, *spec.aliases)))
+    if search is not None and not found:
+        near = known_models().suggestions(search)
+        hint = f"did you mean {', '.join(near)}?" if near else "kvplan list shows all"
+        raise UsageError(f"no model has {quoted(search)} in its name", hint)
+    return found
+
+
+def found_gpus(search: str | None) -> tuple[Gpu, ...]:
+    """The catalogue's GPUs that have every word of ``search`` in a name or their description.
+
+    Raises UsageError where there are none, with the nearest names.
+    """
+    from kvplan.registry.spelling import has_words
+
+    found = tuple(
+        gpu for gpu in gpus() if has_words(search, (gpu.name, *gpu.aliases, gpu.description or ""))
+    )
+    if search is not None and not found:
+        hint = f"{_nearest_gpus(search)}kvplan list gpus shows all"
+        raise UsageError(f"no GPU has {quoted(search)} in its name", hint)
+    return found
 
 
 def models_of_kind(kind: str | None) -> tuple[ModelSpec, ...]:

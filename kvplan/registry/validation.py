@@ -86,6 +86,8 @@ def _explain(detail: dict[str, Any], location: Location, model: type[Input]) -> 
 def _problem(detail: dict[str, Any]) -> str:
     """What is wrong with one value, in words of our own: pydantic's move between releases."""
     error, context, value = detail["type"], detail.get("ctx", {}), shown(detail["input"])
+    if error == "string_type" and isinstance(detail["input"], int | float):
+        return f"has to be text, not {value}: put it in quotes"
     if error in _WANTED:
         return f"has to be {_WANTED[error]}, not {value}"
     if error in _BOUNDS:

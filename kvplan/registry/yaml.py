@@ -243,7 +243,11 @@ def read_yaml(path: Path, *, anchors: bool = False) -> Document:
 
     With ``anchors``, ``&name``, ``*name`` and ``<<`` work as in YAML 1.1.
     """
-    text = read_text(path, MAX_FILE_BYTES, "spec file")
+    return parse_yaml(read_text(path, MAX_FILE_BYTES, "spec file"), path, anchors=anchors)
+
+
+def parse_yaml(text: str, path: Path, *, anchors: bool = False) -> Document:
+    """The document in this text of the file. Raises SpecError as ``read_yaml`` does."""
     document = _Reader(path, anchors=anchors).read(text)
     if document.data is None:
         raise SpecError(f"{path}: empty; the README shows what such a file holds")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 from kvplan.calc import Footprint
 from kvplan.dtypes import AUTO
+from kvplan.gpu import Gpu
 from kvplan.planner.solve import Plan
 from kvplan.question import Question
 from kvplan.report import Note
+from kvplan.spec import ModelSpec
 from kvplan.units import gib, plural
 
 
@@ -33,6 +36,17 @@ def beside_in_words(question: Question) -> str:
     slots = question.max_loras
     rank = question.max_lora_rank
     return drafter + (f", {plural(slots, 'LoRA slot')} of rank {rank}" if slots else "")
+
+
+def name_notes(specs: Iterable[ModelSpec | None], gpu: Gpu | None = None) -> tuple[Note, ...]:
+    """How names that are not the catalogue's own were read; each said once, and in full."""
+    notes = [*(spec.name_note for spec in specs if spec), gpu.name_note if gpu else None]
+    return tuple(Note("", note) for note in dict.fromkeys(notes) if note)
+
+
+def question_notes(question: Question) -> tuple[Note, ...]:
+    """The same of everything that a question names."""
+    return name_notes((*question.models, question.draft_model), question.gpu)
 
 
 def host_notes(question: Question) -> tuple[Note, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kvplan.checks.baseline import Drift
@@ -12,9 +12,9 @@ from kvplan.checks.expectations import Bound, CountedWeights, Fit, Number, State
 from kvplan.checks.findings import Finding, Findings
 from kvplan.errors import KvplanError
 from kvplan.planner.solve import Plan
-from kvplan.report import NOTHING, Field, Report, records, table
+from kvplan.report import NOTHING, Field, Note, Report, records, table
 from kvplan.units import gib, plural
-from kvplan.views.beside import gpu_caveats
+from kvplan.views.beside import gpu_caveats, question_notes
 from kvplan.views.class_defaults import plan_class_defaults
 from kvplan.views.notes import estimates
 from kvplan.views.verdict import remedy, shortfall
@@ -51,9 +51,20 @@ def check_report(result: Findings, baseline: Path | None) -> Report:
                 *caveats(plan),
             )
         ),
-        notes=(*estimates(plans.values()), *plan_class_defaults(plans.values())),
+        notes=(
+            *_name_notes(plans),
+            *estimates(plans.values()),
+            *plan_class_defaults(plans.values()),
+        ),
         exit_code=result.exit_code,
     )
+
+
+def _name_notes(plans: Mapping[str, Plan]) -> Iterator[Note]:
+    """How each deployment's names were read, where they are not the catalogue's own."""
+    for name, plan in plans.items():
+        for note in question_notes(plan.question):
+            yield Note("", f"{name}: {note.text}")
 
 
 def _deployment_caveats(deployment: Deployment, plan: Plan) -> Iterator[str]:

@@ -20,7 +20,13 @@ from kvplan.report import (
 )
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number, number, plural, ratio
-from kvplan.views.beside import beside_in_words, beside_record, gpu_caveats, host_notes
+from kvplan.views.beside import (
+    beside_in_words,
+    beside_record,
+    gpu_caveats,
+    host_notes,
+    question_notes,
+)
 from kvplan.views.class_defaults import class_default_notes
 from kvplan.views.notes import estimates
 from kvplan.views.verdict import shortfall, tone_of
@@ -53,6 +59,7 @@ def compare_report(result: Comparison) -> Report:
         tables=(table(title, _FIELDS, result.rows),),
         warnings=(*gpu_caveats(question), *by_text(texts)),
         notes=(
+            *question_notes(question),
             *estimates(row.plan for row in result.rows if row.plan),
             *host_notes(question),
             *class_default_notes(specs),

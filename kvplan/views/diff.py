@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from kvplan.checks.diff import Difference
+from kvplan.checks.diff import Comparison, Difference
 from kvplan.report import NOTHING, Field, Report, records, table
 from kvplan.units import plural
+from kvplan.views.beside import name_notes
 
 
-def diff_report(differences: Sequence[Difference], one: str, other: str) -> Report:
+def diff_report(comparison: Comparison, one: str, other: str) -> Report:
     """The answer of ``kvplan diff``; deployments and causes are columns of lock files alone."""
+    differences = comparison.differences
     rows = records(_FIELDS, differences)
     locks = any(difference.deployment for difference in differences)
     shown = _FIELDS if locks else [field for field in _FIELDS if field.key not in _OF_LOCKS]
@@ -22,6 +23,7 @@ def diff_report(differences: Sequence[Difference], one: str, other: str) -> Repo
         payload={"differences": rows},
         records=rows,
         tables=(table(title, shown, differences),),
+        notes=name_notes(comparison.models),
     )
 
 

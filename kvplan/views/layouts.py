@@ -11,7 +11,7 @@ from kvplan.parallel import redundant_experts
 from kvplan.planner.solve import Plan
 from kvplan.report import NO_LIMIT, NOTHING, Answer, Field, Note, Report, Tone, records, table
 from kvplan.units import gib, json_number, number, plural
-from kvplan.views.beside import beside_in_words, host_notes
+from kvplan.views.beside import beside_in_words, host_notes, question_notes
 from kvplan.views.class_defaults import plan_class_defaults
 from kvplan.views.notes import routine
 from kvplan.views.plan import plan_inputs, plan_warnings
@@ -80,6 +80,7 @@ def layouts_report(plans: Sequence[Plan]) -> Report:
         tables=(table(title, _FIELDS, rows, _MOST_ROWS),),
         warnings=plan_warnings(first),
         notes=(
+            *question_notes(first.question),
             *routine(first),
             *unasked,
             *host_notes(first.question),

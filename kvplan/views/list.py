@@ -18,13 +18,15 @@ from kvplan.views.words import gpu_basis, model_record
 _Model = tuple[ModelSpec, Footprint]
 
 
-def models_report(specs: Iterable[ModelSpec], kind: str | None = None) -> Report:
+def models_report(
+    specs: Iterable[ModelSpec], kind: str | None = None, search: str | None = None
+) -> Report:
     """The answer of ``kvplan list models``."""
     rows = [(spec, footprint(spec, spec.native_context_tokens or 1)) for spec in specs]
     models = [_record(row) for row in rows]
     return Report(
         command="list",
-        inputs={"what": "models", "kind": kind},
+        inputs={"what": "models", "kind": kind, "search": search},
         payload={"models": models},
         records=models,
         tables=(table(plural(len(rows), "model"), _MODEL_FIELDS, rows),),
@@ -48,22 +50,30 @@ def _billions(row: _Model) -> str:
     return f"{(parameters.total or parameters.of_language) / 1e9:,.1f}B"
 
 
+def _hub_id(spec: ModelSpec) -> str:
+    """The first of its Hugging Face ids; JSON has all under ``aliases``."""
+    ids = [alias for alias in spec.aliases if "/" in alias]
+    more = f" +{len(ids) - 1}" if len(ids) > 1 else ""
+    return f"{ids[0]}{more}" if ids else NOTHING
+
+
 _MODEL_FIELDS: tuple[Field[_Model], ...] = (
     Field("", lambda row: row[0].name, "Model", align="left"),
     Field("", lambda row: " + ".join(row[0].attention) or NOTHING, "Attention", align="left"),
     Field("", lambda row: number(row[1].bytes_per_token), "B/token"),
     Field("", lambda row: row[0].native_context_tokens, "Context"),
     Field("", _billions, "Parameters"),
+    Field("", lambda row: _hub_id(row[0]), "Hugging Face id", align="left", rank=1),
 )
 
 
-def gpus_report(gpus: Iterable[Gpu]) -> Report:
+def gpus_report(gpus: Iterable[Gpu], search: str | None = None) -> Report:
     """The answer of ``kvplan list gpus``."""
     rows = list(gpus)
     listed = records(_GPU_FIELDS, rows)
     return Report(
         command="list",
-        inputs={"what": "gpus"},
+        inputs={"what": "gpus", "search": search},
         payload={"gpus": listed},
         records=listed,
         tables=(table(plural(len(rows), "GPU"), _GPU_FIELDS, rows),),
@@ -96,7 +106,7 @@ _GPU_FIELDS: tuple[Field[Gpu], ...] = (
     *(
         Field(key.name, attrgetter(key.name))
         for key in fields(Gpu)
-        if key.name not in {shown.key for shown in _SHOWN_OF_GPU}
+        if key.name not in {"name_note", *(shown.key for shown in _SHOWN_OF_GPU)}
     ),
 )
 

@@ -12,7 +12,9 @@ from kvplan.measure.question import CacheLayout, CacheQuestion, Request
 from kvplan.measure.rates import Ceilings, DecodeMeasurement, LayerTime
 from kvplan.measure.results import CacheMeasurement, Card, Maxima, Maximum, Measurement
 from kvplan.report import UNKNOWN, Answer, Note, Report, Table
+from kvplan.spec import ModelSpec
 from kvplan.units import gib, plural
+from kvplan.views.beside import name_notes
 from kvplan.views.class_defaults import class_default_notes
 from kvplan.views.measure_tables import (
     caches_table,
@@ -67,6 +69,7 @@ def measure_report(request: Request, measurement: Measurement, saved: str | None
         tables=tuple(_tables(measurement)),
         warnings=(*_model_warnings(request), *_warnings(measurement)),
         notes=(
+            *name_notes(_specs(request)),
             *_notes(measurement),
             *class_default_notes(question.spec for question in request.questions),
         ),
@@ -116,6 +119,11 @@ def _model_warnings(request: Request) -> Iterator[str]:
         for warning in cache_caveats(replace(spec, weights=()), cache, draft=question.draft):
             named = warning.startswith(f"{spec.name}:")
             yield warning if named else f"{spec.name}: {warning}"
+
+
+def _specs(request: Request) -> Iterator[ModelSpec | None]:
+    for question in request.questions:
+        yield from (question.spec, question.drafter)
 
 
 def _notes(measurement: Measurement) -> Iterator[Note]:

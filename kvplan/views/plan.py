@@ -11,7 +11,7 @@ from kvplan.planner.runner_up import RunnerUp
 from kvplan.planner.solve import Plan
 from kvplan.report import NO_LIMIT, UNKNOWN, Field, Report, Tone, facts
 from kvplan.units import gib, json_number, number, plural
-from kvplan.views.beside import beside_record, gpu_caveats
+from kvplan.views.beside import beside_record, gpu_caveats, question_notes
 from kvplan.views.budget import budget_tables
 from kvplan.views.class_defaults import plan_class_defaults
 from kvplan.views.notes import routine, topology
@@ -43,7 +43,11 @@ def plan_report(plan: Plan, native: Plan | None = None, runner: RunnerUp | None 
         answer=verdict(plan),
         tables=(facts("", _FACTS, answer), *budget_tables(plan)),
         warnings=plan_warnings(plan),
-        notes=(*routine(plan), *plan_class_defaults([plan])),
+        notes=(
+            *question_notes(plan.question),
+            *routine(plan),
+            *plan_class_defaults([plan]),
+        ),
         exit_code=0 if plan.fits else DOES_NOT_FIT,
     )
 

@@ -23,7 +23,7 @@ from kvplan.report import (
 )
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number, number, ratio
-from kvplan.views.beside import beside_caveats
+from kvplan.views.beside import beside_caveats, name_notes
 from kvplan.views.class_defaults import class_default_notes, few_keys
 from kvplan.views.words import (
     format_caveats,
@@ -73,7 +73,7 @@ def show_report(
             _working(cache),
         ),
         warnings=(*_caveats(spec, draft=draft), *format_caveats(cache), *beside_caveats(cache)),
-        notes=class_default_notes([spec]),
+        notes=(*name_notes([spec]), *class_default_notes([spec])),
     )
 
 

@@ -33,6 +33,7 @@ TEXTS = {
     *("--assume", "--kv-cache-dtype", "--mamba-cache-dtype", "--mamba-ssm-cache-dtype"),
     *("--index-cache-dtype", "--indexer-kv-dtype", "--draft-model", "--draft-kv-cache-dtype"),
     *("--gpu", "--dtype", "--quantization", "--layout", "--save", "--device", "--kind"),
+    "--search",
     *("--baseline", "--from-hub", "-o", "--output", "--junit"),
 }
 # Words that are one of a few.

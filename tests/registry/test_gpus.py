@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import kvplan
+from kvplan.registry.names import gpu_entries
 from tests.command_line import Run, answer
 
 GIB = 1 << 30
@@ -84,12 +85,14 @@ def test_a_file_needs_no_more_than_name_and_memory(run: Run, tmp_path: Path) -> 
 
 
 def test_a_card_with_a_known_name_is_found() -> None:
-    """Torch logs: vllm-backport#34 (23.56 GiB), vllm#19445 (10.57), club of two Sparks (121.69)."""
-    for name, gib in (("3090", 23.56), ("2080ti", 10.57), ("gb10", 121.69), ("a10", 22.05)):
+    """Logs: vllm-backport#34 (23.56 GiB), vllm#19445 (10.57), two Sparks (121.69), deviceQuery."""
+    for name, gib in (("3090", 23.56), ("2080ti", 10.57), ("gb10", 121.69), ("a10", 21.9878)):
         assert 0 <= gib * 1_024 - kvplan.load_gpu(name).memory_bytes / 2**20 < 1, name
 
 
-@pytest.mark.parametrize("name", ["4060", "3070", "rtx-3070-8gb", "7900xtx", "5060ti"])
+@pytest.mark.parametrize(
+    "name", ["4050", "3070", "rtx-3070-8gb", "7800xt", "1080ti", "b30", "h10", "foo"]
+)
 def test_no_card_with_another_number_is_offered(name: str) -> None:
     with pytest.raises(kvplan.UsageError, match="no GPU is called") as error:
         kvplan.load_gpu(name)
@@ -98,13 +101,142 @@ def test_no_card_with_another_number_is_offered(name: str) -> None:
     assert "did you mean" not in error.value.hint
 
 
-def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(kvplan.UsageError) as error:
-        kvplan.load_gpu("rtx3090ti")
-    assert "rtx-3090-24gb" in str(error.value.hint)
-    with pytest.raises(kvplan.UsageError) as error:
-        kvplan.load_gpu("h100sxm")
-    assert "h100-sxm-80gb" in str(error.value.hint)
+@pytest.mark.parametrize(
+    ("name", "offered"),
+    [
+        ("rtx3090ti", "rtx-3090-24gb"),
+        ("h100 nvl", "h100-sxm-80gb, h100-pcie-80gb"),
+        ("mi300", "mi300x-192gb"),
+        ("NVIDIA GeForce RTX 4060 Ti", "rtx-4060-ti-16gb"),  # there is one of 8 GB
+        ("NVIDIA GeForce RTX 4080 SUPER", "rtx-4080-16gb"),
+        ("p100", "p100-pcie-16gb"),
+    ],
+)
+def test_another_card_is_answered_with_the_nearest(name: str, offered: str) -> None:
+    with pytest.raises(kvplan.UsageError, match="no GPU is called") as error:
+        kvplan.load_gpu(name)
+    assert f"did you mean {offered}?" in str(error.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "card"),
+    [
+        # as nvidia-smi prints them
+        ("NVIDIA H100 80GB HBM3", "h100-sxm-80gb"),
+        ("NVIDIA H100 PCIe", "h100-pcie-80gb"),
+        ("NVIDIA H200", "h200-sxm-141gb"),
+        ("NVIDIA H800", "h800-sxm-80gb"),
+        ("NVIDIA A100-SXM4-80GB", "a100-sxm-80gb"),
+        ("NVIDIA A100 80GB PCIe", "a100-pcie-80gb"),
+        ("NVIDIA A800-SXM4-80GB", "a800-sxm-80gb"),
+        ("NVIDIA A10", "a10-24gb"),
+        ("NVIDIA L20", "l20-48gb"),
+        ("NVIDIA GH200 480GB", "gh200-96gb"),
+        ("NVIDIA B300 SXM6 AC", "b300-sxm-288gb"),
+        ("Tesla V100-SXM2-32GB", "v100-sxm-32gb"),
+        ("Tesla P100-PCIE-16GB", "p100-pcie-16gb"),
+        ("NVIDIA GeForce RTX 4090", "rtx-4090-24gb"),
+        ("NVIDIA GeForce RTX 5070 Ti", "rtx-5070-ti-16gb"),
+        ("NVIDIA RTX 6000 Ada Generation", "rtx-6000-ada-48gb"),
+        ("NVIDIA RTX PRO 5000 Blackwell", "rtx-pro-5000-48gb"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx-pro-6000-server-96gb"),
+        # as people write them
+        ("H100 SXM", "h100-sxm-80gb"),
+        ("h100sxm5", "h100-sxm-80gb"),
+        ("a100-40g", "a100-sxm-40gb"),
+        ("a100 40 GB pcie", "a100-pcie-40gb"),
+        ("RTX 4070Ti Super", "rtx-4070-ti-super-16gb"),
+        ("RX 7900 XTX", "rx-7900-xtx-24gb"),
+        ("AMD Instinct MI210", "mi210-64gb"),
+        ("TPU v6e", "tpu-v6e-32gb"),
+    ],
+)
+def test_a_card_as_the_driver_or_people_write_it(name: str, card: str) -> None:
+    gpu = kvplan.load_gpu(name)
+    assert gpu.name == card
+    assert gpu.name_note == f"{name!r} is read as {card}"
+
+
+@pytest.mark.parametrize(
+    ("name", "memory_mib"),
+    [
+        # nvidia-smi, deviceQuery, nvbench and torch logs; HIP, SYCL, Metal and XLA for the others
+        ("rtx-4060-ti-16gb", 16_722_821_120 / 2**20),
+        ("rtx-5060-ti-16gb", 15_841),
+        ("rtx-5070-ti", 16_303),
+        ("rtx-4080", 16_049),
+        ("rtx-3080", 9_987),
+        ("l20", 46_068),
+        ("h800", 81_559),
+        ("p100-16gb", 17_066_885_120 / 2**20),
+        ("rtx-pro-4000", 24_467),
+        ("rtx-pro-5000-blackwell", 47.23 * 1024),
+        ("a30", 24_060),
+        ("a5000", 25_402_343_424 / 2**20),
+        ("7900xtx", 25_753_026_560 / 2**20),
+        ("r9700", 34_208_743_424 / 2**20),
+        ("mi210", 65_520),
+        ("mi250x", 68_702_699_520 / 2**20),
+        ("b70", 32_656),
+        ("m4-max-128gb", 110_100),
+        ("m2-max-64gb", 51_539.61 * 10**6 / 2**20),
+        ("tpu-v5e", 15.75 * 1024),
+        ("tpu-v6e", 31.25 * 1024),
+        ("tpu7x", 94.75 * 1024),
+    ],
+)
+def test_memory_is_what_logs_show_in_whole_mebibytes(name: str, memory_mib: float) -> None:
+    assert kvplan.load_gpu(name).memory_bytes == int(memory_mib) * 2**20
+
+
+@pytest.mark.parametrize(
+    ("name", "megahertz", "bits"),
+    # clock and width of the memory in deviceQuery and nvbench logs, two transfers a cycle
+    [
+        ("3090", 9_751, 384),
+        ("3080", 9_501, 320),
+        ("3060", 7_501, 192),
+        ("2080ti", 7_000, 352),
+        ("4060-ti-16gb", 9_001, 128),
+        ("5060-ti-16gb", 14_001, 128),
+        ("a10", 6_251, 384),
+        ("a40", 7_251, 384),
+        ("p100-16gb", 715, 4_096),
+        ("mi210", 1_600, 4_096),
+    ],
+)
+def test_bandwidth_is_clock_times_width(name: str, megahertz: int, bits: int) -> None:
+    rate = kvplan.load_gpu(name).bandwidth_bytes_per_s
+    assert rate is not None
+    assert 0 <= 2 * megahertz * 10**6 * bits // 8 - rate < 10**9
+
+
+def test_the_names_of_every_entry_are_found_without_parsing_all() -> None:
+    assert list(gpu_entries()) == [(gpu.name, *gpu.aliases) for gpu in kvplan.gpus()]
+    for gpu in kvplan.gpus():
+        assert kvplan.load_gpu(gpu.name) == gpu
+
+
+def test_a_number_that_yaml_reads_as_one_is_to_be_quoted(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "deploy.yaml").write_text(
+        "deployments:\n  - {name: a, model: qwen3-8b, gpu: 3090, gpus: 1, context: 8k}\n"
+    )
+    result = run("check", "deploy.yaml")
+    assert result.returncode == 2
+    assert "gpu: has to be text, not 3090: put it in quotes" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize("memory", ["24GiB", "24 GiB", "25.769803776GB"])
+def test_memory_alone_goes_wherever_a_card_goes(memory: str, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "deploy.yaml").write_text(
+        "deployments:\n"
+        f"  - {{name: a, model: qwen3-8b, gpu: {memory}, gpus: 1, context: 8k, overhead: 1GiB}}\n"
+    )
+    assert run("check", "deploy.yaml").returncode == 0
+    common = ("qwen3-8b", "--gpu", memory, "--ctx", "8k", "--json")
+    for command in (("plan",), ("compare",), ("layouts", "--gpus", "1")):
+        document = run(command[0], *common, *command[1:]).document
+        assert document["inputs"]["gpu"]["memory_bytes"] == 24 * GIB
 
 
 @pytest.mark.parametrize("name", ["rtx-pro-6000", "RTX-PRO-6000-Blackwell", "rtx-pro-6000-96gb"])
