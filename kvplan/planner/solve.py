@@ -211,6 +211,8 @@ class Search:
         short = min(SHORT_CONTEXT, spec.native_context_tokens or SHORT_CONTEXT)
         self.context_tokens = question.context_tokens or short
         self.sequences = question.sequences or 1
+        self._free_bytes: dict[Layout, int] = {}
+        """What each server that was tried has left on its fullest GPU, with one sequence."""
 
     def layouts(self, gpus: int) -> list[Layout]:
         """Every layout of exactly so many GPUs, of the model and its drafter."""
@@ -277,6 +279,7 @@ class Search:
     def _replicas(self, server: Layout) -> int | None:
         """Copies of a server that hold the load; None where one cannot hold a sequence."""
         budgets = self.budgets(server, self.context_tokens, 1)
+        self._free_bytes[server] = _least_free(budgets)
         in_group = max_sequences(budgets)
         most = min((inf if in_group is None else in_group), self.question.max_num_seqs or inf)
         if most < 1:
@@ -288,11 +291,14 @@ class Search:
         """The eligible layout of one server that lacks least, where none holds a sequence."""
         return max(
             chain.from_iterable(map(self.servers, (None, PIPELINE))),
-            key=lambda server: (
-                min(budget.free_bytes for budget in self.budgets(server, self.context_tokens, 1)),
-                -server.server_gpus,
-            ),
+            key=lambda server: (self._free(server), -server.server_gpus),
         )
+
+    def _free(self, server: Layout) -> int:
+        if server not in self._free_bytes:
+            budgets = self.budgets(server, self.context_tokens, 1)
+            self._free_bytes[server] = _least_free(budgets)
+        return self._free_bytes[server]
 
     def _has_idle_ranks(self, layout: Layout) -> bool:
         """Whether there are more data-parallel ranks than sequences, as far as these are given."""
@@ -361,6 +367,10 @@ class Search:
         in_group, most = max_sequences(budgets), self.question.max_num_seqs
         limits = [limit for limit in (in_group, most) if limit is not None]
         return min(limits) * layout.sequence_groups if limits else None
+
+
+def _least_free(budgets: tuple[Budget, ...]) -> int:
+    return min(budget.free_bytes for budget in budgets)
 
 
 def _waiting(question: Question, layout: Layout, sequences: int) -> int:
