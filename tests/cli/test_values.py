@@ -33,7 +33,7 @@ TEXTS = {
     *("--assume", "--kv-cache-dtype", "--mamba-cache-dtype", "--mamba-ssm-cache-dtype"),
     *("--index-cache-dtype", "--indexer-kv-dtype", "--draft-model", "--draft-kv-cache-dtype"),
     *("--gpu", "--dtype", "--quantization", "--layout", "--save", "--device", "--kind"),
-    *("--baseline", "--from-hub", "-o", "--output", "--junit"),
+    *("--baseline", "--from-hub", "-o", "--output"),
 }
 # Words that are one of a few.
 WORDS = {"WHAT", "--format", "--engine", "--kernel"}
