@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from itertools import chain
 from math import inf
 
@@ -59,8 +60,8 @@ class Plan:
     layout: Layout
     context_tokens: int
     sequences: int
-    budget: Budget
-    max_context_tokens: int | None
+    budgets: tuple[Budget, ...]
+    """The budget of a GPU of each stage; ``budget`` is the fullest."""
     max_sequences: int | None
     max_concurrency: float
     """Sequences of this context that fit at once, as vLLM counts: with a fraction."""
@@ -79,6 +80,18 @@ class Plan:
     def gpu(self) -> Gpu:
         """The GPU that it is planned for."""
         return self.question.gpu
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The fullest GPU."""
+        return min(self.budgets, key=lambda budget: budget.free_bytes)
+
+    @cached_property
+    def max_context_tokens(self) -> int | None:
+        """The longest context for the load's sequences; None where memory does not bound it."""
+        if self.waiting:
+            return 0  # of no context do so many run at once
+        return max_context(self.budgets, ceil_div(self.sequences, self.layout.sequence_groups))
 
     @property
     def fits(self) -> bool:
@@ -342,9 +355,6 @@ class Search:
         read = [least_read_bytes(self.spec, budget) for budget in budgets]
         fits = all(budget.fits for budget in budgets)
         gpu = self.question.gpu
-        longest = max_context(budgets, ceil_div(load, layout.sequence_groups))
-        if _waiting(self.question, layout, load):
-            longest = 0  # of no context do so many run at once
         return Plan(
             served=self.served,
             question=self.question,
@@ -353,8 +363,7 @@ class Search:
             layout=layout,
             context_tokens=tokens,
             sequences=load,
-            budget=min(budgets, key=lambda budget: budget.free_bytes),
-            max_context_tokens=longest,
+            budgets=budgets,
             max_sequences=self._max_sequences(budgets, layout),
             max_concurrency=concurrency(budgets) * layout.sequence_groups,
             host_bytes_per_token=host_bytes_per_token(budgets, layout),
