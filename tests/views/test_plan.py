@@ -48,9 +48,7 @@ def test_where_no_cache_has_room_the_largest_is_to_shrink(
         {"overhead": 10**18},
     ],
 )
-def test_the_bar_is_no_wider_than_the_terminal(
-    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    drawn = render(plan_report(kvplan.plan("llama3-70b", **options)), "table")
+def test_the_bar_is_no_wider_than_the_terminal(options: dict[str, Any]) -> None:
+    drawn = render(plan_report(kvplan.plan("llama3-70b", **options)), "table", width=80)
+    assert "[" in drawn
     assert max(map(len, drawn.split("\n"))) <= 80
