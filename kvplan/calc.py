@@ -11,9 +11,10 @@ from kvplan.dtypes import AS_ENGINES_DO, BesideDtypes, Storage, storage
 from kvplan.errors import RefusedError, UsageError
 from kvplan.formats import CacheFormat, Packing
 from kvplan.kinds import CacheKind, Slot
+from kvplan.limits import whole
 from kvplan.parallel import check_tensor_parallel, heads_on_rank, tensor_parallel_sizes
 from kvplan.spec import ModelSpec
-from kvplan.units import ceil_div, number, plural, positive
+from kvplan.units import ceil_div, number, plural
 
 
 @dataclass(frozen=True)
@@ -360,6 +361,6 @@ def footprint(
         ("tensor_parallel", tensor_parallel),
         ("context_parallel", context_parallel),
     ):
-        positive(name, value)
+        whole(name, value)
     caches = pack(spec, kv_cache_dtype, beside, draft=draft)
     return caches.footprint(context_tokens, sequences, tensor_parallel, context_parallel)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kvplan.limits import Count, Input, Share, Text, WrittenBytes
+from kvplan.limits import Count, Input, Share, Size, Text, WrittenBytes
 
 _ASSUMED_LINK_DOMAIN = 8
 LEAST_MEMORY_BYTES = 1 << 20
@@ -32,8 +32,8 @@ class Gpu(Input):
     fp16_flops: Count | None = None
     fp8_flops: Count | None = None
     link_bytes_per_s: WrittenBytes | None = None
-    gpus_per_node: Count | None = None
-    link_domain_gpus: Count | None = None
+    gpus_per_node: Size | None = None
+    link_domain_gpus: Size | None = None
     """GPUs that reach one another at ``link_bytes_per_s``: more than a node in an NVL72 rack."""
     compute_capability: Text | None = None
     """NVIDIA's, as text ("9.0"): 10.0 comes after 9.0. None for other makers."""

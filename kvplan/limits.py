@@ -7,10 +7,18 @@ importing pydantic: the catalogue is validated by the tests, and read without it
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from math import inf
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from kvplan.errors import UsageError
-from kvplan.units import MOST_COUNT, MOST_TOKENS, parse_bytes, parse_tokens
+from kvplan.units import MOST_COUNT, MOST_TOKENS, number, parse_bytes, parse_tokens, positive
+
+# No model and no load comes near these: they keep a mistyped figure from asking for 10^18 heads,
+# and every product of them within what a float can hold. MOST_COUNT and MOST_TOKENS are units'.
+MOST_SIZE = 1_000_000
+"""Of a dimension, of GPUs, of what a server runs at once."""
+MOST_PRICE = 10**9
+"""Of a GPU's hour, in any currency."""
 
 
 class Limit:
@@ -47,8 +55,28 @@ class Reading:
             raise ValueError("; ".join(filter(None, (error.message, error.hint)))) from None
 
 
-# No model comes near these; they keep a mistyped spec from asking for 10^18 heads.
-Size = Annotated[int, Limit(gt=0, le=1_000_000)]
+def whole(name: str, value: object, most: int = MOST_COUNT) -> int:
+    """The value where it is a whole number, one to ``most``. Raises UsageError."""
+    return _at_most(name, positive(name, value), most)
+
+
+def amount(name: str, value: object, most: int) -> int | float:
+    """The value where it is a number, zero to ``most``. Raises UsageError."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
+        raise UsageError(f"{name} must be a finite number, zero or more")
+    return _at_most(name, value, most)
+
+
+Number = TypeVar("Number", int, float)
+
+
+def _at_most(name: str, value: Number, most: int) -> Number:
+    if value > most:
+        raise UsageError(f"{name} is more than {number(most)}, the most that is taken")
+    return value
+
+
+Size = Annotated[int, Limit(gt=0, le=MOST_SIZE)]
 Tokens = Annotated[int, Limit(gt=0, le=1 << 40)]
 Count = Annotated[int, Limit(gt=0, le=MOST_COUNT)]
 Text = Annotated[str, Limit(min_length=1, max_length=2_000, pattern=r"\S")]

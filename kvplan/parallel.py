@@ -8,8 +8,9 @@ from math import gcd
 
 from kvplan.errors import RefusedError, UsageError
 from kvplan.kinds import Slot
+from kvplan.limits import MOST_SIZE, whole
 from kvplan.spec import ModelSpec
-from kvplan.units import divisors, plural, positive
+from kvplan.units import divisors, plural
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def layout_of(
     """
     given = {name: degree for name, degree in degrees.items() if degree is not None}
     for name, value in given.items():
-        positive(name, value)
+        whole(name, value, MOST_SIZE)
     if partition:
         stages = given.setdefault(_PIPELINE, len(partition))
         if stages != len(partition):

@@ -5,19 +5,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from math import inf
 from pathlib import Path
 from typing import TypedDict, Unpack, cast
 
 from kvplan.dtypes import BesideDtypes
 from kvplan.errors import UsageError
 from kvplan.gpu import Gpu
+from kvplan.limits import MOST_PRICE, MOST_SIZE, amount, whole
 from kvplan.parallel import DEGREES, Layout, layout_of
 from kvplan.registry.names import load, load_gpu
 from kvplan.spec import ModelSpec
-from kvplan.units import KIB, named, parse_bytes, parse_layers, parse_tokens, positive
+from kvplan.units import (
+    KIB,
+    MOST_COUNT,
+    MOST_TOKENS,
+    named,
+    parse_bytes,
+    parse_layers,
+    parse_tokens,
+    positive,
+)
 
 DEFAULT_GPU = "h100-sxm-80gb"
 DEFAULT_CONTEXT = 128 * KIB
@@ -80,9 +89,7 @@ class Question:
     def __post_init__(self) -> None:
         if not self.models:
             raise UsageError("name at least one model")
-        for name in ("context_tokens", "sequences", "max_num_seqs", "gpus", "max_loras"):
-            if getattr(self, name) is not None:
-                positive(name, getattr(self, name))
+        self._check_bounds()
         share = self.gpu_memory_utilization
         if not isinstance(share, int | float) or not 0 < share <= 1:
             raise UsageError(
@@ -91,8 +98,6 @@ class Question:
         self._check_beside()
         if self.engine not in ENGINES:
             raise UsageError(f"engine must be one of {', '.join(ENGINES)}, not {self.engine!r}")
-        if not 0 <= (self.price_per_gpu_hour or 0) < inf:
-            raise UsageError("price must be a finite number, zero or more")
 
     @property
     def beside(self) -> BesideDtypes:
@@ -102,6 +107,15 @@ class Question:
             mamba_ssm_cache_dtype=self.mamba_ssm_cache_dtype,
             index_cache_dtype=self.index_cache_dtype,
         )
+
+    def _check_bounds(self) -> None:
+        """Every number of a question is one that its answer can be worked out for exactly."""
+        for field, (check, name, most) in _BOUNDS.items():
+            value = getattr(self, field)
+            if value is not None:
+                check(name, value, most)
+        if self.layout is not None:
+            whole("gpus", self.layout.gpus, MOST_SIZE)
 
     def _check_beside(self) -> None:
         """What stands beside the model has to be there before anything is said of it."""
@@ -121,8 +135,20 @@ class Question:
             )
         if self.max_loras is None and self.max_lora_rank != DEFAULT_LORA_RANK:
             raise UsageError("max_lora_rank needs max_loras: how many slots there are")
-        if self.kv_offloading_bytes is not None:
-            positive("kv_offloading_size", self.kv_offloading_bytes)
+
+
+_BOUNDS: dict[str, tuple[Callable[[str, object, int], int | float], str, int]] = {
+    "context_tokens": (whole, "context_tokens", MOST_TOKENS),
+    "sequences": (whole, "sequences", MOST_COUNT),
+    "max_num_seqs": (whole, "max_num_seqs", MOST_SIZE),
+    "gpus": (whole, "gpus", MOST_SIZE),
+    "max_loras": (whole, "max_loras", MOST_SIZE),
+    "kv_offloading_bytes": (whole, "kv_offloading_size", MOST_COUNT),
+    "overhead_bytes": (amount, "overhead", MOST_COUNT),
+    "kv_cache_memory_bytes": (amount, "kv_cache_memory_bytes", MOST_COUNT),
+    "price_per_gpu_hour": (amount, "price", MOST_PRICE),
+}
+"""How each number of a question is checked, its name as users write it, and the most of it."""
 
 
 class BesideOptions(TypedDict, total=False):
@@ -222,7 +248,8 @@ def as_spec(model: Model, assume: str | None = None, folder: Path | None = None)
 
 def as_tokens(name: str, value: int | str) -> int:
     """Tokens from ``"128k"`` or an int. Raises UsageError for anything else."""
-    return positive(name, named(name, parse_tokens)(value) if isinstance(value, str) else value)
+    tokens = named(name, parse_tokens)(value) if isinstance(value, str) else value
+    return whole(name, tokens, MOST_TOKENS)
 
 
 def _bytes(name: str, value: int | str | None) -> int | None:

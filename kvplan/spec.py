@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from kvplan.errors import UsageError
@@ -15,9 +17,14 @@ from kvplan.limits import Count, Input, Limit, Text, Tokens
 from kvplan.stored import LoraWidths, Parameters, StoredWeights
 
 MAX_LAYERS = 10_000
+MOST_GROUPS, MOST_CACHES, MOST_ROWS = 256, 16, 1_000
+"""Different layers of a model, caches of one layer, rows of weights: no model comes near these."""
 _ROW_OF_SCALES = 10_000  # elements: no row of an expert is as long
 
 LayerCount = Annotated[int, Limit(gt=0, le=MAX_LAYERS)]
+
+_Counts = tuple[tuple[CacheKind, int, int], ...]
+"""Different caches, each with its layers and its number of copies over all of them."""
 
 _TEXT_LISTS = ("aliases", "assumptions", "not_counted", "pattern")
 _REPEAT = re.compile(r"(.+?)\s*\*\s*([1-9][0-9]{0,4})")
@@ -142,8 +149,7 @@ class ModelSpec(Input):
         )
 
     def __post_init__(self) -> None:
-        if not self.groups:
-            raise ValueError("groups is empty: name at least one group of layers")
+        self._check_lengths()
         if self.kv_cache_dtype not in (None, "auto"):
             try:
                 cache_format(str(self.kv_cache_dtype))
@@ -161,6 +167,19 @@ class ModelSpec(Input):
         counted = sum(group.layers or 0 for group in self.groups)
         if self.layers not in (None, counted):
             raise ValueError(f"layers is {self.layers}, but the groups have {counted}")
+
+    def _check_lengths(self) -> None:
+        if not self.groups:
+            raise ValueError("groups is empty: name at least one group of layers")
+        lengths = {
+            "groups": (len(self.groups) + len(self.draft), MOST_GROUPS),
+            "caches": (max(len(group.caches) for group in self.groups + self.draft), MOST_CACHES),
+            "weights": (len(self.weights) + len(self.draft_weights), MOST_ROWS),
+            "lora": (len(self.lora), MOST_ROWS),
+        }
+        for name, (length, most) in lengths.items():
+            if length > most:
+                raise ValueError(f"{name}: {length:,} of them, more than {most:,}")
 
     def _check_pattern(self) -> None:
         if self.layers is None:
@@ -229,14 +248,26 @@ class ModelSpec(Input):
     def stages(self, pipeline: int, partition: tuple[int, ...] = ()) -> tuple[ModelSpec, ...]:
         """The model cut in ``stage_layers`` of consecutive layers; draft layers are in the last.
 
-        Raises ValueError as ``stage_layers`` does.
+        Stages of the same layers are one object. Raises ValueError as ``stage_layers`` does.
         """
-        order, sizes = self.layer_order(), self.stage_layers(pipeline, partition)
-        starts = [sum(sizes[:index]) for index in range(pipeline)]
-        return tuple(
-            self._only(order[start : start + size], last=index == pipeline - 1)
-            for index, (start, size) in enumerate(zip(starts, sizes, strict=True))
-        )
+        sizes = self.stage_layers(pipeline, partition)
+        if sizes not in self._cuts:
+            self._cuts[sizes] = tuple(self._cut(sizes))
+        return self._cuts[sizes]
+
+    @cached_property
+    def _cuts(self) -> dict[tuple[int, ...], tuple[ModelSpec, ...]]:
+        """Stages by their layers, of which a search asks for the same again and again."""
+        return {}
+
+    def _cut(self, sizes: tuple[int, ...]) -> Iterator[ModelSpec]:
+        layers, stages = iter(self.layer_order()), dict[Any, ModelSpec]()
+        for index, size in enumerate(sizes, 1):
+            counts = tuple(sorted(Counter(islice(layers, size)).items()))
+            key = counts, index == len(sizes)
+            if key not in stages:
+                stages[key] = self._only(counts, last=index == len(sizes))
+            yield stages[key]
 
     def layer_order(self) -> tuple[int, ...]:
         """For every layer in order, the index of its group."""
@@ -245,18 +276,17 @@ class ModelSpec(Input):
             return tuple(index[name] for name in self.layer_names())
         return tuple(i for i, group in enumerate(self.groups) for _ in range(group.layers or 0))
 
-    def _only(self, order: tuple[int, ...], *, last: bool) -> ModelSpec:
+    def _only(self, counts: tuple[tuple[int, int], ...], *, last: bool) -> ModelSpec:
+        """The model with so many layers of each group, by the group's index."""
         groups = tuple(
-            Group(name=group.name, layers=order.count(index), caches=group.caches)
-            for index, group in enumerate(self.groups)
-            if index in order
+            Group(name=self.groups[index].name, layers=layers, caches=self.groups[index].caches)
+            for index, layers in counts
         )
+        count = sum(layers for _, layers in counts)
         no_draft: dict[str, Any] = {} if last else {"draft": (), "draft_weights": ()}
-        return replace(self, groups=groups, pattern=(), layers=len(order), **no_draft)
+        return replace(self, groups=groups, pattern=(), layers=count, **no_draft)
 
-    def caches(
-        self, *, draft: bool = False, context_tokens: int = 0
-    ) -> tuple[tuple[CacheKind, int, int], ...]:
+    def caches(self, *, draft: bool = False, context_tokens: int = 0) -> _Counts:
         """Every different cache with its layers and its number of copies over all of them.
 
         The two numbers differ where a layer keeps the same cache twice (LongCat-Flash). A window
@@ -265,7 +295,7 @@ class ModelSpec(Input):
         """
         return self._count_caches(self.longest_tokens(context_tokens), draft=draft)
 
-    def caches_as_written(self, *, draft: bool = False) -> tuple[tuple[CacheKind, int, int], ...]:
+    def caches_as_written(self, *, draft: bool = False) -> _Counts:
         """As ``caches``, with every window as one, whatever the context is."""
         return self._count_caches(None, draft=draft)
 
@@ -274,9 +304,19 @@ class ModelSpec(Input):
         native = self.native_context_tokens
         return None if native is None else max(native, context_tokens)
 
-    def _count_caches(
-        self, longest_tokens: int | None, *, draft: bool
-    ) -> tuple[tuple[CacheKind, int, int], ...]:
+    def _count_caches(self, longest_tokens: int | None, *, draft: bool) -> _Counts:
+        if longest_tokens not in (None, self.native_context_tokens):
+            return self._count(longest_tokens, draft=draft)
+        if (longest_tokens, draft) not in self._counted:
+            self._counted[longest_tokens, draft] = self._count(longest_tokens, draft=draft)
+        return self._counted[longest_tokens, draft]
+
+    @cached_property
+    def _counted(self) -> dict[tuple[int | None, bool], _Counts]:
+        """Caches as written, and at the native context, which a search asks for all the time."""
+        return {}
+
+    def _count(self, longest_tokens: int | None, *, draft: bool) -> _Counts:
         layers: Counter[CacheKind] = Counter()
         copies: Counter[CacheKind] = Counter()
         for group, count in self._groups_with_draft if draft else self._groups:

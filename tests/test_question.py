@@ -72,3 +72,40 @@ def test_files_are_seen_from_the_folder_that_names_them(tmp_path: Path) -> None:
 def test_what_cannot_be_asked_is_a_usage_error(models: Any, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         ask(models, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("context_tokens", 2**60),
+        ("sequences", 10**18),
+        ("max_num_seqs", 10**6),
+        ("gpus", 10**6),
+        ("max_loras", 10**6),
+        ("kv_offloading_size", 10**18),
+        ("overhead", 10**18),
+        ("kv_cache_memory_bytes", 10**18),
+        ("price", 10**9),
+        ("tensor_parallel_size", 10**6),
+        ("pipeline_parallel_size", 10**6),
+        ("data_parallel_size", 10**6),
+        ("replicas", 10**6),
+    ],
+)
+def test_every_number_has_a_bound(name: str, most: int) -> None:
+    asked: dict[str, Any] = {name: most}
+    ask(["llama3-70b"], **asked)
+    for value in (most + 1, 10**400, 10**5_000):
+        with pytest.raises(UsageError, match=f"{name} is more than {most:,}"):
+            ask(["llama3-70b"], **(asked | {name: value}))
+
+
+@pytest.mark.parametrize("price", [float("nan"), float("inf"), -1, True])
+def test_a_price_is_a_finite_number(price: Any) -> None:
+    with pytest.raises(UsageError, match="price must be a finite number, zero or more"):
+        ask(["llama3-70b"], price=price)
+
+
+def test_a_layout_has_no_more_gpus_than_a_question() -> None:
+    with pytest.raises(UsageError, match="gpus is more than 1,000,000"):
+        ask(["llama3-70b"], tensor_parallel_size=8, replicas=125_001)

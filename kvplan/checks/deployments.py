@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from kvplan.errors import SpecError, nearest
 from kvplan.limits import (
     Count,
     Flag,
@@ -23,8 +21,6 @@ from kvplan.limits import (
 )
 from kvplan.parallel import DEGREES
 from kvplan.question import DEFAULT_LORA_RANK, DEFAULT_UTILIZATION, Model, Options, Question, ask
-from kvplan.registry.validation import validate
-from kvplan.registry.yaml import Document, Location, quoted, read_yaml
 from kvplan.units import parse_layers
 
 WrittenLayers = Annotated[tuple[Size, ...], Reading(parse_layers)]
@@ -137,114 +133,18 @@ class Deployments(Input):
 
     @classmethod
     def parts(cls) -> dict[str, type[Any]]:
-        return {"deployments": Deployment, "expect": Expectations, "stated": Stated}
+        return {"deployments": Deployment, **_PARTS}
 
 
-@dataclass(frozen=True)
-class CheckFile:
-    """A file's deployments, and where in it each of them stands."""
+@dataclass(frozen=True, kw_only=True)
+class Defaults(Input):
+    """The defaults of a file, as a deployment of their own."""
 
-    path: Path
-    document: Document
-    deployments: tuple[Deployment, ...]
+    defaults: Deployment
 
-    def line(self, index: int, *place: str | int) -> int:
-        """Line of a part of a deployment."""
-        return self.document.line(("deployments", index, *place))
+    @classmethod
+    def parts(cls) -> dict[str, type[Any]]:
+        return {"defaults": Deployment, **_PARTS}
 
 
-def read_deployments(path: Path) -> CheckFile:
-    """The deployments of this file. Raises SpecError with every problem, file and line."""
-    document = read_yaml(path, anchors=True)
-    _check_defaults(document, path)
-    _place_defaults(document)
-    document = Document(_with_defaults(document.data), document.lines)
-    deployments = validate(document, Deployments, path).deployments
-    _check_nulls(document, path)
-    _check_names(deployments, document, path)
-    return CheckFile(path, document, deployments)
-
-
-def _with_defaults(data: Any) -> Any:
-    defaults, listed = data.get("defaults"), data.get("deployments")
-    if not isinstance(defaults, dict) or not isinstance(listed, list):
-        return data
-    return {**data, "deployments": [_over(defaults, deployment) for deployment in listed]}
-
-
-def _over(defaults: dict[str, Any], own: Any) -> Any:
-    if not isinstance(own, dict):
-        return own
-    merged = _merged(defaults, own)
-    both = [source.get("expect") for source in (defaults, own)]
-    if all(isinstance(expect, dict) for expect in both):
-        merged["expect"] = _merged(*both)  # type: ignore[arg-type]
-    return merged
-
-
-def _merged(defaults: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Both, the own keys first; null takes a default away."""
-    taken_away = {key for key, value in own.items() if value is None and key in defaults}
-    return {key: value for key, value in {**defaults, **own}.items() if key not in taken_away}
-
-
-def _nulls(value: Any, place: Location) -> Iterator[Location]:
-    """The places of every null in the value."""
-    if value is None:
-        yield place
-    items: Iterable[tuple[str | int, Any]] = ()
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, list):
-        items = enumerate(value)
-    for key, each in items:
-        yield from _nulls(each, (*place, key))
-
-
-def _check_nulls(document: Document, path: Path) -> None:
-    """A null that takes no default away is a value that is not there, not a key that is not."""
-    problems = [
-        f"{path}:{document.line(place)}: {'.'.join(map(str, place))}: is null; "
-        "give it a value, or leave it out"
-        for place in _nulls(document.data["deployments"], ("deployments",))
-    ]
-    if problems:
-        raise SpecError(*problems)
-
-
-def _check_defaults(document: Document, path: Path) -> None:
-    defaults = document.data.get("defaults")
-    if not isinstance(defaults, dict | None):
-        line = document.line(("defaults",))
-        raise SpecError(f"{path}:{line}: defaults: has to be a mapping")
-    known = [field.name for field in fields(Deployment) if field.name != "name"]
-    problems = [
-        f"{path}:{document.line(('defaults', key))}: unknown key {quoted(key)} in defaults"
-        + "".join(f"; did you mean {near}?" for near in nearest(str(key), known, 1, 0.5))
-        for key in defaults or ()
-        if key not in known
-    ]
-    if problems:
-        raise SpecError(*problems)
-
-
-def _place_defaults(document: Document) -> None:
-    """What a deployment has from the defaults stands where the defaults are."""
-    listed = document.data.get("deployments")
-    places = [place[1:] for place in document.lines if place[:1] == ("defaults",) and place[1:]]
-    for index in range(len(listed) if isinstance(listed, list) else 0):
-        for place in places:
-            line = document.line(("defaults", *place))
-            document.lines.setdefault(("deployments", index, *place), line)
-
-
-def _check_names(deployments: tuple[Deployment, ...], document: Document, path: Path) -> None:
-    seen: dict[str, int] = {}
-    for index, deployment in enumerate(deployments):
-        line = document.line(("deployments", index, "name"))
-        if deployment.name in seen:
-            raise SpecError(
-                f"{path}:{line}: deployment {quoted(deployment.name)} is there twice "
-                f"(first on line {seen[deployment.name]})"
-            )
-        seen[deployment.name] = line
+_PARTS: dict[str, type[Any]] = {"expect": Expectations, "stated": Stated}

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kvplan.checks.baseline import Drift, Lock, drifts, entry, key_of
-from kvplan.checks.deployments import CheckFile, Deployment, read_deployments
+from kvplan.checks.check_file import CheckFile, read_deployments
+from kvplan.checks.deployments import Deployment
 from kvplan.checks.expectations import Expectation, expectations, figures
 from kvplan.checks.file_patterns import matching_files
 from kvplan.errors import DOES_NOT_FIT, KvplanError, SpecError

@@ -66,8 +66,6 @@ _HARMLESS_LISTS = re.compile(
     r"activation|hidden_act|sparsity|dropout|scal|multiplier|residual|topk|token|quant|lora",
     re.IGNORECASE,
 )
-_ONE_A_LAYER = {"activation_sparsity_pattern", "gating_types", "layer_rope_theta"}
-"""Those that nobody reads and that have to have an entry for every layer all the same."""
 _FEWEST_LISTED_LAYERS = 4
 """Shorter lists have as many entries as there are layers by chance (``eos_token_id``)."""
 _HARMLESS_VALUES: dict[str, object] = {
@@ -249,9 +247,6 @@ def _used(model: Model) -> set[Any]:
 def refuse_unread_text(text: Config, model: Model) -> None:
     """The same of the text model's section alone."""
     used = _used(model)
-    for key in text.raw.keys() & _ONE_A_LAYER:
-        if isinstance(text.raw[key], list):
-            text.per_layer(key, text.raw[key], len(model.layers))
     for key, value in text.raw.items():
         if key in text.read or _says_nothing(key, value, used):
             continue

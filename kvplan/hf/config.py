@@ -52,6 +52,14 @@ class UncountedError(Exception):
         self.reason = reason
 
 
+class ContradictionError(Exception):
+    """Figures that no model can have together; ``reason`` says which."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class Figure(int):
     """A whole number and the key, or the working, that it came from."""
 
@@ -61,6 +69,9 @@ class Figure(int):
         figure = super().__new__(cls, value)
         figure.origin = origin
         return figure
+
+    def __getnewargs__(self) -> tuple[int, str]:  # type: ignore[override]
+        return int(self), self.origin
 
 
 def origin(figure: int) -> str:
@@ -78,6 +89,9 @@ class Word(str):
         word = super().__new__(cls, value)
         word.origin = origin
         return word
+
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
+        return str(self), self.origin
 
 
 @dataclass
@@ -213,12 +227,12 @@ class Config:
         names = ", ".join(map(self.name, keys))
         raise UncountedError(f"{names} {'is' if len(keys) == 1 else 'are'} not in the file")
 
-    def size(self, *keys: str, least: int = 1) -> int:
+    def size(self, *keys: str, least: int = 1) -> Figure:
         """A whole number that only the weights need. Raises UncountedError where it is missing."""
         figure = self._number(*keys, least=least, most=MAX_SIZE)
-        return self.uncounted(*keys) if figure is None else int(figure)
+        return self.uncounted(*keys) if figure is None else figure
 
-    def same_size(self, layers: int, *keys: str, least: int = 1) -> int:
+    def same_size(self, layers: int, *keys: str, least: int = 1) -> Figure:
         """As ``size``, of a number or of a list that holds the same one for every layer."""
         key = next((self.spelling(key) for key in keys if self.has(key)), None)
         if key is None or not isinstance(self.raw[key], list):
@@ -226,7 +240,7 @@ class Config:
         values = self.per_layer(key, self.numbers(key), layers) or ()
         if len(set(values)) != 1:
             raise UncountedError(f"{self.name(key)} differs from layer to layer")
-        return int(self.within(key, values[0], least, MAX_SIZE))
+        return self.within(key, values[0], least, MAX_SIZE)
 
     def on(self, flag: Flag) -> bool:
         """A constant, or the file's flag with the class's default."""

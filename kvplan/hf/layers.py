@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from kvplan.errors import RefusedError
 from kvplan.hf.blocks.base import Layer
-from kvplan.hf.config import MAX_LAYERS, Config, Figure, UncountedError, shown
+from kvplan.hf.config import MAX_LAYERS, Config, ContradictionError, Figure, UncountedError, shown
 
 FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
 MTP = "num_nextn_predict_layers"
@@ -38,7 +38,7 @@ def by_type(
     known: dict[str, Layer] = {}
     taken = dict(config.taken)
     for kind in blocks.keys() - set(types):
-        with suppress(RefusedError, UncountedError):
+        with suppress(RefusedError, UncountedError, ContradictionError):
             blocks[kind]()
     config.taken.clear()
     config.taken.update(taken)

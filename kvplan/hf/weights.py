@@ -14,7 +14,7 @@ from kvplan.hf.architecture import Architecture
 from kvplan.hf.blocks.base import TOWERS, Model, Tensor
 from kvplan.hf.blocks.ends import tied
 from kvplan.hf.class_names import task_tensors
-from kvplan.hf.config import Config, UncountedError, printable, shown
+from kvplan.hf.config import Config, ContradictionError, UncountedError, printable, shown
 from kvplan.hf.families.base import Wrapper
 from kvplan.hf.lora import lora_widths
 from kvplan.hf.quantization import scheme
@@ -109,6 +109,8 @@ def weights(
         _doubt_tie(found)
     except UncountedError as error:
         return Weights(parts=(), not_counted=(f"everything: {error.reason}",))
+    except ContradictionError as error:
+        top.refuse(error.reason)
     more, missing = _towers(top, found)
     tensors += more
     _refuse_absurd(top, tensors)

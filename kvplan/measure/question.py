@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kvplan.errors import UsageError
-from kvplan.units import KIB
+from kvplan.limits import MOST_SIZE, whole
+from kvplan.units import KIB, MOST_TOKENS
 
 if TYPE_CHECKING:
     from kvplan.dtypes import BesideDtypes
@@ -72,6 +73,10 @@ class CacheQuestion:
     draft_kv_cache_dtype: str = "auto"
 
     def __post_init__(self) -> None:
+        whole("context_tokens", self.context_tokens, MOST_TOKENS)
+        whole("sequences", self.sequences)
+        whole("tensor_parallel_size", self.tensor_parallel, MOST_SIZE)
+        whole("block_size", self.page_tokens, MOST_SIZE)
         if self.drafter is None and self.draft_kv_cache_dtype != "auto":
             raise UsageError("draft_kv_cache_dtype needs draft_model: the model that drafts")
 

@@ -114,8 +114,11 @@ def stage_budgets(
     neither the weights nor the caches' room are known.
     """
     in_group = ceil_div(sequences, layout.sequence_groups)
-    budgets = []
-    for loaded in loaded_stages(caches, question, layout):
+    stages = loaded_stages(caches, question, layout)
+    budgets: dict[int, Budget] = {}
+    for loaded in stages:
+        if id(loaded) in budgets:
+            continue
         cache = caches.footprint(
             context_tokens,
             in_group,
@@ -124,8 +127,8 @@ def stage_budgets(
             loaded.stage,
             last=loaded.is_last,
         )
-        budgets.append(_budget(question, loaded, cache))
-    return tuple(budgets)
+        budgets[id(loaded)] = _budget(question, loaded, cache)
+    return tuple(budgets[id(loaded)] for loaded in stages)
 
 
 def _budget(question: Question, loaded: LoadedStage, cache: Footprint) -> Budget:

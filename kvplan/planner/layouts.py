@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain, islice
 from math import lcm
 from typing import Literal
 
@@ -15,6 +16,8 @@ from kvplan.units import ceil_div, divisors
 
 LARGEST_GPUS = 512
 """The most GPUs that a search tries; ``gpus`` takes any number."""
+MOST_LAYOUTS = 2_500
+"""The most layouts of one number of GPUs that are planned: DeepSeek-V3 has 1,577 on 576 GPUs."""
 
 
 Unasked = Literal["pipeline stages", "redundant experts", "idle ranks"]
@@ -35,7 +38,8 @@ def servers(spec: ModelSpec, gpu: Gpu, unasked: Unasked | None = None) -> Iterat
     """
     domain = gpu.link_domain
     sizes = [size for size in tensor_parallel_sizes(spec) if size <= domain]
-    for gpus in (*range(1, domain + 1), *range(2 * domain, LARGEST_GPUS + 1, domain)):
+    within = range(1, min(domain, LARGEST_GPUS) + 1)
+    for gpus in chain(within, range(2 * domain, LARGEST_GPUS + 1, domain)):
         for tensor in sizes:
             groups, rest = divmod(gpus, tensor)
             if rest:
@@ -71,7 +75,8 @@ def layouts(spec: ModelSpec, gpus: int) -> tuple[Layout, ...]:
     """Every layout of exactly so many GPUs that engines offer for this model.
 
     Tensor groups, data-parallel ranks with experts in slices or whole, pipeline stages, decode
-    context parallelism, and replicas of each.
+    context parallelism, and replicas of each. Raises UsageError where there are more than anybody
+    would look through.
     """
     candidates = (
         Layout(tensor, pipeline, data, context, replicas, expert_parallel=whole)
@@ -79,12 +84,20 @@ def layouts(spec: ModelSpec, gpus: int) -> tuple[Layout, ...]:
         for tensor in tensor_parallel_sizes(spec)
         if gpus // replicas % tensor == 0
         for pipeline in divisors(gpus // replicas // tensor)
+        if pipeline <= spec.total_layers
         for data in (gpus // replicas // tensor // pipeline,)
         for context in divisors(tensor)
         for whole in ((False, True) if spec.has_routed_experts else (False,))
         if (data == 1 or spec.has_routed_experts) and not (whole and tensor * data == 1)
     )
-    return tuple(layout for layout in candidates if is_possible(spec, layout))
+    possible = (layout for layout in candidates if is_possible(spec, layout))
+    listed = tuple(islice(possible, MOST_LAYOUTS + 1))
+    if len(listed) > MOST_LAYOUTS:
+        raise UsageError(
+            f"{spec.name}: {gpus:,} GPUs can be laid out in more than {MOST_LAYOUTS:,} ways",
+            "give the layout: tensor_parallel_size, data_parallel_size and so on",
+        )
+    return listed
 
 
 def is_possible(spec: ModelSpec, layout: Layout) -> bool:

@@ -40,7 +40,7 @@ class LoadedStage:
 def loaded_stages(
     caches: PackedCaches, question: Question, layout: Layout
 ) -> tuple[LoadedStage, ...]:
-    """Each pipeline stage of a model, with its drafter on the last.
+    """Each pipeline stage of a model, with its drafter on the last; equal ones are one object.
 
     Raises RefusedError where weights are not known and the caches' room is not given, and where
     the slots of adapters cannot be counted.
@@ -54,10 +54,13 @@ def loaded_stages(
     stages: tuple[ModelSpec, ...] = (spec,)
     if layout.pipeline > 1:
         stages = spec.stages(layout.pipeline, layout.partition)
-    return tuple(
-        _loaded(caches, question, layout, stage, first=i == 0, last=i == len(stages) - 1)
-        for i, stage in enumerate(stages)
-    )
+    loaded: dict[tuple[int, bool, bool], LoadedStage] = {}
+    keys = [(id(stage), i == 0, i == len(stages) - 1) for i, stage in enumerate(stages)]
+    for stage, key in zip(stages, keys, strict=True):
+        if key not in loaded:
+            _, first, last = key
+            loaded[key] = _loaded(caches, question, layout, stage, first=first, last=last)
+    return tuple(loaded[key] for key in keys)
 
 
 def _loaded(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from itertools import chain
 from math import inf
 
@@ -59,8 +60,8 @@ class Plan:
     layout: Layout
     context_tokens: int
     sequences: int
-    budget: Budget
-    max_context_tokens: int | None
+    budgets: tuple[Budget, ...]
+    """The budget of a GPU of each stage; ``budget`` is the fullest."""
     max_sequences: int | None
     max_concurrency: float
     """Sequences of this context that fit at once, as vLLM counts: with a fraction."""
@@ -79,6 +80,18 @@ class Plan:
     def gpu(self) -> Gpu:
         """The GPU that it is planned for."""
         return self.question.gpu
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The fullest GPU."""
+        return min(self.budgets, key=lambda budget: budget.free_bytes)
+
+    @cached_property
+    def max_context_tokens(self) -> int | None:
+        """The longest context for the load's sequences; None where memory does not bound it."""
+        if self.waiting:
+            return 0  # of no context do so many run at once
+        return max_context(self.budgets, ceil_div(self.sequences, self.layout.sequence_groups))
 
     @property
     def fits(self) -> bool:
@@ -211,6 +224,8 @@ class Search:
         short = min(SHORT_CONTEXT, spec.native_context_tokens or SHORT_CONTEXT)
         self.context_tokens = question.context_tokens or short
         self.sequences = question.sequences or 1
+        self._free_bytes: dict[Layout, int] = {}
+        """What each server that was tried has left on its fullest GPU, with one sequence."""
 
     def layouts(self, gpus: int) -> list[Layout]:
         """Every layout of exactly so many GPUs, of the model and its drafter."""
@@ -277,6 +292,7 @@ class Search:
     def _replicas(self, server: Layout) -> int | None:
         """Copies of a server that hold the load; None where one cannot hold a sequence."""
         budgets = self.budgets(server, self.context_tokens, 1)
+        self._free_bytes[server] = _least_free(budgets)
         in_group = max_sequences(budgets)
         most = min((inf if in_group is None else in_group), self.question.max_num_seqs or inf)
         if most < 1:
@@ -288,11 +304,14 @@ class Search:
         """The eligible layout of one server that lacks least, where none holds a sequence."""
         return max(
             chain.from_iterable(map(self.servers, (None, PIPELINE))),
-            key=lambda server: (
-                min(budget.free_bytes for budget in self.budgets(server, self.context_tokens, 1)),
-                -server.server_gpus,
-            ),
+            key=lambda server: (self._free(server), -server.server_gpus),
         )
+
+    def _free(self, server: Layout) -> int:
+        if server not in self._free_bytes:
+            budgets = self.budgets(server, self.context_tokens, 1)
+            self._free_bytes[server] = _least_free(budgets)
+        return self._free_bytes[server]
 
     def _has_idle_ranks(self, layout: Layout) -> bool:
         """Whether there are more data-parallel ranks than sequences, as far as these are given."""
@@ -336,9 +355,6 @@ class Search:
         read = [least_read_bytes(self.spec, budget) for budget in budgets]
         fits = all(budget.fits for budget in budgets)
         gpu = self.question.gpu
-        longest = max_context(budgets, ceil_div(load, layout.sequence_groups))
-        if _waiting(self.question, layout, load):
-            longest = 0  # of no context do so many run at once
         return Plan(
             served=self.served,
             question=self.question,
@@ -347,8 +363,7 @@ class Search:
             layout=layout,
             context_tokens=tokens,
             sequences=load,
-            budget=min(budgets, key=lambda budget: budget.free_bytes),
-            max_context_tokens=longest,
+            budgets=budgets,
             max_sequences=self._max_sequences(budgets, layout),
             max_concurrency=concurrency(budgets) * layout.sequence_groups,
             host_bytes_per_token=host_bytes_per_token(budgets, layout),
@@ -361,6 +376,10 @@ class Search:
         in_group, most = max_sequences(budgets), self.question.max_num_seqs
         limits = [limit for limit in (in_group, most) if limit is not None]
         return min(limits) * layout.sequence_groups if limits else None
+
+
+def _least_free(budgets: tuple[Budget, ...]) -> int:
+    return min(budget.free_bytes for budget in budgets)
 
 
 def _waiting(question: Question, layout: Layout, sequences: int) -> int:

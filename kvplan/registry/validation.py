@@ -15,7 +15,9 @@ from kvplan.registry.yaml import Document, Location, quoted, shown
 
 T = TypeVar("T", bound=Input)
 
-_MOST_PROBLEMS = 30
+MOST_PROBLEMS = 30
+"""Of one file that are told in full; of the others, how many there are."""
+_UNKNOWN_KEY = "unexpected_keyword_argument"
 _WANTED = {
     "int_type": "a whole number",
     "float_type": "a number",
@@ -48,17 +50,19 @@ def validate(document: Document, model: type[T], path: Path) -> T:
 def _problems(
     error: ValidationError, document: Document, path: Path, model: type[Input]
 ) -> list[str]:
-    found = []
-    for detail in error.errors(include_url=False):
-        location = _in_file(detail["loc"], document.data)
-        unknown = detail["type"] == "unexpected_keyword_argument"
-        if detail["type"] == "union_tag_invalid":
-            location = (*location, "kind")
-        message = f"{path}:{document.line(location)}: {_explain(dict(detail), location, model)}"
-        found.append((not unknown, document.line(location), message))
-    messages = [message for _, _, message in sorted(found, key=lambda problem: problem[:2])]
-    more = len(messages) - _MOST_PROBLEMS
-    return messages if more <= 0 else [*messages[:_MOST_PROBLEMS], f"{path}: and {more:,} more"]
+    details = [(detail, _place(detail, document)) for detail in error.errors(include_url=False)]
+    details.sort(key=lambda found: (found[0]["type"] != _UNKNOWN_KEY, document.line(found[1])))
+    messages = [
+        f"{path}:{document.line(location)}: {_explain(dict(detail), location, model)}"
+        for detail, location in details[:MOST_PROBLEMS]
+    ]
+    more = len(details) - MOST_PROBLEMS
+    return messages if more <= 0 else [*messages, f"{path}: and {more:,} more"]
+
+
+def _place(detail: Any, document: Document) -> Location:
+    location = _in_file(detail["loc"], document.data)
+    return (*location, "kind") if detail["type"] == "union_tag_invalid" else location
 
 
 def _in_file(loc: tuple[int | str, ...], data: Any) -> Location:
@@ -77,7 +81,7 @@ def _in_file(loc: tuple[int | str, ...], data: Any) -> Location:
 
 
 def _explain(detail: dict[str, Any], location: Location, model: type[Input]) -> str:
-    if detail["type"] == "unexpected_keyword_argument":
+    if detail["type"] == _UNKNOWN_KEY:
         return f"unknown key {quoted(location[-1])}{_did_you_mean(detail['loc'], model)}"
     where = ".".join(str(step) for step in location) or "the file"
     return f"{where}: {_problem(detail)}"

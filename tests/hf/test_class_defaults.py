@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kvplan.hf import read_config, to_yaml
 from kvplan.hf.class_defaults import TRANSFORMERS
 from kvplan.spec import ClassDefault
-from tests.command_line import kvplan
 from tests.hf.configs import HEADS, LLAMA, refusal, sizes, spec_of, write
-from tests.hf.models import MODELS, changed, spelt_out
+from tests.hf.models import changed
 from tests.hf.sweep import class_defaults
 
 MISTRAL = "MistralConfig (transformers 5.24.0)"
@@ -85,45 +83,3 @@ def test_yaml_says_it_in_a_comment(tmp_path: Path) -> None:
     spec, provenance = read_config(write(tmp_path, LLAMA))
     said = "# attention_bias is not in the file: false, the default of LlamaConfig"
     assert f"{said} (transformers 5.24.0)\n" in to_yaml(spec, provenance)
-
-
-LEFT_OUT = [
-    ("Qwen/Qwen3.5-35B-A3B", "mamba_ssm_dtype", "float32"),
-    ("MiniMaxAI/MiniMax-M1-80k", "head_dim", 6_144 // 64),
-    ("tencent/Hunyuan-A13B-Instruct", "num_key_value_heads", 32),
-    ("THUDM/chatglm3-6b", "multi_query_attention", False),
-    ("zai-org/GLM-5.2", "indexer_types", "78 full"),
-    ("t5, small", "num_decoder_layers", 2),
-    ("google/flan-t5-base", "tie_word_embeddings", True),
-    ("MiniMaxAI/MiniMax-M2", "use_routing_bias", True),
-]
-"""Keys that decide a figure of these files, and what is taken where they are left out."""
-
-
-@pytest.mark.parametrize(("name", "key", "value"), LEFT_OUT)
-def test_a_figure_of_a_key_that_was_lost_is_said(
-    tmp_path: Path, name: str, key: str, value: object
-) -> None:
-    """In the comments of import, and in a note beside each answer."""
-    folder = write(tmp_path, without(spelt_out(MODELS[name]["config"]), key))
-    spec, provenance = read_config(folder)
-    (taken,) = (each for each in spec.class_defaults if each.key.rpartition(".")[2] == key)
-    assert taken.value == value
-    assert f"# {taken}" in to_yaml(spec, provenance)
-    for command in (["show"], ["compare"], ["plan", "--gpu", "h200"], ["import"]):
-        result = kvplan(*command[:1], str(folder), *command[1:])
-        assert result.returncode in (0, 1)
-        (note,) = (line for line in result.stderr.splitlines() if f"{taken.key} = " in line)
-        assert note.startswith(f"note: {spec.name}: not in its file, but the defaults of ")
-    deployments = f"deployments: [{{name: a, model: {folder}, gpu: h200}}]\n"
-    (tmp_path / "deploy.yaml").write_text(deployments)
-    assert f"{taken.key} = " in kvplan("check", str(tmp_path / "deploy.yaml")).stderr
-
-
-def without(config: dict[str, Any], key: str) -> dict[str, Any]:
-    """The file without this key, at every level."""
-    return {
-        name: without(value, key) if isinstance(value, dict) else value
-        for name, value in config.items()
-        if name != key
-    }

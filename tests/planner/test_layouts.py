@@ -175,3 +175,18 @@ def test_multi_head_latents_hold_five_times_the_batch() -> None:
     assert on_eight is not None
     assert on_sixteen is not None
     assert on_sixteen > 5 * on_eight
+
+
+def test_layouts_of_one_count_have_a_bound() -> None:
+    """720,720 GPUs have 240 divisors, and a server of experts any number of ranks."""
+    with pytest.raises(UsageError, match="720,720 GPUs can be laid out in more than 2,500 ways"):
+        layouts(DEEPSEEK, 720_720)
+    assert layouts(DEEPSEEK, 576)
+
+
+@pytest.mark.parametrize("gpus_per_node", [513, 1_000_000])
+def test_a_node_may_have_more_gpus_than_a_search_tries(gpus_per_node: int) -> None:
+    """LLaMA-3-70B, 141 GB of weights, on cards of 80 GB: two of them."""
+    gpu = kvplan.Gpu(name="x", memory_bytes=80 * 2**30, gpus_per_node=gpus_per_node)
+    plan = kvplan.plan("llama3-70b", gpu=gpu, context_tokens=1_024, sequences=1)
+    assert plan.layout.gpus == 2

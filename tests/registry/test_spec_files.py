@@ -286,3 +286,22 @@ def test_what_a_sparse_layer_cannot_be_is_said(
 def test_a_state_says_what_is_divided(tmp_path: Path) -> None:
     (said,) = problems(tmp_path, STATE.replace("heads: 64", "split: divide"))
     assert "split: divide needs heads" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("  - {layers: 1, caches: []}\n" * 256, "groups: 257 of them, more than 256"),
+        (
+            f"weights: [{'{dtype: bf16, elements: 8}, ' * 1_001}]\n",
+            "weights: 1,001 of them, more than 1,000",
+        ),
+        (
+            f"  - {{layers: 1, caches: [{'{kind: state, elements: 8}, ' * 17}]}}\n",
+            "caches: 17 of them, more than 16",
+        ),
+    ],
+)
+def test_lists_are_no_longer_than_any_models(tmp_path: Path, more: str, told: str) -> None:
+    with pytest.raises(SpecError, match=told):
+        load(tmp_path, GOOD + more)

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 import kvplan
+from kvplan.gpu import Gpu
+from kvplan.render import render
+from kvplan.views.plan import plan_report
 from kvplan.views.verdict import shortfall
 from kvplan.views.words import caveats
 
@@ -34,3 +37,18 @@ def test_where_no_cache_has_room_the_largest_is_to_shrink(
 ) -> None:
     plan = kvplan.plan("llama3-70b", gpu="h100", gpus=1, context_tokens=1_024, **options)
     assert shortfall(plan).endswith(advice)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"context_tokens": 20_000_000_000_000, "gpus": 8},
+        {"sequences": 1_000_000_000, "tensor_parallel_size": 8},
+        {"sequences": 10**18, "context_tokens": 2**60, "gpu": Gpu(name="x", memory_bytes=2**20)},
+        {"overhead": 10**18},
+    ],
+)
+def test_the_bar_is_no_wider_than_the_terminal(options: dict[str, Any]) -> None:
+    drawn = render(plan_report(kvplan.plan("llama3-70b", **options)), "table", width=80)
+    assert "[" in drawn
+    assert max(map(len, drawn.split("\n"))) <= 80

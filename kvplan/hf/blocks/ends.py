@@ -107,7 +107,7 @@ def _default(config: Config, default: bool | None) -> bool:
     if _TIE in config.defaults.differs:
         raise UncountedError(f"{_TIE} is not in the file, and {config.defaults.differs[_TIE]}")
     said = config.default(_TIE)
-    if said is None and (default or not config.defaults.values):
+    if said is None and not config.defaults.values:
         config.take(_TIE, default)
     return default if said is None else bool(said)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from kvplan.hf.blocks.base import Block, Kind, Tensor, Tensors, linear, norm, vector
+from kvplan.hf.config import ContradictionError, origin
 
 GATED = ("gate_proj", "up_proj", "down_proj")
 
@@ -52,6 +53,17 @@ class Experts(Block):
     experts: str = "experts"
     norm: str = ""
     """Name of a norm after them (A.X-K1)."""
+
+    def __post_init__(self) -> None:
+        if self.used > self.choices:
+            raise ContradictionError(
+                f"{origin(self.used)} is {self.used}, of {self.choices} experts"
+            )
+
+    @property
+    def choices(self) -> int:
+        """Experts that the router of a token chooses among."""
+        return self.count
 
     def weights(self, hidden: int) -> Tensors:
         yield from self._router(hidden)

@@ -12,7 +12,7 @@ from kvplan.hf.config import MAX_SIZE, Config, UncountedError
 from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.families.clip_vision import merged, tower
 from kvplan.hf.families.decoder import Style, alternate, decoder, mlp
-from kvplan.hf.families.experts import Mixture, dense_first, some_of
+from kvplan.hf.families.experts import Mixture, dense_first
 from kvplan.hf.families.windows import never
 
 _BIAS = ("use_bias", False)
@@ -66,7 +66,7 @@ def _experts_by_sight(config: Config) -> _ExpertsBySight:
         Experts(
             expert=MLP(width=config.within("moe_intermediate_size", width, 1, MAX_SIZE)),
             count=number,
-            used=some_of(config, number, config.size("moe_k"), "moe_k"),
+            used=config.size("moe_k"),
             correction="other",
             root=f"mlp.{sight}_moe",
         )

@@ -61,7 +61,7 @@ def experts(config: Config, mixture: Mixture, layers: int) -> Experts:
     return Experts(
         expert=MLP(width=width, gated=mixture.gated, bias=bias, names=mixture.names),
         count=count,
-        used=some_of(config, count, used, mixture.used[0]),
+        used=used,
         shared=shared if beside or mixture.shared_gate else None,
         shared_gate=mixture.shared_gate,
         router=mixture.router,
@@ -72,13 +72,6 @@ def experts(config: Config, mixture: Mixture, layers: int) -> Experts:
         experts=mixture.experts,
         norm=mixture.norm,
     )
-
-
-def some_of(config: Config, count: int, used: int, key: str) -> int:
-    """``used`` experts of ``count``. Raises RefusedError where there are not so many."""
-    if used > count:
-        config.refuse(f"{config.name(key)} is {used}, of {count} experts")
-    return used
 
 
 def _shared_width(config: Config, mixture: Mixture, width: int, layers: int) -> int:

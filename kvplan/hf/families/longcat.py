@@ -24,8 +24,17 @@ class _ZeroExperts(Experts):
     zero: int
     router: str = "router"
 
+    @property
+    def choices(self) -> int:
+        return self.count + self.zero
+
+    def routed(self, hidden: int) -> Tensors:
+        """The routed experts alone: a token may choose more than there are of them."""
+        most = min(self.used, self.count)
+        return (replace(tensor, used=most) for tensor in super().routed(hidden))
+
     def _router(self, hidden: int) -> Tensors:
-        rows, root = self.count + self.zero, f"{self.root}.{self.router}"
+        rows, root = self.choices, f"{self.root}.{self.router}"
         yield from vector("router", f"{root}.classifier", rows, hidden)
         if self.router_bias:
             yield from vector("router", f"{root}.classifier.bias", rows)
@@ -52,11 +61,10 @@ def _longcat_flash(config: Config) -> Model:
 
 
 def _experts(config: Config) -> Experts:
-    real = config.size("n_routed_experts")
     return _ZeroExperts(
         expert=MLP(width=config.size("expert_ffn_hidden_size")),
-        count=real,
-        used=min(real, config.size("moe_topk")),
+        count=config.size("n_routed_experts"),
+        used=config.size("moe_topk"),
         zero=config.size("zero_expert_num", least=0),
         router_bias=config.flag("router_bias"),
     )

@@ -85,8 +85,6 @@ def _sparse_layers(config: Config, layers: int) -> Sequence[bool]:
         flags = section.per_layer("sparse_attention_freq", freq, layers)
         if flags is None:
             section.missing("sparse_attention_freq")
-        disabled = section.numbers("sparse_disable_index_value")
-        section.per_layer("sparse_disable_index_value", disabled, layers)
         return [zero_or_one(section, "sparse_attention_freq", flag) for flag in flags]
     if section is not None:
         return [False] * layers

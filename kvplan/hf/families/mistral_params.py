@@ -12,7 +12,6 @@ from kvplan.hf.blocks.mlp import MLP, Experts
 from kvplan.hf.config import MAX_TOKENS, Config, Figure, UncountedError, shown
 from kvplan.hf.families.base import Family
 from kvplan.hf.families.decoder import Style, decoder, mlp
-from kvplan.hf.families.experts import some_of
 from kvplan.hf.families.windows import WindowPlan
 from kvplan.hf.geometry import Dialect
 
@@ -58,7 +57,6 @@ def _forward(config: Config, style: Style, layers: int) -> Sequence[Block]:
     if others:
         raise UncountedError(f"{moe.name(others[0])} is {shown(moe.raw[others[0]])}")
     expert = MLP(width=config.size(*style.width), names=style.mlp_names)
-    used = some_of(moe, count, used, "num_experts_per_tok")
     return [Experts(expert=expert, count=count, used=used, root=style.mlp_root)] * layers
 
 

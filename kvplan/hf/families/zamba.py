@@ -24,7 +24,7 @@ _HYBRID, _SHARED, _TRANSF = "hybrid", "shared_transformer", "shared_transf"
 def _zamba2(config: Config) -> Model:
     """A "hybrid" layer has shared attention before its Mamba-2, with a cache of its own."""
     types = config.words("layers_block_type")
-    if types is None:
+    if not types:
         config.missing("layers_block_type")
     count = layer_count(config)
     config.per_layer("layers_block_type", types, count)
@@ -112,7 +112,7 @@ def _joint(config: Config) -> Extra:
 
 def _shared(config: Config, served: Sequence[int]) -> Layer:
     """The MLP and norms of one shared layer, and adapters for the hybrid layers that it serves."""
-    hidden = config.size("hidden_size")
+    hidden: int = config.size("hidden_size")
     width = config.maybe("intermediate_size") or 4 * hidden
     mlp = MLP(
         width=width,
