@@ -9,6 +9,7 @@ from kvplan.errors import DOES_NOT_FIT
 from kvplan.planner.budget import Budget
 from kvplan.planner.runner_up import RunnerUp
 from kvplan.planner.solve import Plan
+from kvplan.planner.weights import WeightsLine
 from kvplan.report import NO_LIMIT, UNKNOWN, Field, Report, Tone, facts
 from kvplan.units import gib, json_number, number, plural
 from kvplan.views.beside import beside_record, gpu_caveats, question_notes
@@ -39,7 +40,7 @@ def plan_report(plan: Plan, native: Plan | None = None, runner: RunnerUp | None 
         command="plan",
         inputs=plan_inputs(plan),
         payload=record,
-        records=[_row(record)],
+        records=[_row(plan_inputs(plan), record)],
         answer=verdict(plan),
         tables=(facts("", _FACTS, answer), *budget_tables(plan)),
         warnings=plan_warnings(plan),
@@ -80,6 +81,7 @@ def plan_warnings(plan: Plan) -> tuple[str, ...]:
 def _record(plan: Plan, native: Plan | None, runner: RunnerUp | None) -> dict[str, Any]:
     return {
         "name": plan.spec.name,
+        "native_context_tokens": plan.spec.native_context_tokens,
         "layout": layout_record(plan.layout, plan.spec),
         "runner_up": runner
         and {"layout": layout_record(runner.plan.layout, plan.spec), "reason": runner.reason},
@@ -90,9 +92,16 @@ def _record(plan: Plan, native: Plan | None, runner: RunnerUp | None) -> dict[st
             "layout": layout_record(native.layout, plan.spec),
         },
         "per_gpu": _per_gpu(plan.budget),
-        "weights": [
-            {"part": line.part, "shared_by": line.shared_by, "bytes": line.size_bytes}
-            for line in plan.budget.weights
+        "weights": _weights_by_part(plan.budget.weights),
+        "one_copy_weights_bytes": plan.spec.weights_bytes,
+        "stages": [
+            {
+                "layers": layers,
+                "weights_bytes": budget.weights_bytes,
+                "kv_bytes": budget.cache.total_bytes,
+                "free_bytes": budget.free_bytes,
+            }
+            for layers, budget in zip(plan.stage_layers, plan.stage_budgets, strict=True)
         ],
         "draft_model": _drafter(plan),
         "lora": _lora(plan.budget),
@@ -112,10 +121,28 @@ def _record(plan: Plan, native: Plan | None, runner: RunnerUp | None) -> dict[st
     }
 
 
-def _row(record: dict[str, Any]) -> dict[str, Any]:
-    """The answer as one row: the model and its layout first, weights by part."""
-    parts = {line["part"]: line["bytes"] for line in record["weights"]}
-    return record | {"weights": parts}
+def _row(inputs: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """The question and the answer as one row, weights by part and stages by number."""
+    drafter = record["draft_model"]
+    row = {"name": record["name"]} | inputs | record | _columns_of_weights(record["weights"])
+    del row["model"]  # the name
+    if drafter is not None:
+        row["draft_model"] = drafter | _columns_of_weights(drafter["weights"])
+    row["stages"] = dict(enumerate(record["stages"], start=1))
+    return row
+
+
+def _columns_of_weights(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "weights": {line["part"]: line["bytes"] for line in lines},
+        "weights_shared_by": {line["part"]: line["shared_by"] for line in lines},
+    }
+
+
+def _weights_by_part(lines: tuple[WeightsLine, ...]) -> list[dict[str, Any]]:
+    return [
+        {"part": line.part, "shared_by": line.shared_by, "bytes": line.size_bytes} for line in lines
+    ]
 
 
 def _drafter(plan: Plan) -> dict[str, Any] | None:
@@ -132,10 +159,7 @@ def _drafter(plan: Plan) -> dict[str, Any] | None:
         "fixed_bytes_per_sequence": cache.fixed_bytes_per_sequence,
         "kv_bytes": cache.total_bytes,
         "weights_bytes": budget.draft_weights_bytes,
-        "weights": [
-            {"part": line.part, "shared_by": line.shared_by, "bytes": line.size_bytes}
-            for line in budget.draft_weights
-        ],
+        "weights": _weights_by_part(budget.draft_weights),
         "one_copy_bytes_per_token": json_number(whole.of_drafter.bytes_per_token),
         "model_bytes_per_token": json_number(budget.cache.own.bytes_per_token),
     }
