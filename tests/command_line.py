@@ -40,12 +40,16 @@ class Terminal(StringIO):
         return True
 
 
-def kvplan(*arguments: str, columns: int | None = None) -> Result:
-    """``kvplan`` with these arguments, piped or on a terminal of that width."""
+def kvplan(*arguments: str, columns: int | None = None, coloured: bool = False) -> Result:
+    """``kvplan`` with these arguments, piped or on a terminal of that width, which may be coloured.
+
+    Where the terminal has no colours, bold and dim are still told by their codes.
+    """
     stream = StringIO if columns is None else Terminal
+    colours = {"FORCE_COLOR": "1", "TERM": "xterm-256color"} if coloured else {"NO_COLOR": "1"}
     with (
         patch("sys.argv", ["kvplan", *arguments]),
-        patch.dict(os.environ, {"COLUMNS": str(columns or 80), "NO_COLOR": "1"}),
+        patch.dict(os.environ, {"COLUMNS": str(columns or 80), **colours}),
         redirect_stdout(stream()) as out,
         redirect_stderr(stream()) as err,
     ):
