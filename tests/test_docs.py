@@ -18,7 +18,7 @@ PAGES = {path.stem: path.read_text(encoding="utf-8") for path in COMMANDS.parent
 
 def block(page: str, language: str, begins: str = "") -> str:
     """The page's first block in this language that begins so."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", PAGES[page], re.DOTALL)
+    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", PAGES[page], re.DOTALL)
     return next(text for text in blocks if text.startswith(begins))
 
 

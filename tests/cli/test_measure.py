@@ -12,7 +12,7 @@ from time import sleep
 
 import pytest
 
-from tests.command_line import answer, kvplan
+from tests.command_line import answer, cells, kvplan
 
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 
@@ -22,19 +22,13 @@ def test_the_default_set_on_a_cpu() -> None:
     result = kvplan("measure", "--device", "cpu", "--ctx", "64")
     assert result.returncode == 0
     assert result.stderr.startswith("note: a CPU has no counters")
-    assert (
-        result.stdout.partition("1 sequence each")[2]
-        == """
-
- Cache                    Tokens   Planned B  Tensors
- ─────────────────────────────────────────────────────────────────
- llama3-70b, arithmetic       64  20,971,520       +0  bytes right
- deepseek-v3, arithmetic      64   4,497,408       +0  bytes right
- llama2-7b, arithmetic        64  33,554,432       +0  bytes right
- deepseek-v2, arithmetic      64   4,423,680       +0  bytes right
-
-"""
-    )
+    assert cells(result.stdout.partition("1 sequence each")[2]) == cells("""
+        Cache                    Tokens   Planned B  Tensors  Verdict
+        llama3-70b, arithmetic       64  20,971,520       +0  bytes right
+        deepseek-v3, arithmetic      64   4,497,408       +0  bytes right
+        llama2-7b, arithmetic        64  33,554,432       +0  bytes right
+        deepseek-v2, arithmetic      64   4,423,680       +0  bytes right
+    """)
 
 
 @needs_torch

@@ -216,13 +216,14 @@ def _add_decode(
     failed: list[str] = []
     room = cache_footprint(request.questions[0]).total_bytes
     for question in request.questions:
-        full = question.at_sequences(room // cache_footprint(question).bytes_per_sequence)
+        sequences = room // cache_footprint(question).bytes_per_sequence
+        full = question.at_sequences(sequences) if sequences else None
         against = bool(decode) and decode[0].caches == request.questions[0]
         try:
             decode.append(_decode(device, request, question, steps))
             if against and full == question:
                 same_memory.append(decode[-1])
-            elif against and full.sequences:
+            elif against and full is not None:
                 same_memory.append(_decode(device, request, full, steps, "measured once"))
         except MeasurementError as error:
             hint = f"; {error.hint}" if error.hint else ""
