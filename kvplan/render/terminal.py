@@ -81,7 +81,7 @@ def message(line: str, width: int | None) -> str:
     kind, colon, _ = line.partition(":")
     text.stylize(_KINDS.get(kind, ""), 0, len(kind + colon))
     _console(page, width or _UNBOUNDED).print(text)
-    return page.getvalue().rstrip("\n")
+    return "\n".join(map(str.rstrip, page.getvalue().splitlines()))
 
 
 def render(report: Report, width: int | None) -> str:
@@ -172,6 +172,8 @@ def _least(table: Table, index: int) -> int:
     widest = max(map(cell_len, cells), default=1)
     if table.columns[index].align == "right":
         return widest
+    if table.columns[index].rank:
+        return widest  # rather left out than broken within a word
     return min(widest, LONGEST_WORD if index else LONGEST_NAME)
 
 

@@ -102,14 +102,20 @@ def _needs(rows: Sequence[Row]) -> str:
     unfit = [row.spec.name for row in rows if row.nearest]
     lacking = f"; {', '.join(unfit)} does not fit" if len(unfit) == 1 else ""
     if len(unfit) > 1:
-        lacking = f"; {len(unfit)} do not fit"
+        lacking = f"; {len(unfit)} do not fit" if len(unfit) < len(rows) else "; none fits"
     plans = [row.plan for row in rows if row.plan and row.plan.fits]
     if not plans:
         return lacking
-    fewest = min(plans, key=lambda plan: plan.layout.gpus)
+    fewest = min(plan.layout.gpus for plan in plans)
+    those = [plan for plan in plans if plan.layout.gpus == fewest]
     if len(rows) == 1:
-        return f" and needs {gpus_in_words(fewest)}"
-    return f"; {fewest.spec.name} needs the fewest GPUs, {gpus_in_words(fewest)}{lacking}"
+        return f" and needs {gpus_in_words(those[0])}"
+    gpus = gpus_in_words(those[0]) if len(those) == 1 else f"{fewest} × {those[0].gpu.name}"
+    names = [plan.spec.name for plan in those]
+    who = f"{', '.join(names[:-1])} and {names[-1]} need" if names[1:] else f"{names[0]} needs"
+    if len(those) == len(rows):
+        return f"; all need {gpus}"
+    return f"; {who} the fewest GPUs, {gpus}{lacking}"
 
 
 def _inputs(result: Comparison) -> dict[str, Any]:
@@ -243,7 +249,7 @@ _FIELDS: tuple[Field[Row], ...] = (
         lambda row: row.footprint.fixed_bytes_per_sequence,
         "Fixed/seq",
         _fixed,
-        rank=1,
+        rank=2,
     ),
     Field(
         "cross_attention_bytes_per_sequence",
@@ -255,9 +261,9 @@ _FIELDS: tuple[Field[Row], ...] = (
         "KV cache",
         lambda row: gib(row.footprint.total_bytes),
     ),
-    Field("mha_ratio", lambda row: row.mha_ratio, "of MHA", _share_of_mha, rank=4),
-    Field("ratio_to_first", lambda row: row.ratio_to_first, "vs first", _against_first, rank=3),
-    Field("weights_bytes", lambda row: row.weights_bytes, "Weights", _weights, rank=2),
+    Field("mha_ratio", lambda row: row.mha_ratio, "of MHA", _share_of_mha, rank=5),
+    Field("ratio_to_first", lambda row: row.ratio_to_first, "vs first", _against_first, rank=4),
+    Field("weights_bytes", lambda row: row.weights_bytes, "Weights", _weights, rank=3),
     Field("gpu_count", lambda row: row.gpu_count, "GPUs", _gpu_count, tone=_tone),
     Field(
         "layout",

@@ -16,7 +16,7 @@ from kvplan.views.class_defaults import plan_class_defaults
 from kvplan.views.notes import routine
 from kvplan.views.plan import plan_inputs, plan_warnings
 from kvplan.views.verdict import verdict
-from kvplan.views.words import gpus_in_words, layout_record
+from kvplan.views.words import layout_record
 
 _MOST_ROWS = 20
 """Layouts that a terminal shows, the best first."""
@@ -30,17 +30,25 @@ _UNASKED = Note(
 
 @dataclass(frozen=True)
 class _Ranked:
-    """A layout's plan and whether it is the best of all."""
+    """A layout's plan, whether it is the best of all, and the next best of those like it."""
 
     plan: Plan
     best: bool
+    next_tokens_per_second: float = 0.0
 
     @property
     def verdict(self) -> str:
         """What the last column says: why it is the best, or what speaks against it."""
+        if self.plan.missing_bytes:
+            return f"lacks {gib(self.plan.missing_bytes)}"
+        faster = (self.plan.tokens_per_second or 0.0) > self.next_tokens_per_second
+        best = ("best: fastest" if faster else "best") if self.best else ""
+        return "; ".join(filter(None, (best, self.against)))
+
+    @property
+    def against(self) -> str:
+        """Why a layout is not chosen unasked; nothing where it may be."""
         plan, layout = self.plan, self.plan.layout
-        if plan.missing_bytes:
-            return f"lacks {gib(plan.missing_bytes)}"
         crossing = layout.crosses(plan.gpu.link_domain)
         against = {
             f"{crossing} crosses nodes": bool(crossing),
@@ -49,8 +57,7 @@ class _Ranked:
             "uneven experts": redundant_experts(plan.spec, layout) > 0,
             "pipeline stages": layout.pipeline > 1,
         }
-        why = ", ".join(text for text, holds in against.items() if holds)
-        return "; ".join(filter(None, ("best" if self.best else "", why)))
+        return ", ".join(text for text, holds in against.items() if holds)
 
     @property
     def tone(self) -> Tone:
@@ -63,7 +70,7 @@ class _Ranked:
 def layouts_report(plans: Sequence[Plan]) -> Report:
     """The answer of ``kvplan layouts``: the best first; exit code 1 where none fits."""
     first = plans[0]
-    rows = [_Ranked(plan, best=plan is first and plan.fits) for plan in plans]
+    rows = _ranked(plans)
     layouts = records(_FIELDS, rows)
     title = (
         f"{first.spec.name} on {first.layout.gpus} × {first.gpu.name}, "
@@ -90,6 +97,13 @@ def layouts_report(plans: Sequence[Plan]) -> Report:
     )
 
 
+def _ranked(plans: Sequence[Plan]) -> list[_Ranked]:
+    first, *others = plans
+    rows = [_Ranked(plan, best=False) for plan in others]
+    rivals = [row.plan.tokens_per_second or 0.0 for row in rows if not row.against]
+    return [_Ranked(first, first.fits, max(rivals, default=0.0)), *rows]
+
+
 def _answer(plans: Sequence[Plan]) -> Answer:
     """Which layout is the best of how many, and what it gives."""
     first = plans[0]
@@ -98,9 +112,10 @@ def _answer(plans: Sequence[Plan]) -> Answer:
     held = "any number of tokens" if first.tokens is None else f"{first.tokens:,} tokens"
     speed = first.tokens_per_second
     rate = f", an estimated {speed:,.0f} tokens/s" if speed else ""
+    gpus = f"{first.layout.gpus} × {first.gpu.name}"
     fitting = sum(plan.fits for plan in plans)
     return Answer(
-        f"{first.spec.name} is best on {gpus_in_words(first)}: holds {held}{rate}; "
+        f"{first.layout.name} is best for {first.spec.name} on {gpus}: holds {held}{rate}; "
         f"{fitting:,} of {plural(len(plans), 'layout')} fit."
     )
 
