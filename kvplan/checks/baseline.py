@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,12 @@ _MOST_VERSION = 60  # characters
 _MOST_NAME = 100
 
 Lock = dict[str, dict[str, Any]]
-"""Deployments by ``file#name``: ``figures``, digests of what they are ``made_from``, ``kvplan``."""
+"""Deployments by ``file#name``: what was ``asked``, ``figures``, digests of what they are
+``made_from``, ``kvplan``."""
+
+
+Asked = str | int | float | bool | None
+"""The value of a deployment's key, a list as it is written on the command line."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,15 @@ class Drift:
     before: int | float | None
     after: int | float | None
     cause: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """A key of a deployment that is not what it was; None is one that is not given."""
+
+    key: str
+    before: Asked
+    after: Asked
 
 
 def key_of(file: Path, folder: Path, deployment: str) -> str:
@@ -54,11 +68,16 @@ def entry(
     drafter: ModelSpec | None = None,
 ) -> dict[str, Any]:
     """What a lock keeps of one deployment."""
-    asked = {key: value for key, value in asdict(deployment).items() if key != "expect"}
-    made_from = {"spec": asdict(spec), "GPU": asdict(gpu), "deployment": asked}
+    given = {key: value for key, value in asdict(deployment).items() if key != "expect"}
+    made_from = {"spec": asdict(spec), "GPU": asdict(gpu), "deployment": given}
     if drafter is not None:
         made_from["draft model"] = asdict(drafter)
     return {
+        "asked": {
+            key: ",".join(map(str, value)) if isinstance(value, tuple) else value
+            for key, value in given.items()
+            if key != "name" and value is not None
+        },
         "figures": figures,
         "made_from": {name: _digest(data) for name, data in made_from.items()},
         "kvplan": __version__,
@@ -67,6 +86,26 @@ def entry(
 
 def _digest(data: Any) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def changes(old: dict[str, Any], new: dict[str, Any]) -> tuple[Change, ...]:
+    """Keys of the deployment that changed; none are known of a lock that does not keep them."""
+    if "asked" not in old or "asked" not in new:
+        return ()
+    before, after = old["asked"], new["asked"]
+    keys = {**after, **before}
+    return tuple(
+        Change(key, before.get(key), after.get(key))
+        for key in sorted(keys, key=_order)
+        if before.get(key) != after.get(key)
+    )
+
+
+def _order(key: str) -> int:
+    return _KEYS.index(key) if key in _KEYS else len(_KEYS)
+
+
+_KEYS = [field.name for field in fields(Deployment)]
 
 
 def drifts(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Drift]:
@@ -113,9 +152,17 @@ def _is_entry(data: Any) -> bool:
     parts = (data.get("figures"), data.get("made_from"))
     if not all(isinstance(part, dict) for part in parts) or len(data["kvplan"]) > _MOST_VERSION:
         return False
-    return all(
+    return _is_asked(data.get("asked", {})) and all(
         _FIGURE_NAME.fullmatch(name) and _is_figure(value)
         for name, value in data["figures"].items()
+    )
+
+
+def _is_asked(data: Any) -> bool:
+    """Whether these can be the keys of a deployment, which locks of older kvplans do not keep."""
+    return isinstance(data, dict) and all(
+        key in _KEYS and (_is_figure(value) or type(value) in (bool, str))
+        for key, value in data.items()
     )
 
 

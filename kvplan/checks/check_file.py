@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kvplan.checks.deployments import Defaults, Deployment, Deployments
+from kvplan.checks.key_names import with_known_names
 from kvplan.errors import SpecError, nearest
 from kvplan.registry.validation import MOST_PROBLEMS, validate
 from kvplan.registry.yaml import MAX_NODES, Document, Location, quoted, read_yaml
@@ -34,7 +35,8 @@ class CheckFile:
 
 def read_deployments(path: Path) -> CheckFile:
     """The deployments of this file. Raises SpecError with every problem, file and line."""
-    document = _spread_defaults(read_yaml(path, anchors=True), path)
+    written = with_known_names(read_yaml(path, anchors=True), path)
+    document = _spread_defaults(written, path)
     deployments = validate(document, Deployments, path).deployments
     _check_nulls("deployments", document, path)
     _check_names(deployments, document, path)

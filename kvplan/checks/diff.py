@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kvplan.calc import footprint
-from kvplan.checks.baseline import drifts, read_lock
+from kvplan.checks.baseline import Change, changes, drifts, read_lock
 from kvplan.errors import UsageError
 from kvplan.registry.names import load
 from kvplan.spec import ModelSpec
@@ -26,6 +26,8 @@ class Difference:
     after: Any
     deployment: str | None = None
     cause: str | None = None
+    changed: tuple[Change, ...] = ()
+    """Keys of the deployment that changed, where the lock files keep them."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,9 @@ def _of_locks(one: Path, other: Path) -> Iterator[Difference]:
         elif name not in before:
             yield Difference("deployment", None, "there", name, "new")
         else:
+            keys = changes(before[name], after[name])
             for drift in drifts(before[name], after[name]):
-                yield Difference(drift.figure, drift.before, drift.after, name, drift.cause)
+                yield Difference(drift.figure, drift.before, drift.after, name, drift.cause, keys)
 
 
 def _of_models(one: ModelSpec, other: ModelSpec, context: int, dtype: str) -> Iterator[Difference]:

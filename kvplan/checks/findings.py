@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from kvplan.checks.baseline import Drift, Lock, drifts, entry, key_of
+from kvplan.checks.baseline import Change, Drift, Lock, changes, drifts, entry, key_of
 from kvplan.checks.check_file import CheckFile, read_deployments
+from kvplan.checks.deciding import Lines
 from kvplan.checks.deployments import Deployment
 from kvplan.checks.expectations import Expectation, expectations, figures
 from kvplan.checks.file_patterns import matching_files
@@ -24,9 +25,11 @@ Membership = Literal["not in the baseline", "not in the file"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One expectation of one deployment, or a drift from its baseline, and what came of it.
+    """One expectation of one deployment, or its drift from the baseline, and what came of it.
 
     ``fact`` is what a view puts in words; a KvplanError where the question could not be asked.
+    ``line`` is the one that decides. What ``changed`` since the baseline is told once, by the
+    first finding of a deployment that does not pass.
     ``exit_code`` is 0 where it holds, 1 where it does not, 2 or 3 where it could not be asked.
     """
 
@@ -34,9 +37,10 @@ class Finding:
     line: int
     deployment: str
     check: str
-    fact: Expectation | Drift | Membership | KvplanError
+    fact: Expectation | tuple[Drift, ...] | Membership | KvplanError
     exit_code: int
     plan: Plan | None = None
+    changed: tuple[Change, ...] = ()
 
     @property
     def status(self) -> Status:
@@ -100,10 +104,11 @@ def check(
             except KvplanError as error:
                 findings.append(_unanswered(file, index, error))
                 continue
-            findings += _expected(file, index, plan)
-            plans[key_of(path, lock_folder, deployment.name)] = deployment, plan
+            key = key_of(path, lock_folder, deployment.name)
+            plans[key] = deployment, plan
+            findings += _of_plan(file, index, plan, None if locked is None else (locked, key))
         if locked is not None:
-            findings += _drifted(file, lock_folder, locked, plans)
+            findings += _gone(file, lock_folder, locked)
     return Findings(tuple(findings), plans, tuple(files))
 
 
@@ -117,42 +122,55 @@ def _unreadable(path: Path, error: SpecError) -> Iterator[Finding]:
 
 
 def _unanswered(file: CheckFile, index: int, error: KvplanError) -> Finding:
-    line, name = file.line(index, "model"), file.deployments[index].name
+    line, name = Lines(file, index).of_error(str(error)), file.deployments[index].name
     return Finding(str(file.path), line, name, "plan", error, error.exit_code)
 
 
-def _expected(file: CheckFile, index: int, plan: Plan) -> Iterator[Finding]:
-    deployment = file.deployments[index]
-    for place, expectation in expectations(deployment, plan):
-        code = 0 if expectation.holds else DOES_NOT_FIT
-        line, name = file.line(index, *place), expectation.name
-        yield Finding(str(file.path), line, deployment.name, name, expectation, code, plan)
+def _of_plan(
+    file: CheckFile, index: int, plan: Plan, baseline: tuple[Lock, str] | None
+) -> Iterator[Finding]:
+    """What came of each expectation, then of the baseline: a lock and the deployment's key in it.
+
+    What fails stands on the line that changed, where one is known.
+    """
+    deployment, lines = file.deployments[index], Lines(file, index)
+    old = baseline and baseline[0].get(baseline[1])
+    new = _entry(deployment, plan)
+    changed = changes(old, new) if old else ()
+    line_of_change = lines.of_changes(changed)
+    drifted = tuple(drifts(old, new)) if old else ()
+    facts: list[tuple[str, Expectation | tuple[Drift, ...] | Membership, int, bool]] = [
+        (fact.name, fact, lines.of_expectation(place, fact, plan), fact.holds)
+        for place, fact in expectations(deployment, plan)
+    ]
+    if baseline and not old:
+        facts.append(("baseline", "not in the baseline", lines.name, False))
+    if drifted:
+        facts.append(("baseline", drifted, lines.own(_source(drifted[0].cause)), False))
+    for name, fact, line, holds in facts:
+        where, code = (line, 0) if holds else (line_of_change or line, DOES_NOT_FIT)
+        told = () if holds else changed
+        yield Finding(str(file.path), where, deployment.name, name, fact, code, plan, told)
+        changed = changed if holds else ()
+
+
+def _source(cause: str) -> tuple[str, ...]:
+    """The key behind which that stands which changed, where no key did."""
+    sources = {"spec": "model", "GPU": "gpu", "draft model": "draft_model"}
+    return tuple(key for what, key in sources.items() if f"{what} changed" in cause)
+
+
+def _gone(file: CheckFile, lock_folder: Path, locked: Lock) -> Iterator[Finding]:
+    """What the baseline has of this file, and the file no more."""
+    prefix = key_of(file.path, lock_folder, "")
+    names = {f"{prefix}{deployment.name}" for deployment in file.deployments}
+    line = file.document.line(("deployments",))
+    for key in locked:
+        if key.startswith(prefix) and key not in names:
+            name, fact = key.removeprefix(prefix), "not in the file"
+            yield Finding(str(file.path), line, name, "baseline", fact, DOES_NOT_FIT)
 
 
 def _entry(deployment: Deployment, plan: Plan) -> dict[str, Any]:
     drafter = plan.drafter.spec if plan.drafter else None
     return entry(deployment, plan.spec, plan.gpu, figures(plan), drafter)
-
-
-def _drifted(
-    file: CheckFile,
-    lock_folder: Path,
-    locked: Lock,
-    plans: dict[str, tuple[Deployment, Plan]],
-) -> Iterator[Finding]:
-    path, code = str(file.path), DOES_NOT_FIT
-    for index, deployment in enumerate(file.deployments):
-        key = key_of(file.path, lock_folder, deployment.name)
-        line = file.line(index, "name")
-        if key not in plans:
-            continue
-        if key not in locked:
-            yield Finding(path, line, deployment.name, "baseline", "not in the baseline", code)
-            continue
-        for drift in drifts(locked[key], _entry(*plans[key])):
-            yield Finding(path, line, deployment.name, f"baseline {drift.figure}", drift, code)
-    names = {key_of(file.path, lock_folder, deployment.name) for deployment in file.deployments}
-    prefix = key_of(file.path, lock_folder, "")
-    for key in locked:
-        if key.startswith(prefix) and key not in names:
-            yield Finding(path, 1, key.removeprefix(prefix), "baseline", "not in the file", code)

@@ -31,6 +31,7 @@ class CheckOutput(StrEnum):
     CSV = "csv"
     JUNIT = "junit"
     GITHUB = "github"
+    SARIF = "sarif"
 
 
 Files = Annotated[
@@ -62,6 +63,9 @@ def check(
         CheckOutput, choice("--format", among=CheckOutput, help_="How to print the findings.")
     ] = CheckOutput.TABLE,
     json: Json = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="List what passed as well, after what did not.")
+    ] = False,
     screen: Screen = Screen(),
 ) -> None:
     """Hold deployments against what is expected of them, and against a baseline."""
@@ -79,7 +83,7 @@ def check(
         _tell_kept(lock, kept)
     elif update_baseline:
         warn([f"{baseline}: not written, as not every deployment is understood"])
-    report = check_report(result, lock)
+    report = check_report(result, lock, every=every)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         _tell_github(report, annotate=output is not CheckOutput.GITHUB)
     if junit is not None:

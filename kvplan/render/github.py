@@ -17,8 +17,10 @@ _PROPERTY = {**_DATA, ":": "%3A", ",": "%2C"}
 
 
 def render(report: Report) -> str:
-    """One ``::error`` a finding that is not passed; a notice where all are."""
-    lines = [_annotation(record) for record in report.records if record["status"] != "passed"]
+    """One ``::error`` a finding that is not passed, errors first; a notice where all are."""
+    told = [record for record in report.records if record["status"] != "passed"]
+    told.sort(key=lambda record: record["status"] != "error")  # a step shows its first ten
+    lines = [_annotation(record) for record in told]
     passed = command("notice", {"title": "kvplan"}, f"all {len(report.records):,} checks passed")
     return "".join(f"{line}\n" for line in lines or [passed])
 

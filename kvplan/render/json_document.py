@@ -12,12 +12,12 @@ from kvplan.report import Report
 
 def render(report: Report) -> str:
     """The whole document, indented, in ASCII."""
-    text = json.dumps(_valid(report.document()), indent=2, allow_nan=False)
+    text = json.dumps(valid(report.document()), indent=2, allow_nan=False)
     # A CI runner obeys "##[" wherever a line has it (see plain.inert); JSON can write it otherwise.
     return re.sub("#(?=#)", r"\\u0023", text) + "\n"
 
 
-def _valid(value: Any) -> Any:
+def valid(value: Any) -> Any:
     """The value with half a surrogate pair, which no JSON text may hold, as its escape.
 
     Such halves come from file names that are not UTF-8 (RFC 8259, section 8.2).
@@ -25,5 +25,5 @@ def _valid(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
-        return {_valid(key): _valid(inner) for key, inner in value.items()}
-    return [_valid(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {valid(key): valid(inner) for key, inner in value.items()}
+    return [valid(inner) for inner in value] if isinstance(value, list | tuple) else value

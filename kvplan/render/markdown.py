@@ -16,8 +16,9 @@ _LINKED = re.compile(r"[@$]|//|\.[^\W\d_]|#\w|\bGH-\d|\b[0-9a-f]{7,40}\b|:[\w+-]
 
 
 def render(report: Report) -> str:
-    """Every table of the report, each under its title."""
-    return "\n".join(_table(table) for table in report.tables)
+    """The answer, then every table of the report, each under its title."""
+    answer = f"{inline(report.answer.text)}\n\n" if report.answer else ""
+    return answer + "\n".join(_table(table) for table in report.tables)
 
 
 def _table(table: Table) -> str:

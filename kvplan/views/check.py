@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kvplan.checks.baseline import Drift
@@ -12,26 +12,34 @@ from kvplan.checks.expectations import Bound, CountedWeights, Fit, Number, State
 from kvplan.checks.findings import Finding, Findings
 from kvplan.errors import KvplanError
 from kvplan.planner.solve import Plan
-from kvplan.report import NOTHING, Field, Note, Report, records, table
+from kvplan.report import NOTHING, Answer, Field, Note, Report, Tone, records, table
 from kvplan.units import gib, plural
 from kvplan.views.beside import gpu_caveats, question_notes
+from kvplan.views.changes import change_in_words, factor_in_words, in_words
 from kvplan.views.class_defaults import plan_class_defaults
 from kvplan.views.notes import estimates
-from kvplan.views.verdict import remedy, shortfall
-from kvplan.views.words import caveats, gpus_in_words
+from kvplan.views.verdict import problem, remedy, shortfall
+from kvplan.views.words import by_text, caveats, gpus_in_words
 
 _RESULTS = {"passed": "ok", "failed": "FAILED", "error": "ERROR"}
+_TONES: dict[str, Tone] = {"passed": "good", "failed": "bad", "error": "unknown"}
+_FIRST = {"error": 0, "failed": 1, "passed": 2}
 _MEMBERSHIP = {
     "not in the baseline": "not in the baseline; --update-baseline takes it in",
     "not in the file": "in the baseline, no longer in the file; --update-baseline drops it",
 }
 
 
-def check_report(result: Findings, baseline: Path | None) -> Report:
-    """The answer of ``kvplan check``; the exit code is the worst of all findings."""
+def check_report(result: Findings, baseline: Path | None, *, every: bool = False) -> Report:
+    """The answer of ``kvplan check``; the exit code is the worst of all findings.
+
+    People read errors, then failures; what passed is counted, or listed with ``every``.
+    """
     findings = records(_FIELDS, result.findings)
     statuses = Counter[str](finding.status for finding in result.findings)
     summary = {status: statuses[status] for status in _RESULTS}
+    listed = [each for each in result.findings if every or each.status != "passed"]
+    listed.sort(key=lambda finding: _FIRST[finding.status])
     plans = {name: plan for name, (_, plan) in result.plans.items()}
     return Report(
         command="check",
@@ -41,15 +49,12 @@ def check_report(result: Findings, baseline: Path | None) -> Report:
         },
         payload={"summary": summary, "findings": findings},
         records=findings,
-        tables=(table(_title(summary), _FIELDS, result.findings),),
-        warnings=tuple(
-            f"{name}: {text}"
+        tables=(table("", _FIELDS, listed),) if listed else (),
+        answer=_answer(result.findings, summary, every=every),
+        warnings=by_text(
+            (name, text)
             for name, (deployment, plan) in result.plans.items()
-            for text in (
-                *_deployment_caveats(deployment, plan),
-                *gpu_caveats(plan.question),
-                *caveats(plan),
-            )
+            for text in _warnings(deployment, plan)
         ),
         notes=(
             *_name_notes(plans),
@@ -67,6 +72,44 @@ def _name_notes(plans: Mapping[str, Plan]) -> Iterator[Note]:
             yield Note("", f"{name}: {note.text}")
 
 
+def _answer(findings: Sequence[Finding], summary: dict[str, int], *, every: bool) -> Answer:
+    """How many checks failed, and in how many deployments; errors are named first."""
+    passed, failed, errors = (summary[status] for status in ("passed", "failed", "error"))
+    checks = plural(passed + failed, "check")
+    if not findings:
+        return Answer("Nothing to check.", "unknown")
+    advice = f"{passed:,} passed; --all shows them." if passed and not every else ""
+    failures = f"{failed:,} of {checks} failed in {_deployments(findings)}"
+    if errors:
+        told = f"{plural(errors, 'error')}, and {failures}" if failed else plural(errors, "error")
+        return Answer(f"{told}.", "bad", advice)
+    if failed:
+        return Answer(f"{failures}.", "bad", advice)
+    return Answer(f"All {checks} passed." if passed > 1 else "The one check passed.", "good")
+
+
+def _deployments(findings: Iterable[Finding]) -> str:
+    """Of how many deployments some failed: ``2 of 5 deployments``."""
+    names = {(each.file, each.deployment) for each in findings if each.deployment}
+    failed = {
+        (each.file, each.deployment)
+        for each in findings
+        if each.deployment and each.status == "failed"
+    }
+    return f"{len(failed):,} of {plural(len(names), 'deployment')}"
+
+
+def _warnings(deployment: Deployment, plan: Plan) -> Iterator[str]:
+    """What is to be said of a deployment and is no finding of its own."""
+    yield from _deployment_caveats(deployment, plan)
+    yield from gpu_caveats(plan.question)
+    yield from (text for text in caveats(plan) if not text.startswith(_LEFT_OUT))
+
+
+_LEFT_OUT = "weights leave out what could not be counted"
+"""A finding says that already."""
+
+
 def _deployment_caveats(deployment: Deployment, plan: Plan) -> Iterator[str]:
     if not deployment.bounds_gpus:
         yield (
@@ -80,40 +123,38 @@ def _deployment_caveats(deployment: Deployment, plan: Plan) -> Iterator[str]:
         )
 
 
-def _title(summary: dict[str, int]) -> str:
-    count = sum(summary.values())
-    told = (
-        plural(number, status) if status == "error" else f"{number:,} {status}"
-        for status, number in summary.items()
-        if number
-    )
-    parts = ", ".join(told)
-    return f"{plural(count, 'check')}: {parts}" if count else "nothing to check"
-
-
 def message(finding: Finding) -> str:
-    """What came of it, in a sentence."""
+    """What came of it, in a sentence: first what changed since the baseline."""
+    changed = ", ".join(map(change_in_words, finding.changed))
+    return f"{changed}: {_message(finding)}" if changed else _message(finding)
+
+
+def _message(finding: Finding) -> str:
     fact = finding.fact
     match fact:
         case KvplanError():
             return f"{fact.message}: {fact.hint}" if fact.hint else fact.message
-        case Drift():
-            return _drift(fact)
+        case tuple():
+            return _drifted(fact, finding)
         case CountedWeights():
             parts = ", ".join(fact.not_counted)
             allowed = "" if fact.allowed else "; give overhead, or allow_uncounted: true"
-            return f"weights leave out what could not be counted: {parts}{allowed}"
+            return f"{_LEFT_OUT}: {parts}{allowed}"
         case str():
             return _MEMBERSHIP[fact]
     if finding.plan is None:
         raise ValueError("an expectation is held against a plan")
     if isinstance(fact, Fit):
-        return _fit(fact, finding.plan)
+        return _fit(fact, finding.plan, changed=bool(finding.changed))
     return _figure(fact, finding.plan)
 
 
-def _fit(fact: Fit, plan: Plan) -> str:
+def _fit(fact: Fit, plan: Plan, *, changed: bool) -> str:
     if not plan.fits:
+        fitting, asked = plan.max_sequences, plan.sequences
+        if changed and fitting and not plan.budget.fits:
+            short = problem(plan).removeprefix("does not fit: ")
+            return f"{fitting:,} of {plural(asked, 'sequence')} fit; {short}; {remedy(plan)}"
         return shortfall(plan)
     return _state(plan) if fact.holds else f"fits, although it should not: {_state(plan)}"
 
@@ -144,26 +185,27 @@ def _shown(value: Number | None) -> str:
     return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
 
 
+def _drifted(drifts: tuple[Drift, ...], finding: Finding) -> str:
+    """Each figure that is another one; why, unless a key that changed is told already."""
+    figures = ", ".join(map(_drift, drifts))
+    cause = drifts[0].cause
+    return figures if finding.changed else f"{figures} ({cause})"
+
+
 def _drift(drift: Drift) -> str:
-    if drift.figure == "gpus" and drift.before is not None and drift.after is not None:
-        more = "more" if drift.after > drift.before else "fewer"
-        difference = plural(int(abs(drift.after - drift.before)), "GPU")
-        return f"{difference} {more} than before: {_change(drift)} ({drift.cause})"
-    return f"{drift.figure}: {_change(drift)} ({drift.cause})"
+    """``kv_bytes 1,024 → 2,048 (× 2.00)``; GPUs, which cost money, by how many they are more."""
+    before, after = drift.before, drift.after
+    change = f"{drift.figure} {in_words(before)} → {in_words(after)}"
+    if before is None or after is None:
+        return change
+    if drift.figure == "gpus":
+        more = "more" if after > before else "fewer"
+        return f"{change} ({plural(int(abs(after - before)), 'GPU')} {more})"
+    return f"{change} ({factor_in_words(before, after)})" if before and after else change
 
 
-def _change(drift: Drift) -> str:
-    before, after = (
-        f"{value:,}" if isinstance(value, int | float) else "none"
-        for value in (drift.before, drift.after)
-    )
-    return f"{before} became {after}"
-
-
-def _why(finding: Finding) -> str:
-    if finding.status == "passed":
-        return message(finding)
-    return f"{finding.file}:{finding.line}: {message(finding)}"
+def _where(finding: Finding) -> str:
+    return f"{finding.file}:{finding.line}"
 
 
 _FIELDS: tuple[Field[Finding], ...] = (
@@ -176,6 +218,7 @@ _FIELDS: tuple[Field[Finding], ...] = (
         lambda finding: finding.deployment or NOTHING,
         "left",
     ),
+    Field("", _where, "Where", align="left", rank=2),
     Field("check", lambda finding: finding.check, "Check", align="left"),
     Field(
         "status",
@@ -183,7 +226,9 @@ _FIELDS: tuple[Field[Finding], ...] = (
         "Result",
         lambda finding: _RESULTS[finding.status],
         "left",
+        1,
+        lambda finding: _TONES[finding.status],
     ),
-    Field("message", message, "Why", _why, "left"),
+    Field("message", message, "Why", align="left"),
     Field("exit_code", lambda finding: finding.exit_code),
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.checks.deployments import findings, write
+from tests.checks.deployments import findings, line_of, write
 from tests.command_line import Run
 
 ROOT = Path(__file__).parents[2]
@@ -27,12 +27,11 @@ def test_a_baseline_tells_old_new_and_cause(run: Run, tmp_path: Path) -> None:
     code, found = findings(run, file, *lock)
     drifted = [each for each in found if each["check"].startswith("baseline")]
     assert code == 1
-    assert [(each["deployment"], each["check"]) for each in drifted] == [
-        ("chat", "baseline kv_bytes"),
-        ("chat", "baseline max_context_tokens"),
-    ]
+    assert [(each["deployment"], each["check"]) for each in drifted] == [("chat", "baseline")]
     # 32,768 tokens × 81,920 B on each of two GPUs, for 20 and for 10 sequences
-    assert "53,687,091,200 became 26,843,545,600 (deployment changed)" in drifted[0]["message"]
+    change = "sequences 20 → 10: kv_bytes 53,687,091,200 → 26,843,545,600 (× 0.500), max_context_"
+    assert drifted[0]["message"].startswith(change)
+    assert drifted[0]["line"] == line_of(tmp_path, "sequences: 10")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +59,7 @@ def test_the_cause_of_a_drift(
     code, found = findings(run, file, "--baseline", lock.name)
     assert code == 1
     (drift,) = [each for each in found if each["status"] == "failed"]
-    assert "1 became 53,687,091,200" in drift["message"]
+    assert "kv_bytes 1 → 53,687,091,200" in drift["message"]
     assert cause in drift["message"]
 
 
@@ -129,7 +128,7 @@ def test_a_drift_in_gpus_comes_first_in_its_own_words(run: Run, tmp_path: Path) 
     run("check", write(tmp_path, one % 10), *lock, "--update-baseline")
     _, found = findings(run, write(tmp_path, one % 39), *lock)
     drifted = [each["message"] for each in found if each["check"].startswith("baseline")]
-    assert drifted[0] == "2 GPUs more than before: 1 became 3 (deployment changed)"
+    assert drifted[0].startswith("sequences 10 → 39: gpus 1 → 3 (2 GPUs more), ")
 
 
 @pytest.mark.parametrize("figure", ["NaN", "9" * 400])

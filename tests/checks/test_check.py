@@ -262,7 +262,7 @@ def test_what_an_unknown_architecture_keeps_can_be_assumed(run: Run, tmp_path: P
 
 def test_two_errors_are_errors(run: Run, tmp_path: Path) -> None:
     text = "deployments: [{name: a, model: x, gpu: h100}, {name: b, model: x, gpu: h100}]\n"
-    assert run("check", write(tmp_path, text)).stdout.startswith("2 checks: 2 errors\n")
+    assert run("check", write(tmp_path, text)).stdout.startswith("2 errors.\n")
 
 
 @pytest.mark.parametrize("key", ["kv_offloading_size", "overhead", "kv_cache_memory_bytes"])
