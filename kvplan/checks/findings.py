@@ -167,8 +167,8 @@ def _gone(file: CheckFile, lock_folder: Path, locked: Lock) -> Iterator[Finding]
     line = file.document.line(("deployments",))
     for key in locked:
         if key.startswith(prefix) and key not in names:
-            name, fact = key.removeprefix(prefix), "not in the file"
-            yield Finding(str(file.path), line, name, "baseline", fact, DOES_NOT_FIT)
+            path, name = str(file.path), key.removeprefix(prefix)
+            yield Finding(path, line, name, "baseline", "not in the file", DOES_NOT_FIT)
 
 
 def _entry(deployment: Deployment, plan: Plan) -> dict[str, Any]:

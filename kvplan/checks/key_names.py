@@ -36,7 +36,8 @@ def with_known_names(document: Document, path: Path) -> Document:
     data, lines = dict(document.data), dict(document.lines)
     problems: list[str] = []
     for place, mapping in _mappings(data):
-        renamed, moved = {}, {}
+        renamed: dict[str, Any] = {}
+        moved: dict[Location, Location] = {}
         for name, keys in _by_name(mapping).items():
             # What << brought in has no line of its own, and counts where nothing else is given.
             own = [key for key in keys if (*place, key) in lines] or keys

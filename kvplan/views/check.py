@@ -18,7 +18,7 @@ from kvplan.views.beside import gpu_caveats, question_notes
 from kvplan.views.changes import change_in_words, factor_in_words, in_words
 from kvplan.views.class_defaults import plan_class_defaults
 from kvplan.views.notes import estimates
-from kvplan.views.verdict import problem, remedy, shortfall
+from kvplan.views.verdict import more_room, problem, shortfall
 from kvplan.views.words import by_text, caveats, gpus_in_words
 
 _RESULTS = {"passed": "ok", "failed": "FAILED", "error": "ERROR"}
@@ -151,12 +151,18 @@ def _message(finding: Finding) -> str:
 
 def _fit(fact: Fit, plan: Plan, *, changed: bool) -> str:
     if not plan.fits:
-        fitting, asked = plan.max_sequences, plan.sequences
-        if changed and fitting and not plan.budget.fits:
+        if changed and plan.max_sequences and not plan.budget.fits:
             short = problem(plan).removeprefix("does not fit: ")
-            return f"{fitting:,} of {plural(asked, 'sequence')} fit; {short}; {remedy(plan)}"
+            return f"{_fitting(plan)}; {short}; {more_room(plan)}"
         return shortfall(plan)
     return _state(plan) if fact.holds else f"fits, although it should not: {_state(plan)}"
+
+
+def _fitting(plan: Plan) -> str:
+    """How much of the load fits: ``11 of 20 sequences fit, or 38,904 tokens for 20 sequences``."""
+    load, context_tokens = plural(plan.sequences, "sequence"), plan.max_context_tokens
+    shorter = f", or {context_tokens:,} tokens for {load}" if context_tokens else ""
+    return f"{plan.max_sequences:,} of {load} fit{shorter}"
 
 
 def _figure(fact: Bound | StatedFigure, plan: Plan) -> str:
@@ -167,9 +173,9 @@ def _figure(fact: Bound | StatedFigure, plan: Plan) -> str:
         stated = fact.stated
         tolerance = f" ± {stated.tolerance_percent:g}%" if stated.tolerance_percent else ""
         text = f"{_shown(fact.actual)}, {stated.value:,}{tolerance} stated"
-    if fact.holds:
+    if fact.holds or not plan.fits:  # what would fit, another finding says
         return text
-    return f"{text}; {_state(plan) if plan.fits else remedy(plan)}"
+    return f"{text}; {_state(plan)}"
 
 
 def _state(plan: Plan) -> str:
@@ -188,8 +194,10 @@ def _shown(value: Number | None) -> str:
 def _drifted(drifts: tuple[Drift, ...], finding: Finding) -> str:
     """Each figure that is another one; why, unless a key that changed is told already."""
     figures = ", ".join(map(_drift, drifts))
-    cause = drifts[0].cause
-    return figures if finding.changed else f"{figures} ({cause})"
+    causes = drifts[0].cause.split(", ")
+    if finding.changed:
+        causes = [cause for cause in causes if cause != "deployment changed"]
+    return f"{figures} ({', '.join(causes)})" if causes else figures
 
 
 def _drift(drift: Drift) -> str:

@@ -38,15 +38,19 @@ def _answer(differences: Sequence[Difference], one: str, other: str) -> str:
     names = {difference.deployment for difference in differences if difference.deployment}
     where = f" in {plural(len(names), 'deployment')}" if names else ""
     main = max(differences, key=_weight)
-    factor = _factor(main)
-    most = f", most of all {_figure(main)} {_change(main)}" if factor else ""
-    return f"{between}: {count}{where}{most}."
+    factor = f"; {_figure(main)} {_change(main)}" if _factor(main) else ""
+    return f"{between}: {count}{where}{factor}."
 
 
-def _weight(difference: Difference) -> float:
-    """How far the figure is from what it was, up or down."""
-    factor = _factor(difference)
-    return abs(log(factor)) if factor else 0
+def _weight(difference: Difference) -> tuple[bool, bool, float]:
+    """GPUs count most, then caches, then how far a figure is from what it was, up or down."""
+    factor, figure = _factor(difference), difference.figure
+    distance = abs(log(factor)) if factor else 0
+    return (
+        bool(factor) and figure == "gpus",
+        bool(factor) and figure.startswith("kv_bytes"),
+        distance,
+    )
 
 
 def _factor(difference: Difference) -> float | None:
@@ -63,8 +67,7 @@ def _change(difference: Difference) -> str:
 
 def _figure(difference: Difference) -> str:
     """The figure's name in words, which a narrow screen folds between."""
-    name = difference.figure
-    return name if " " in name else name.replace("_", " ")
+    return difference.figure.replace("_", " ")
 
 
 def _before(difference: Difference) -> str:

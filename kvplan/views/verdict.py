@@ -125,8 +125,13 @@ def remedy(plan: Plan) -> str:
         load = plural(plan.sequences, "sequence")
         fitting.append(f"{plan.max_context_tokens:,} tokens for {load}")
     fits = f"what fits: {', or '.join(fitting)}; or " if fitting else ""
+    return f"{fits}{more_room(plan)}"
+
+
+def more_room(plan: Plan) -> str:
+    """What to change where the load has to stay as it is."""
     half = ", or an fp8 KV cache" if _is_16_bit(plan.budget.cache.kv_cache_dtype) else ""
-    return f"{fits}take more GPUs{half}"
+    return f"take more GPUs{half}"
 
 
 def _is_16_bit(kv_cache_dtype: str) -> bool:
