@@ -21,7 +21,9 @@ def render(report: Report) -> str:
     told = [record for record in report.records if record["status"] != "passed"]
     told.sort(key=lambda record: record["status"] != "error")  # a step shows its first ten
     lines = [_annotation(record) for record in told]
-    passed = command("notice", {"title": "kvplan"}, f"all {len(report.records):,} checks passed")
+    count = len(report.records)
+    all_of_them = "the one check" if count == 1 else f"all {count:,} checks"
+    passed = command("notice", {"title": "kvplan"}, f"{all_of_them} passed")
     return "".join(f"{line}\n" for line in lines or [passed])
 
 
