@@ -8,7 +8,7 @@ from typing import Annotated
 
 from kvplan.cli.options import Assume, Json, Screen
 from kvplan.cli.output import say, write
-from kvplan.cli.values import argument, choice, option
+from kvplan.cli.values import OUTPUT, argument, choice, option
 from kvplan.errors import UsageError
 
 
@@ -42,16 +42,34 @@ def import_(
     ] = None,
     spec_file: Annotated[
         str | None,
-        option("-o", "--output", metavar="FILE", help_="Write the spec here; - is stdout."),
+        option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            panel=OUTPUT,
+            help_="Write the spec here; - is stdout.",
+        ),
     ] = None,
     assume: Assume = None,
     output: Annotated[
-        ImportOutput, choice("--format", among=ImportOutput, help_="How to print it.")
+        ImportOutput,
+        choice(
+            "--format", metavar="FORMAT", among=ImportOutput, panel=OUTPUT, help_="How to print it"
+        ),
     ] = ImportOutput.YAML,
     json: Json = False,
     screen: Screen = Screen(),
 ) -> None:
-    """Write the YAML spec that a config.json means, each figure with the key it came from."""
+    """Write the YAML spec that a config.json means, key by key.
+
+    Each figure has the key that it came from beside it.
+
+    Examples:
+        # What does a checkpoint say of itself?
+        kvplan import ./checkpoint
+        # Keep it as a spec of your own, to change and to plan with.
+        kvplan import ./checkpoint/config.json -o my-model.yaml
+    """
     from kvplan import hf
     from kvplan.files import write_whole
     from kvplan.render import render

@@ -35,7 +35,14 @@ def list_(
     ] = None,
     display: Display = Display(),
 ) -> None:
-    """List the models, GPUs or KV cache dtypes that kvplan knows."""
+    """List the models, GPUs or KV cache dtypes that kvplan knows.
+
+    Examples:
+        # Which models cache latents (MLA)?
+        kvplan list models --kind mla
+        # Which cards have 24 GB?
+        kvplan list gpus --search 24gb
+    """
     from kvplan.registry.names import found_gpus, found_models
     from kvplan.views import list as views
 

@@ -11,7 +11,7 @@ import typer
 
 from kvplan.cli.options import Assume, Display, Load, TensorParallel
 from kvplan.cli.output import answer
-from kvplan.cli.values import argument, choice, count, option, size
+from kvplan.cli.values import GPU, MEMORY, argument, choice, count, option, size
 from kvplan.measure.question import (
     LAYOUT_NAMES,
     MEASURED,
@@ -28,7 +28,7 @@ from kvplan.measure.question import (
 if TYPE_CHECKING:
     from kvplan.measure.results import Measurement
 
-_CACHES, _WORK = "Caches", "What is measured"
+_WORK = "Measurement"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Caches:
         option(
             "--layout",
             metavar="LAYOUT",
-            panel=_CACHES,
+            panel=MEMORY,
             help_="How the bytes are cut into tensors; several are measured: "
             f"{', '.join(LAYOUT_NAMES)}.",
         ),
@@ -50,7 +50,7 @@ class Caches:
         int | None,
         count(
             "--block-size",
-            panel=_CACHES,
+            panel=MEMORY,
             help_=f"Tokens of a page in the vllm layout; {PAGE_TOKENS}.",
         ),
     ] = None
@@ -84,7 +84,13 @@ class Work:
     ] = False
     kernel: Annotated[
         Kernel,
-        choice("--kernel", among=Kernel, panel=_WORK, help_="Attention kernel; auto: the fastest."),
+        choice(
+            "--kernel",
+            metavar="KERNEL",
+            among=Kernel,
+            panel=_WORK,
+            help_="Attention kernel (auto is the fastest)",
+        ),
     ] = Kernel.AUTO
     max_bytes: Annotated[
         int | None,
@@ -107,7 +113,7 @@ def measure(
         argument("[MODEL...]", f"Names or files; {', '.join(MEASURED)} where none is given."),
     ] = None,
     device: Annotated[
-        str, option("--device", metavar="DEVICE", help_="cuda, cuda:1 or cpu.")
+        str, option("--device", metavar="DEVICE", panel=GPU, help_="cuda, cuda:1 or cpu.")
     ] = "cuda",
     load: Load = Load(sequences=1),
     caches: Caches = Caches(),
@@ -115,9 +121,15 @@ def measure(
     display: Display = Display(),
     assume: Assume = None,
 ) -> None:
-    """Allocate the real caches on a device, and hold every counter against the plan.
+    """Allocate real caches on a device and hold them against a plan.
 
     The context is 128k where none is given, and 1k on a CPU.
+
+    Examples:
+        # Are the caches of four well-known models what kvplan says?
+        kvplan measure
+        # The same of one model on a CPU, as an engine pages it.
+        kvplan measure gpt2 --device cpu --layout vllm --ctx 1k
     """
     from kvplan.views.measure import measure_report
 
