@@ -10,8 +10,8 @@ import typer
 
 from kvplan import __version__
 from kvplan.cli.check import check
-from kvplan.cli.compare import compare
 from kvplan.cli.commands import WIDEST, Command, Commands, NoSuchWordError
+from kvplan.cli.compare import compare
 from kvplan.cli.completion import completion
 from kvplan.cli.diff import diff
 from kvplan.cli.groups import spelled_out

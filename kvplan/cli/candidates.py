@@ -32,14 +32,16 @@ def _without_equals(words: list[str]) -> list[str]:
 
 
 def _candidates(root: Any, typed: list[str], current: str) -> Candidates:
-    command = root.commands.get(typed[0]) if typed else None
-    if command is None:
-        if typed:
-            return (), False
-        if current.startswith("-"):
-            return _begun(_options(root), current), False
-        return _begun(_commands(root), current), False
-    pending, position, only_arguments = _state(command, typed[1:])
+    if not typed:
+        first = _options(root) if current.startswith("-") else _commands(root)
+        return _begun(first, current), False
+    command = root.commands.get(typed[0])
+    return ((), False) if command is None else _of_command(root, command, typed[1:], current)
+
+
+def _of_command(root: Any, command: Any, typed: list[str], current: str) -> Candidates:
+    """What may come next behind the name of a command."""
+    pending, position, only_arguments = _state(command, typed)
     if pending is not None:
         return _values(root, command, pending, current)
     if current.startswith("-") and not only_arguments:
@@ -49,13 +51,16 @@ def _candidates(root: Any, typed: list[str], current: str) -> Candidates:
             found, files = _values(root, command, option, value)
             return ((f"{name}={word}", text) for word, text in found), files
         return _begun(_options(command), current), False
+    argument = _argument(command, position)
+    return ((), False) if argument is None else _values(root, command, argument, current)
+
+
+def _argument(command: Any, position: int) -> Any:
+    """The argument at this position; the last one may take several words."""
     arguments = [param for param in command.params if param.param_type_name == "argument"]
-    if position >= len(arguments):
-        last = arguments[-1:]
-        arguments, position = last, 0
-        if not last or last[0].nargs != -1:
-            return (), False
-    return _values(root, command, arguments[position], current)
+    if position < len(arguments):
+        return arguments[position]
+    return arguments[-1] if arguments and arguments[-1].nargs == -1 else None
 
 
 def _state(command: Any, typed: list[str]) -> tuple[Any, int, bool]:

@@ -1,4 +1,4 @@
-"""How a command says what it takes (``--help``), and what it says to a word that it does not know."""
+"""How a command says what it takes (``--help``), and answers a word that it does not know."""
 
 from __future__ import annotations
 
@@ -186,7 +186,9 @@ def _no_such_option(ctx: Any, typed: str) -> NoSuchWordError:
     ]
     if others:
         message = f"kvplan {name} has no option {typed}"
-        return NoSuchWordError(message, f"{' and '.join(others)} have it; {near}{hint}")
+        return NoSuchWordError(
+            message, f"{', '.join(others)} take{'s' * (len(others) == 1)} it; {near}{hint}"
+        )
     return NoSuchWordError(f"no such option: {typed[:60]}", f"{near}{hint}")
 
 
@@ -194,6 +196,8 @@ def _did_you_mean(typed: str, known: Iterable[str]) -> str:
     """The nearest words as the beginning of a hint; nothing where none is near."""
     known = list(known)
     word = typed.replace("_", "-").lower()
+    if word in known:
+        return f"did you mean {word}? "
     begun = [name for name in known if len(word.strip("-")) > 1 and name.startswith(word)]
     near = list(dict.fromkeys([*begun, *nearest(word, known)]))[:3]
     return f"did you mean {' or '.join(near)}? " if near else ""
