@@ -10,11 +10,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from kvplan.cli.output import write
-from kvplan.cli.values import GPU, LAYOUT, MEMORY, NUMBERS, OUTPUT, SPELLING, WORKLOAD
+from kvplan.cli.values import GPU, LAYOUT, MEASUREMENT, MEMORY, NUMBERS, OUTPUT, SPELLING, WORKLOAD
 from kvplan.errors import nearest
 
 _ARGUMENTS, _OWN = "Arguments", "Options"
-TITLES = (_ARGUMENTS, _OWN, WORKLOAD, GPU, LAYOUT, MEMORY, OUTPUT)
+TITLES = (_ARGUMENTS, _OWN, MEASUREMENT, WORKLOAD, GPU, LAYOUT, MEMORY, OUTPUT)
 WIDEST = 100  # columns: longer lines are hard to read
 _LONGEST = 31  # "-pp, --pipeline-parallel-size N"; a longer name has a line of its own
 

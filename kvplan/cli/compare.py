@@ -40,7 +40,7 @@ def compare(
     ] = False,
     assume: Assume = None,
 ) -> None:
-    """Put models side by side: cache, weights, GPUs, longest context.
+    """Put models side by side: cache, weights, GPUs, context.
 
     Examples:
         # What do 128k tokens cost in each, and how many GPUs does each take?

@@ -11,7 +11,7 @@ import typer
 
 from kvplan.cli.options import Assume, Display, Load, TensorParallel
 from kvplan.cli.output import answer
-from kvplan.cli.values import GPU, MEMORY, argument, choice, count, option, size
+from kvplan.cli.values import GPU, MEASUREMENT, MEMORY, argument, choice, count, option, size
 from kvplan.measure.question import (
     LAYOUT_NAMES,
     MEASURED,
@@ -27,8 +27,6 @@ from kvplan.measure.question import (
 
 if TYPE_CHECKING:
     from kvplan.measure.results import Measurement
-
-_WORK = "Measurement"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +62,7 @@ class Work:
         bool,
         typer.Option(
             "--find-max",
-            rich_help_panel=_WORK,
+            rich_help_panel=MEASUREMENT,
             help="Find the longest context and the most sequences.",
         ),
     ] = False
@@ -72,14 +70,16 @@ class Work:
         bool,
         typer.Option(
             "--reserve-weights",
-            rich_help_panel=_WORK,
+            rich_help_panel=MEASUREMENT,
             help="With --find-max: weights are there first.",
         ),
     ] = False
     decode: Annotated[
         bool,
         typer.Option(
-            "--decode", rich_help_panel=_WORK, help="Time one step of attention over the cache."
+            "--decode",
+            rich_help_panel=MEASUREMENT,
+            help="Time one step of attention over the cache.",
         ),
     ] = False
     kernel: Annotated[
@@ -88,20 +88,20 @@ class Work:
             "--kernel",
             metavar="KERNEL",
             among=Kernel,
-            panel=_WORK,
+            panel=MEASUREMENT,
             help_="Attention kernel (auto is the fastest)",
         ),
     ] = Kernel.AUTO
     max_bytes: Annotated[
         int | None,
-        size("--max-bytes", panel=_WORK, help_="Take no more: 20GiB."),
+        size("--max-bytes", panel=MEASUREMENT, help_="Take no more: 20GiB."),
     ] = None
     save: Annotated[
         str | None,
         option(
             "--save",
             metavar="FILE",
-            panel=_WORK,
+            panel=MEASUREMENT,
             help_="Write this card's entry for --gpu FILE.",
         ),
     ] = None
@@ -121,7 +121,7 @@ def measure(
     display: Display = Display(),
     assume: Assume = None,
 ) -> None:
-    """Allocate real caches on a device and hold them against a plan.
+    """Hold real caches on a device against the plan, byte by byte.
 
     The context is 128k where none is given, and 1k on a CPU.
 

@@ -38,7 +38,7 @@ def plan(
     ] = None,
     assume: Assume = None,
 ) -> None:
-    """Plan a deployment: what fits, how long, how many, on which GPUs.
+    """Plan a deployment: what fits, how long, on how many GPUs.
 
     Of context, sequences and GPUs, what is not given is found.
 

@@ -12,6 +12,7 @@ from kvplan.errors import UsageError
 from kvplan.units import named, parse_bytes, parse_count, parse_tokens
 
 WORKLOAD, GPU, LAYOUT, MEMORY, OUTPUT = "Workload", "GPU", "Layout", "Memory", "Output"
+MEASUREMENT = "Measurement"
 NUMBERS = {"N", "TOKENS", "BYTES"}
 SPELLING = (
     "Numbers are ASCII digits: 8, 0.92; no leading zeros, no signs, underscores or exponents. "

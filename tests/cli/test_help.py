@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from kvplan.cli.app import app
-from kvplan.cli.commands import TITLES
+from kvplan.cli.commands import TITLES, summary
 
 if TYPE_CHECKING:
     from tests.command_line import Run
@@ -81,11 +81,12 @@ def test_each_command_has_two_examples() -> None:
 def test_options_stand_in_groups_of_one_order(run: Run, name: str) -> None:
     text = run(name, "--help").stdout
     titles = [line[:-1] for line in text.splitlines() if line[:1].isalpha() and line[-1] == ":"]
-    known = [*TITLES[:2], "Measurement", *TITLES[2:], "Examples"]
+    known = [*TITLES, "Examples"]
     assert set(titles) <= set(known)
     assert titles == sorted(titles, key=known.index)
     for vague in ("INTEGER", "TEXT:", "FLOAT", "<", "{"):
         assert vague not in text
+    assert text.startswith(summary(COMMANDS[name])[:40])
     assert text == run("help", name).stdout
 
 
