@@ -25,7 +25,7 @@ from kvplan.cli.plan import plan
 from kvplan.cli.show import show
 from kvplan.errors import BUG, INTERRUPTED, KvplanError, SpecError, UsageError
 
-HELP = """How much memory the KV cache of a large language model takes, right to the byte.
+HELP = """How much memory the KV cache of an LLM takes, right to the byte.
 
 `kvplan help COMMAND` shows what a command takes, and examples.
 

@@ -48,28 +48,28 @@ JUnit = Annotated[
         "--junit", metavar="FILE", panel=OUTPUT, help_="Write JUnit XML into this file as well."
     ),
 ]
+Baseline = Annotated[
+    str | None,
+    option("--baseline", metavar="LOCK", help_="Any figure that is not in this lock file fails."),
+]
+Format = Annotated[
+    CheckOutput,
+    choice(
+        "--format",
+        metavar="FORMAT",
+        among=CheckOutput,
+        panel=OUTPUT,
+        help_="How to print the findings",
+    ),
+]
 
 
 def check(
     files: Files,
-    baseline: Annotated[
-        str | None,
-        option(
-            "--baseline", metavar="LOCK", help_="Any figure that is not in this lock file fails."
-        ),
-    ] = None,
+    baseline: Baseline = None,
     update_baseline: Annotated[bool, typer.Option("--update-baseline", help=UPDATE)] = False,
     junit: JUnit = None,
-    output: Annotated[
-        CheckOutput,
-        choice(
-            "--format",
-            metavar="FORMAT",
-            among=CheckOutput,
-            panel=OUTPUT,
-            help_="How to print the findings",
-        ),
-    ] = CheckOutput.TABLE,
+    output: Format = CheckOutput.TABLE,
     json: Json = False,
     screen: Screen = Screen(),
 ) -> None:

@@ -32,31 +32,32 @@ def _file(path: str) -> Path:
     return Path(path)
 
 
+Format = Annotated[
+    ImportOutput,
+    choice("--format", metavar="FORMAT", among=ImportOutput, panel=OUTPUT, help_="How to print it"),
+]
+FromHub = Annotated[
+    str | None,
+    option("--from-hub", metavar="ORG/NAME[@REVISION]", help_="Fetch config.json from the hub."),
+]
+SpecFile = Annotated[
+    str | None,
+    option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        panel=OUTPUT,
+        help_="Write the spec here; - is stdout.",
+    ),
+]
+
+
 def import_(
     path: Annotated[str | None, argument("PATH", "A config.json, or a folder with one.")] = None,
-    from_hub: Annotated[
-        str | None,
-        option(
-            "--from-hub", metavar="ORG/NAME[@REVISION]", help_="Fetch config.json from the hub."
-        ),
-    ] = None,
-    spec_file: Annotated[
-        str | None,
-        option(
-            "-o",
-            "--output",
-            metavar="FILE",
-            panel=OUTPUT,
-            help_="Write the spec here; - is stdout.",
-        ),
-    ] = None,
+    from_hub: FromHub = None,
+    spec_file: SpecFile = None,
     assume: Assume = None,
-    output: Annotated[
-        ImportOutput,
-        choice(
-            "--format", metavar="FORMAT", among=ImportOutput, panel=OUTPUT, help_="How to print it"
-        ),
-    ] = ImportOutput.YAML,
+    output: Format = ImportOutput.YAML,
     json: Json = False,
     screen: Screen = Screen(),
 ) -> None:

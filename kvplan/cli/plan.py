@@ -18,6 +18,17 @@ from kvplan.cli.output import answer
 from kvplan.cli.values import GPU, option
 from kvplan.units import parse_decimal
 
+Price = Annotated[
+    float | None,
+    option(
+        "--price",
+        metavar="PRICE",
+        read=parse_decimal,
+        panel=GPU,
+        help_="Price of a GPU for an hour.",
+    ),
+]
+
 
 def plan(
     model: Model,
@@ -26,16 +37,7 @@ def plan(
     degrees: Degrees = Degrees(),
     server: Server = Server(),
     display: Display = Display(),
-    price: Annotated[
-        float | None,
-        option(
-            "--price",
-            metavar="PRICE",
-            read=parse_decimal,
-            panel=GPU,
-            help_="Price of a GPU for an hour.",
-        ),
-    ] = None,
+    price: Price = None,
     assume: Assume = None,
 ) -> None:
     """Plan a deployment: what fits, how long, on how many GPUs.
