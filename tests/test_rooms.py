@@ -70,7 +70,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "render": {"report", "units"},
     "cli": {
-        "dtypes",
+        *("dtypes", "formats"),
         *(GROUND - {"limits"}),
         *{"checks", "hf", "kvplan", "measure", "planner", "question", "registry", "render"},
         "views",

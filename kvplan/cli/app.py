@@ -10,9 +10,12 @@ import typer
 
 from kvplan import __version__
 from kvplan.cli.check import check
+from kvplan.cli.commands import WIDEST, Command, Commands, NoSuchWordError
 from kvplan.cli.compare import compare
+from kvplan.cli.completion import completion
 from kvplan.cli.diff import diff
-from kvplan.cli.groups import Commands, GroupedHelp, spelled_out
+from kvplan.cli.groups import spelled_out
+from kvplan.cli.help import help_
 from kvplan.cli.import_ import import_
 from kvplan.cli.layouts import layouts
 from kvplan.cli.list import list_
@@ -22,18 +25,34 @@ from kvplan.cli.plan import plan
 from kvplan.cli.show import show
 from kvplan.errors import BUG, INTERRUPTED, KvplanError, SpecError, UsageError
 
+HELP = """How much memory the KV cache of an LLM takes, right to the byte.
+
+`kvplan help COMMAND` shows what a command takes, and examples.
+
+Examples:
+    # How many GPUs, for how many sequences?
+    kvplan plan llama3.3-70b --gpu h200 --ctx 32k
+    # Which of two models is the smaller one to serve?
+    kvplan compare llama3.3-70b deepseek-v3 --ctx 128k
+"""
+COMMANDS = (
+    *(compare, show, plan, layouts, measure, list_, check, diff, import_),
+    *(help_, completion),
+)
+# What a shell asks in the place of a command; see kvplan/cli/completion.py.
+_COMPLETE = "__complete"
+
 app = typer.Typer(
     name="kvplan",
     cls=Commands,
-    help="How much memory the KV cache of a large language model takes, right to the byte.",
+    help=HELP,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
 )
-for _command in (compare, show, plan, layouts, measure, list_, check, diff, import_):
-    _name = _command.__name__.rstrip("_")
-    app.command(_name, cls=GroupedHelp)(spelled_out(_command))
+for _command in COMMANDS:
+    app.command(_command.__name__.rstrip("_"), cls=Command)(spelled_out(_command))
 
 
 def _print_version(asked: bool) -> None:
@@ -47,7 +66,7 @@ def _main(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
+            "--version", "-V", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
 ) -> None:
@@ -75,6 +94,11 @@ def _run(arguments: list[str]) -> int:
     Typer's own way to run a command exits 1 where a pipe is closed, which means "does not fit".
     """
     command = typer.main.get_command(app)
+    if arguments[0] == _COMPLETE:
+        from kvplan.cli.candidates import answer
+
+        write(answer(command, arguments[1:]))
+        return 0
     try:
         with command.make_context("kvplan", arguments) as context:
             command.invoke(context)
@@ -92,6 +116,8 @@ def _report(error: Exception | SystemExit) -> int:
         case KvplanError():
             complain(f"error: {_with_flags(error.message)}")
             complain(*([f"  {_with_flags(error.hint)}"] if error.hint else []))
+        case NoSuchWordError():
+            complain(f"error: {error.message}", f"  {error.hint}")
         case typer.TyperException():
             hint = "  kvplan --help shows the commands, kvplan COMMAND --help their options"
             complain(f"error: {error.format_message()}", hint)

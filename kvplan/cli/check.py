@@ -11,7 +11,7 @@ import typer
 
 from kvplan.cli.options import Json, Screen
 from kvplan.cli.output import answer, complain, tell, warn
-from kvplan.cli.values import argument, choice, option
+from kvplan.cli.values import OUTPUT, argument, choice, option
 from kvplan.errors import UsageError
 from kvplan.report import Report
 
@@ -45,30 +45,48 @@ Files = Annotated[
 ]
 JUnit = Annotated[
     str | None,
-    option("--junit", metavar="XML", help_="Write JUnit XML into this file as well."),
+    option(
+        "--junit", metavar="FILE", panel=OUTPUT, help_="Write JUnit XML into this file as well."
+    ),
+]
+Baseline = Annotated[
+    str | None,
+    option("--baseline", metavar="LOCK", help_="Any figure that is not in this lock file fails."),
+]
+Format = Annotated[
+    CheckOutput,
+    choice(
+        "--format",
+        metavar="FORMAT",
+        among=CheckOutput,
+        panel=OUTPUT,
+        help_="How to print the findings",
+    ),
 ]
 
 
 def check(
     files: Files,
-    baseline: Annotated[
-        str | None,
-        option(
-            "--baseline", metavar="LOCK", help_="Any figure that is not in this lock file fails."
-        ),
-    ] = None,
+    baseline: Baseline = None,
     update_baseline: Annotated[bool, typer.Option("--update-baseline", help=UPDATE)] = False,
     junit: JUnit = None,
-    output: Annotated[
-        CheckOutput, choice("--format", among=CheckOutput, help_="How to print the findings.")
-    ] = CheckOutput.TABLE,
+    output: Format = CheckOutput.TABLE,
     json: Json = False,
     every: Annotated[
         bool, typer.Option("--all", help="List what passed as well, after what did not.")
     ] = False,
     screen: Screen = Screen(),
 ) -> None:
-    """Hold deployments against what is expected of them, and against a baseline."""
+    """Hold deployments against what is expected of them, as in CI.
+
+    With --baseline no figure may differ from the lock file, unless it is meant to.
+
+    Examples:
+        # Does every deployment still fit?
+        kvplan check deploy.yaml
+        # Has any figure changed since the lock file was written?
+        kvplan check deploy.yaml --baseline plan.lock.json
+    """
     from kvplan.checks import findings
     from kvplan.checks.baseline import read_lock, update_lock
     from kvplan.views.check import check_report

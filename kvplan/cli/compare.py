@@ -18,6 +18,7 @@ from kvplan.cli.options import (
     as_options,
 )
 from kvplan.cli.output import answer
+from kvplan.cli.values import WORKLOAD
 from kvplan.errors import UsageError
 from kvplan.question import DEFAULT_CONTEXT
 
@@ -30,11 +31,23 @@ def compare(
     server: Server = Server(),
     display: Display = Display(),
     variants: Annotated[
-        bool, typer.Option("--variants", help="Show one model as MHA, GQA-8, MQA and as it is.")
+        bool,
+        typer.Option(
+            "--variants",
+            rich_help_panel=WORKLOAD,
+            help="Show one model as MHA, GQA-8, MQA and as it is.",
+        ),
     ] = False,
     assume: Assume = None,
 ) -> None:
-    """Put models side by side: bytes per token, cache, weights, GPUs, longest context."""
+    """Put models side by side: cache, weights, GPUs, context.
+
+    Examples:
+        # What do 128k tokens cost in each, and how many GPUs does each take?
+        kvplan compare llama3.3-70b deepseek-v3 --ctx 128k
+        # What do grouped heads save, on a GPU that you own?
+        kvplan compare qwen3-8b --variants --gpu rtx-4090
+    """
     from kvplan.planner import compare as comparing
     from kvplan.question import ask
     from kvplan.views.compare import compare_report

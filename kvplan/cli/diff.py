@@ -17,7 +17,14 @@ def diff(
     kv_cache_dtype: KVDtype = "auto",
     display: Display = Display(),
 ) -> None:
-    """Show in which figures two models, or two lock files, differ."""
+    """Show in which figures two models, or two lock files, differ.
+
+    Examples:
+        # What changes from one model to the next?
+        kvplan diff llama3.1-8b qwen3-8b --ctx 32k
+        # What did a change do to the deployments of CI?
+        kvplan diff old.lock.json plan.lock.json
+    """
     from kvplan.checks.diff import difference
     from kvplan.views.diff import diff_report
 

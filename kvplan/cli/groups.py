@@ -1,4 +1,4 @@
-"""Groups of options: a command's dataclass parameters spelt out, and its help in their groups."""
+"""Groups of options: a command's dataclass parameters spelt out."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any, cast, get_type_hints
-
-from typer.core import TyperCommand, TyperGroup
-
-from kvplan.cli.output import write
-from kvplan.cli.values import NUMBERS, SPELLING
 
 
 def spelled_out(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,48 +48,3 @@ def _parameters(group: type[Any], given: Any) -> list[inspect.Parameter]:
         )
         for field in fields(group)
     ]
-
-
-class _Help:
-    """A command whose ``--help`` is written as any other answer is."""
-
-    def get_help_option(self, ctx: Any) -> Any:
-        """The option, with a callback of our own."""
-        option = super().get_help_option(ctx)  # type: ignore[misc]
-        if option is not None:
-            option.callback = _write_help
-        return option
-
-
-def _write_help(ctx: Any, _option: Any, asked: bool) -> None:
-    if asked and not ctx.resilient_parsing:
-        write(f"{ctx.get_help()}\n")
-        ctx.exit()
-
-
-class Commands(_Help, TyperGroup):
-    """All commands."""
-
-
-class GroupedHelp(_Help, TyperCommand):
-    """A command whose ``--help`` lists its options in their groups."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Arguments first, then each group in the order of the options."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            if record is not None:
-                is_argument = param.param_type_name == "argument"
-                group = getattr(param, "rich_help_panel", None)
-                title = "Arguments" if is_argument else group or "Options"
-                sections.setdefault(title, []).append(record)
-        for title in sorted(sections, key=lambda title: title == "Options"):
-            with formatter.section(title):
-                formatter.write_dl(sections[title])
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """How numbers are written, where the command takes any."""
-        if any(param.metavar in NUMBERS for param in self.get_params(ctx)):
-            formatter.write_paragraph()
-            formatter.write_text(SPELLING)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from kvplan.cli.options import Assume, Json, Screen
 from kvplan.cli.output import say, write
-from kvplan.cli.values import argument, choice, option
+from kvplan.cli.values import OUTPUT, argument, choice, option
 from kvplan.errors import UsageError
 
 
@@ -32,26 +32,45 @@ def _file(path: str) -> Path:
     return Path(path)
 
 
+Format = Annotated[
+    ImportOutput,
+    choice("--format", metavar="FORMAT", among=ImportOutput, panel=OUTPUT, help_="How to print it"),
+]
+FromHub = Annotated[
+    str | None,
+    option("--from-hub", metavar="ORG/NAME[@REVISION]", help_="Fetch config.json from the hub."),
+]
+SpecFile = Annotated[
+    str | None,
+    option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        panel=OUTPUT,
+        help_="Write the spec here; - is stdout.",
+    ),
+]
+
+
 def import_(
     path: Annotated[str | None, argument("PATH", "A config.json, or a folder with one.")] = None,
-    from_hub: Annotated[
-        str | None,
-        option(
-            "--from-hub", metavar="ORG/NAME[@REVISION]", help_="Fetch config.json from the hub."
-        ),
-    ] = None,
-    spec_file: Annotated[
-        str | None,
-        option("-o", "--output", metavar="FILE", help_="Write the spec here; - is stdout."),
-    ] = None,
+    from_hub: FromHub = None,
+    spec_file: SpecFile = None,
     assume: Assume = None,
-    output: Annotated[
-        ImportOutput, choice("--format", among=ImportOutput, help_="How to print it.")
-    ] = ImportOutput.YAML,
+    output: Format = ImportOutput.YAML,
     json: Json = False,
     screen: Screen = Screen(),
 ) -> None:
-    """Write the YAML spec that a config.json means, each figure with the key it came from."""
+    """Write the YAML spec that a config.json means, key by key.
+
+    Each figure has the key that it came from beside it.
+
+    Examples:
+        # What does a checkpoint say of itself?
+        kvplan import ./checkpoint
+        # Keep it as a spec of your own, to change and to plan with.
+        kvplan import ./checkpoint/config.json -o my-model.yaml
+    """
     from kvplan import hf
     from kvplan.files import write_whole
     from kvplan.render import render

@@ -23,7 +23,16 @@ def layouts(
     display: Display = Display(),
     assume: Assume = None,
 ) -> None:
-    """Put every layout of so many GPUs side by side: tensor, data, pipeline, context parallel."""
+    """Put every layout of so many GPUs side by side.
+
+    Tensor, data, pipeline, expert and context parallelism, in every combination that can be.
+
+    Examples:
+        # How are eight H200s best shared out?
+        kvplan layouts deepseek-v3 --gpu h200 --gpus 8 --ctx 128k
+        # And for many short sequences, on four?
+        kvplan layouts gpt-oss-120b --gpus 4 --ctx 8k --sequences 64
+    """
     from kvplan.planner.solve import rank_layouts
     from kvplan.question import ask
     from kvplan.views.layouts import layouts_report

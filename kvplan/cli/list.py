@@ -19,23 +19,32 @@ class Catalogue(StrEnum):
     FORMATS = "formats"
 
 
+Kind = Annotated[
+    str | None,
+    option("--kind", metavar="KIND", help_="Only models with this kind of cache: mla, gqa."),
+]
+Search = Annotated[
+    str | None,
+    option("--search", metavar="TEXT", help_="Only those with this in a name or an id: qwen3 30b."),
+]
+
+
 def list_(
     what: Annotated[
         Catalogue, argument("WHAT", f"{', '.join(Catalogue)}.", one_of(Catalogue))
     ] = Catalogue.MODELS,
-    kind: Annotated[
-        str | None,
-        option("--kind", metavar="KIND", help_="Only models with this kind of cache: mla, gqa."),
-    ] = None,
-    search: Annotated[
-        str | None,
-        option(
-            "--search", metavar="TEXT", help_="Only those with this in a name or an id: qwen3 30b."
-        ),
-    ] = None,
+    kind: Kind = None,
+    search: Search = None,
     display: Display = Display(),
 ) -> None:
-    """List the models, GPUs or KV cache dtypes that kvplan knows."""
+    """List the models, GPUs or KV cache dtypes that kvplan knows.
+
+    Examples:
+        # Which models cache latents (MLA)?
+        kvplan list models --kind mla
+        # Which cards have 24 GB?
+        kvplan list gpus --search 24gb
+    """
     from kvplan.registry.names import found_gpus, found_models
     from kvplan.views import list as views
 

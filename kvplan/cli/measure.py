@@ -11,7 +11,7 @@ import typer
 
 from kvplan.cli.options import Assume, Display, Load, TensorParallel
 from kvplan.cli.output import answer
-from kvplan.cli.values import argument, choice, count, option, size
+from kvplan.cli.values import GPU, MEASUREMENT, MEMORY, argument, choice, count, option, size
 from kvplan.measure.question import (
     LAYOUT_NAMES,
     MEASURED,
@@ -28,8 +28,6 @@ from kvplan.measure.question import (
 if TYPE_CHECKING:
     from kvplan.measure.results import Measurement
 
-_CACHES, _WORK = "Caches", "What is measured"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Caches:
@@ -41,7 +39,7 @@ class Caches:
         option(
             "--layout",
             metavar="LAYOUT",
-            panel=_CACHES,
+            panel=MEMORY,
             help_="How the bytes are cut into tensors; several are measured: "
             f"{', '.join(LAYOUT_NAMES)}.",
         ),
@@ -50,7 +48,7 @@ class Caches:
         int | None,
         count(
             "--block-size",
-            panel=_CACHES,
+            panel=MEMORY,
             help_=f"Tokens of a page in the vllm layout; {PAGE_TOKENS}.",
         ),
     ] = None
@@ -64,7 +62,7 @@ class Work:
         bool,
         typer.Option(
             "--find-max",
-            rich_help_panel=_WORK,
+            rich_help_panel=MEASUREMENT,
             help="Find the longest context and the most sequences.",
         ),
     ] = False
@@ -72,30 +70,38 @@ class Work:
         bool,
         typer.Option(
             "--reserve-weights",
-            rich_help_panel=_WORK,
+            rich_help_panel=MEASUREMENT,
             help="With --find-max: weights are there first.",
         ),
     ] = False
     decode: Annotated[
         bool,
         typer.Option(
-            "--decode", rich_help_panel=_WORK, help="Time one step of attention over the cache."
+            "--decode",
+            rich_help_panel=MEASUREMENT,
+            help="Time one step of attention over the cache.",
         ),
     ] = False
     kernel: Annotated[
         Kernel,
-        choice("--kernel", among=Kernel, panel=_WORK, help_="Attention kernel; auto: the fastest."),
+        choice(
+            "--kernel",
+            metavar="KERNEL",
+            among=Kernel,
+            panel=MEASUREMENT,
+            help_="Attention kernel (auto is the fastest)",
+        ),
     ] = Kernel.AUTO
     max_bytes: Annotated[
         int | None,
-        size("--max-bytes", panel=_WORK, help_="Take no more: 20GiB."),
+        size("--max-bytes", panel=MEASUREMENT, help_="Take no more: 20GiB."),
     ] = None
     save: Annotated[
         str | None,
         option(
             "--save",
             metavar="FILE",
-            panel=_WORK,
+            panel=MEASUREMENT,
             help_="Write this card's entry for --gpu FILE.",
         ),
     ] = None
@@ -107,7 +113,7 @@ def measure(
         argument("[MODEL...]", f"Names or files; {', '.join(MEASURED)} where none is given."),
     ] = None,
     device: Annotated[
-        str, option("--device", metavar="DEVICE", help_="cuda, cuda:1 or cpu.")
+        str, option("--device", metavar="DEVICE", panel=GPU, help_="cuda, cuda:1 or cpu.")
     ] = "cuda",
     load: Load = Load(sequences=1),
     caches: Caches = Caches(),
@@ -115,9 +121,15 @@ def measure(
     display: Display = Display(),
     assume: Assume = None,
 ) -> None:
-    """Allocate the real caches on a device, and hold every counter against the plan.
+    """Hold real caches on a device against the plan, byte by byte.
 
     The context is 128k where none is given, and 1k on a CPU.
+
+    Examples:
+        # Are the caches of four well-known models what kvplan says?
+        kvplan measure
+        # The same of one model on a CPU, as an engine pages it.
+        kvplan measure gpt2 --device cpu --layout vllm --ctx 1k
     """
     from kvplan.views.measure import measure_report
 

@@ -8,7 +8,19 @@ from typing import Annotated, Unpack, cast
 
 import typer
 
-from kvplan.cli.values import argument, choice, count, option, size, tokens
+from kvplan.cli.values import (
+    GPU,
+    LAYOUT,
+    MEMORY,
+    OUTPUT,
+    WORKLOAD,
+    argument,
+    choice,
+    count,
+    option,
+    size,
+    tokens,
+)
 from kvplan.errors import UsageError
 from kvplan.question import (
     DEFAULT_GPU,
@@ -19,7 +31,6 @@ from kvplan.question import (
 )
 from kvplan.units import parse_decimal, parse_layers
 
-_LOAD, _GPUS, _LAYOUT, _SERVER, _ANSWER = "Load", "GPUs", "Layout", "Server", "Answer"
 _KINDS = "full_attention, sliding_window, mla, layer_types or text_config"
 
 
@@ -45,6 +56,7 @@ Assume = Annotated[
         "--assume",
         metavar="kind=KIND",
         read=_assumed_kind,
+        panel=WORKLOAD,
         help_=f"Read a config.json, as a rule an unknown one, as {_KINDS}.",
     ),
 ]
@@ -53,7 +65,7 @@ KVDtype = Annotated[
     option(
         "--kv-cache-dtype",
         metavar="DTYPE",
-        panel=_LOAD,
+        panel=MEMORY,
         help_="KV cache dtype, in vLLM's names; kvplan list formats shows them.",
     ),
 ]
@@ -62,7 +74,7 @@ MambaDType = Annotated[
     option(
         "--mamba-cache-dtype",
         metavar="DTYPE",
-        panel=_LOAD,
+        panel=MEMORY,
         help_="Tails of convolutions, and states whose dtype nothing else says: auto, float32, "
         "float16, bfloat16.",
     ),
@@ -72,7 +84,7 @@ StateDtype = Annotated[
     option(
         "--mamba-ssm-cache-dtype",
         metavar="DTYPE",
-        panel=_LOAD,
+        panel=MEMORY,
         help_="Recurrent states: auto, float32, float16, bfloat16.",
     ),
 ]
@@ -82,7 +94,7 @@ IndexDtype = Annotated[
         "--index-cache-dtype",
         "--indexer-kv-dtype",
         metavar="DTYPE",
-        panel=_LOAD,
+        panel=MEMORY,
         help_="Keys of a sparse indexer: auto, fp8, mxfp4 (fp4), bf16, or a llama.cpp type.",
     ),
 ]
@@ -91,7 +103,7 @@ Dtype = Annotated[
     option(
         "--dtype",
         metavar="DTYPE",
-        panel=_SERVER,
+        panel=MEMORY,
         help_="Weights that are not quantised: auto, bfloat16, float16, float32.",
     ),
 ]
@@ -100,33 +112,35 @@ Quantization = Annotated[
     option(
         "--quantization",
         metavar="NAME",
-        panel=_SERVER,
+        panel=MEMORY,
         help_="What if a 16-bit checkpoint were quantised: fp8, int4, nvfp4, mxfp4, q4_k "
         "and so on.",
     ),
 ]
 Draft = Annotated[
     bool,
-    typer.Option("--draft", rich_help_panel=_LOAD, help="Count the draft (MTP) layers' cache too."),
+    typer.Option(
+        "--draft", rich_help_panel=WORKLOAD, help="Count the draft (MTP) layers' cache too."
+    ),
 ]
 Context = Annotated[
     int | None,
     tokens(
         "--ctx",
         "--max-model-len",
-        panel=_LOAD,
+        panel=WORKLOAD,
         help_="Tokens of a sequence: 131072, 128k, 1M.",
     ),
 ]
 Sequences = Annotated[
     int | None,
-    count("--sequences", panel=_LOAD, help_="Sequences of that length at once, over all GPUs."),
+    count("--sequences", panel=WORKLOAD, help_="Sequences of that length at once, over all GPUs."),
 ]
 MaxNumSeqs = Annotated[
     int | None,
     count(
         "--max-num-seqs",
-        panel=_SERVER,
+        panel=WORKLOAD,
         help_="vLLM's cap of sequences that run at once, a data-parallel rank.",
     ),
 ]
@@ -135,37 +149,37 @@ Gpu = Annotated[
     option(
         "--gpu",
         metavar="GPU",
-        panel=_GPUS,
+        panel=GPU,
         help_="GPU of kvplan list gpus, its memory alone (24GiB), or a file.",
     ),
 ]
 TensorParallel = Annotated[
     int | None,
-    count("--tensor-parallel-size", "-tp", panel=_LAYOUT, help_="GPUs of a tensor-parallel group."),
+    count("--tensor-parallel-size", "-tp", panel=LAYOUT, help_="GPUs of a tensor-parallel group."),
 ]
 PipelineParallel = Annotated[
     int | None,
-    count("--pipeline-parallel-size", "-pp", panel=_LAYOUT, help_="Pipeline stages of layers."),
+    count("--pipeline-parallel-size", "-pp", panel=LAYOUT, help_="Pipeline stages of layers."),
 ]
 DataParallel = Annotated[
     int | None,
     count(
         "--data-parallel-size",
         "-dp",
-        panel=_LAYOUT,
+        panel=LAYOUT,
         help_="Data-parallel ranks; they share routed experts, a dense model's are replicas.",
     ),
 ]
 Replicas = Annotated[
     int | None,
-    count("--replicas", panel=_LAYOUT, help_="Independent copies of the server."),
+    count("--replicas", panel=LAYOUT, help_="Independent copies of the server."),
 ]
 ContextParallel = Annotated[
     int | None,
     count(
         "--decode-context-parallel-size",
         "-dcp",
-        panel=_LAYOUT,
+        panel=LAYOUT,
         help_="GPUs that share the entries of a cache.",
     ),
 ]
@@ -193,7 +207,7 @@ class Load:
         option(
             "--draft-model",
             metavar="MODEL",
-            panel=_LOAD,
+            panel=WORKLOAD,
             help_="A second model that drafts: name or file (EAGLE-3, DFlash, a small model).",
         ),
     ] = None
@@ -202,7 +216,7 @@ class Load:
         option(
             "--draft-kv-cache-dtype",
             metavar="DTYPE",
-            panel=_LOAD,
+            panel=MEMORY,
             help_="KV cache dtype of the draft model; its own auto where none is given.",
         ),
     ] = "auto"
@@ -215,7 +229,7 @@ class Hardware:
     gpu: Gpu = DEFAULT_GPU
     gpus: Annotated[
         int | None,
-        count("--gpus", panel=_GPUS, help_="GPUs there are."),
+        count("--gpus", panel=GPU, help_="GPUs there are."),
     ] = None
 
 
@@ -233,7 +247,7 @@ class Degrees:
         typer.Option(
             "--enable-expert-parallel",
             "-ep",
-            rich_help_panel=_LAYOUT,
+            rich_help_panel=LAYOUT,
             help="Whole experts on each GPU.",
         ),
     ] = False
@@ -243,7 +257,7 @@ class Degrees:
             "--pipeline-partition",
             metavar="N,N...",
             read=_stages,
-            panel=_LAYOUT,
+            panel=LAYOUT,
             help_="Layers of each pipeline stage: 33,28 (vLLM's VLLM_PP_LAYER_PARTITION).",
         ),
     ] = None
@@ -261,7 +275,7 @@ class Server:
             "--gpu-memory-utilization",
             metavar="SHARE",
             read=parse_decimal,
-            panel=_SERVER,
+            panel=MEMORY,
             help_="Share of each GPU that may be used.",
         ),
     ] = DEFAULT_UTILIZATION
@@ -269,7 +283,7 @@ class Server:
         int | None,
         size(
             "--overhead",
-            panel=_SERVER,
+            panel=MEMORY,
             help_="Activations, graphs and process as measured: 3GiB.",
         ),
     ] = None
@@ -277,7 +291,7 @@ class Server:
         int | None,
         size(
             "--kv-cache-memory-bytes",
-            panel=_SERVER,
+            panel=MEMORY,
             help_="Room for caches, outright.",
         ),
     ] = None
@@ -285,26 +299,27 @@ class Server:
         int | None,
         size(
             "--kv-offloading-size",
-            panel=_SERVER,
+            panel=MEMORY,
             help_="Host memory for caches, of all tensor-parallel GPUs together: 44GiB.",
         ),
     ] = None
     max_loras: Annotated[
         int | None,
-        count("--max-loras", panel=_SERVER, help_="Slots for LoRA adapters, as vLLM has them."),
+        count("--max-loras", panel=WORKLOAD, help_="Slots for LoRA adapters, as vLLM has them."),
     ] = None
     max_lora_rank: Annotated[
         int,
-        count("--max-lora-rank", panel=_SERVER, help_="Rank of a slot."),
+        count("--max-lora-rank", panel=WORKLOAD, help_="Rank of a slot."),
     ] = DEFAULT_LORA_RANK
     max_num_seqs: MaxNumSeqs = None
     engine: Annotated[
         Engine,
         choice(
             "--engine",
+            metavar="ENGINE",
             among=Engine,
-            panel=_SERVER,
-            help_="Whose accounting; none is plain arithmetic.",
+            panel=MEMORY,
+            help_="Whose accounting; none is plain arithmetic",
         ),
     ] = Engine.NONE
 
@@ -319,7 +334,7 @@ class Output(StrEnum):
 
 
 Json = Annotated[
-    bool, typer.Option("--json", rich_help_panel=_ANSWER, help="Short for --format json.")
+    bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Short for --format json.")
 ]
 
 
@@ -329,16 +344,16 @@ class Screen:
 
     wide: Annotated[
         bool,
-        typer.Option("--wide", rich_help_panel=_ANSWER, help="Every column, however narrow it is."),
+        typer.Option("--wide", rich_help_panel=OUTPUT, help="Every column, however narrow it is."),
     ] = False
     quiet: Annotated[
         bool,
-        typer.Option("--quiet", "-q", rich_help_panel=_ANSWER, help="The answer alone."),
+        typer.Option("--quiet", "-q", rich_help_panel=OUTPUT, help="The answer alone."),
     ] = False
     verbose: Annotated[
         bool,
         typer.Option(
-            "--verbose", "-v", rich_help_panel=_ANSWER, help="What the figures rest on, in full."
+            "--verbose", "-v", rich_help_panel=OUTPUT, help="What the figures rest on, in full."
         ),
     ] = False
 
@@ -349,7 +364,13 @@ class Display(Screen):
 
     output: Annotated[
         Output,
-        choice("--format", among=Output, panel=_ANSWER, help_="How to print the answer."),
+        choice(
+            "--format",
+            metavar="FORMAT",
+            among=Output,
+            panel=OUTPUT,
+            help_="How to print the answer",
+        ),
     ] = Output.TABLE
     json: Json = False
 

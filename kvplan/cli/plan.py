@@ -15,8 +15,19 @@ from kvplan.cli.options import (
     as_options,
 )
 from kvplan.cli.output import answer
-from kvplan.cli.values import option
+from kvplan.cli.values import GPU, option
 from kvplan.units import parse_decimal
+
+Price = Annotated[
+    float | None,
+    option(
+        "--price",
+        metavar="PRICE",
+        read=parse_decimal,
+        panel=GPU,
+        help_="Price of a GPU for an hour.",
+    ),
+]
 
 
 def plan(
@@ -26,13 +37,19 @@ def plan(
     degrees: Degrees = Degrees(),
     server: Server = Server(),
     display: Display = Display(),
-    price: Annotated[
-        float | None,
-        option("--price", metavar="PRICE", read=parse_decimal, help_="Price of a GPU for an hour."),
-    ] = None,
+    price: Price = None,
     assume: Assume = None,
 ) -> None:
-    """Plan a deployment: what fits, how long a context, how many sequences, on how many GPUs."""
+    """Plan a deployment: what fits, how long, on how many GPUs.
+
+    Of context, sequences and GPUs, what is not given is found.
+
+    Examples:
+        # How many GPUs do 64 sequences of 32k tokens take?
+        kvplan plan deepseek-v3 --gpu h200 --ctx 32k --sequences 64
+        # How many sequences fit on four H100s, with the cache in FP8?
+        kvplan plan llama3.3-70b --gpus 4 --ctx 32k --kv-cache-dtype fp8
+    """
     from kvplan.planner.runner_up import runner_up
     from kvplan.planner.solve import solve, solve_native
     from kvplan.question import ask

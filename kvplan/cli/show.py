@@ -25,7 +25,14 @@ def show(
     display: Display = Display(),
     assume: Assume = None,
 ) -> None:
-    """Show what each group of a model's layers keeps, with the formula and its numbers."""
+    """Show what each group of layers keeps, with its formula.
+
+    Examples:
+        # Where do a model's bytes per token come from?
+        kvplan show deepseek-v3
+        # What does the cache keep in FP8, for a script?
+        kvplan show qwen3-next-80b-a3b --kv-cache-dtype fp8 --json
+    """
     from kvplan.dtypes import BesideDtypes
     from kvplan.registry.names import load
     from kvplan.views.show import show_report

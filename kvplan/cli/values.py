@@ -11,6 +11,8 @@ import typer
 from kvplan.errors import UsageError
 from kvplan.units import named, parse_bytes, parse_count, parse_tokens
 
+WORKLOAD, GPU, LAYOUT, MEMORY, OUTPUT = "Workload", "GPU", "Layout", "Memory", "Output"
+MEASUREMENT = "Measurement"
 NUMBERS = {"N", "TOKENS", "BYTES"}
 SPELLING = (
     "Numbers are ASCII digits: 8, 0.92; no leading zeros, no signs, underscores or exponents. "
@@ -69,10 +71,13 @@ def size(*flags: str, help_: str, panel: str) -> Any:
     return option(*flags, metavar="BYTES", help_=help_, read=parse_bytes, panel=panel)
 
 
-def choice(*flags: str, among: type[StrEnum], help_: str, panel: str | None = None) -> Any:
-    """An option that takes one of a few words."""
-    metavar = f"<{'|'.join(among)}>"
-    return option(*flags, metavar=metavar, help_=help_, read=one_of(among), panel=panel)
+def choice(
+    *flags: str, metavar: str, among: type[StrEnum], help_: str, panel: str | None = None
+) -> Any:
+    """An option that takes one of a few words, which its help lists."""
+    *words, last = among
+    text = f"{help_}: {', '.join(words)} or {last}." if words else f"{help_}."
+    return option(*flags, metavar=metavar, help_=text, read=one_of(among), panel=panel)
 
 
 def one_of(words: type[Word]) -> Callable[[str], Word]:

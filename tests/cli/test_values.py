@@ -29,7 +29,7 @@ MISSPELT = (
 
 # Options and arguments that take a name or a file: any text but none.
 TEXTS = {
-    *("MODEL", "FILE", "PATH", "A", "B"),
+    *("MODEL", "FILE", "PATH", "A", "B", "COMMAND"),
     *("--assume", "--kv-cache-dtype", "--mamba-cache-dtype", "--mamba-ssm-cache-dtype"),
     *("--index-cache-dtype", "--indexer-kv-dtype", "--draft-model", "--draft-kv-cache-dtype"),
     *("--gpu", "--dtype", "--quantization", "--layout", "--save", "--device", "--kind"),
@@ -37,7 +37,7 @@ TEXTS = {
     *("--baseline", "--from-hub", "-o", "--output", "--junit"),
 }
 # Words that are one of a few.
-WORDS = {"WHAT", "--format", "--engine", "--kernel"}
+WORDS = {"WHAT", "SHELL", "--format", "--engine", "--kernel"}
 NUMBERS = {
     *("--ctx", "--max-model-len", "--sequences", "--max-num-seqs", "--gpus", "--replicas"),
     *("--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp"),

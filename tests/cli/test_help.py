@@ -1,0 +1,136 @@
+"""Help as people read it, and what a misspelt word is answered with."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer
+
+from kvplan.cli.app import app
+from kvplan.cli.commands import TITLES, summary
+
+if TYPE_CHECKING:
+    from tests.command_line import Run
+
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+EXAMPLE = Path(__file__).parents[2] / "configs" / "checks" / "example.yaml"
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 256,
+    "max_position_embeddings": 512,
+}
+
+
+def examples(text: str) -> list[str]:
+    """The command lines at the end of a help."""
+    lines = text.partition("\nExamples:\n")[2].splitlines()
+    return [line.strip() for line in lines if not line.strip().startswith("#")]
+
+
+EXAMPLES = [
+    (name, line)
+    for name, command in [("", typer.main.get_command(app)), *COMMANDS.items()]
+    if name != "completion"  # lines of a shell, which tests/cli/test_completion.py runs
+    for line in examples(command.help or "")
+]
+
+
+@pytest.fixture
+def folder(run: Run, tmp_path: Path) -> Path:
+    """Where the files lie that the examples name."""
+    shutil.copy(EXAMPLE, tmp_path / "deploy.yaml")
+    for lock in ("plan.lock.json", "old.lock.json"):
+        run("check", "deploy.yaml", "--baseline", lock, "--update-baseline")
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "config.json").write_text(json.dumps(CONFIG))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "line"), EXAMPLES)
+def test_every_example_runs(run: Run, folder: Path, name: str, line: str) -> None:
+    program, *arguments = shlex.split(line)
+    assert program == "kvplan"
+    assert folder.is_dir()
+    if name == "measure":
+        torch = importlib.util.find_spec("torch") is not None
+        if not (torch and "cpu" in arguments):
+            pytest.skip("measures on a device")
+    result = run(*arguments)
+    assert result.returncode in (0, 1), result.stderr
+    assert result.stdout or "-o" in arguments
+
+
+def test_each_command_has_two_examples() -> None:
+    for name, command in COMMANDS.items():
+        assert len(examples(command.help)) == 2, name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_stand_in_groups_of_one_order(run: Run, name: str) -> None:
+    text = run(name, "--help").stdout
+    titles = [line[:-1] for line in text.splitlines() if line[:1].isalpha() and line[-1] == ":"]
+    known = [*TITLES, "Examples"]
+    assert set(titles) <= set(known)
+    assert titles == sorted(titles, key=known.index)
+    for vague in ("INTEGER", "TEXT:", "FLOAT", "<", "{"):
+        assert vague not in text
+    assert text.startswith(summary(COMMANDS[name])[:40])
+    assert text == run("help", name).stdout
+
+
+@pytest.mark.parametrize("columns", [80, 100, 140])
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_no_line_is_wider_than_the_terminal(run: Run, name: str, columns: int) -> None:
+    text = run(*filter(None, [name]), "--help", columns=columns).stdout
+    assert max(map(len, text.splitlines())) <= columns
+
+
+def test_a_summary_is_one_whole_line_at_80_columns(run: Run) -> None:
+    text = run("--help", columns=80).stdout
+    listed = text.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in listed] == list(COMMANDS)
+    assert all(line.endswith(".") for line in listed)
+
+
+def test_help_and_version_have_short_names(run: Run) -> None:
+    assert run("-V") == run("--version")
+    assert run("-h") == run("--help") == run("help") == run()
+    assert run("-V").returncode == 0
+    assert run("plan", "-h") == run("help", "plan")
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "meant"),
+    [
+        ("pln gpt2", "no such command: pln", "did you mean plan?"),
+        ("help compair", "no such command: compair", "did you mean compare?"),
+        ("plan gpt2 --ctxt 3", "no such option: --ctxt", "did you mean --ctx?"),
+        ("plan gpt2 --ctxt=3", "no such option: --ctxt", "did you mean --ctx?"),
+        ("plan gpt2 -dpa 2", "no such option: -dpa", "-dp"),
+        ("plan gpt2 -tpp 2", "no such option: -tpp", "-tp"),
+        ("plan gpt2 --max_model_len 3", "no such option: --max_model_len", "--max-model-len?"),
+        ("plan gpt2 --gpu-mem 1", "no such option: --gpu-mem", "--gpu-memory-utilization"),
+        ("show gpt2 --gpu h100", "kvplan show has no option --gpu", "compare, plan, layouts"),
+        ("--verison", "no such option: --verison", "--version"),
+        ("zzz", "no such command: zzz", "kvplan --help shows all commands"),
+    ],
+)
+def test_a_misspelt_word_is_answered_with_the_nearest(
+    run: Run, line: str, said: str, meant: str
+) -> None:
+    result = run(*line.split())
+    first, second = result.stderr.splitlines()
+    assert (result.returncode, result.stdout, first) == (2, "", f"error: {said}")
+    assert meant in second
