@@ -255,7 +255,7 @@ def _refuse_second_shape(text: Config) -> None:
         match = _SHAPES.match(key)
         if match is None or value is None or key in text.read:
             continue
-        base = next((name for name in (f"num_{match[4]}", match[4]) if text.has(name)), None)
+        base = first(text, (f"num_{match[4]}", match[4]))
         if base is None or text.raw[base] != value:
             text.refuse(
                 f"{text.name(printable(key))} is {shown(value)}, but {base or match[4]} is "

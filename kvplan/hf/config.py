@@ -308,6 +308,7 @@ class Config:
 
     def section(self, key: str) -> Config | None:
         """A nested object, or None."""
+        key = self.spelling(key)
         self.read.add(key)
         if not self.has(key):
             return None

@@ -83,8 +83,8 @@ def levels_to(top: Config, text: Config) -> list[Config]:
 
 
 def first(config: Config, keys: Sequence[str]) -> str | None:
-    """The first of these keys that this level has."""
-    return next((key for key in keys if config.has(key)), None)
+    """The first of these keys that this level has, as it spells it."""
+    return next((config.spelling(key) for key in keys if config.has(key)), None)
 
 
 def _has_layers(section: Mapping[str, Any]) -> bool:
@@ -97,7 +97,7 @@ def found_figures(top: Config) -> dict[str, Any]:
     """Standard keys of the file's layers, at whatever level they stand."""
     found = list(described_levels(top))
     return {
-        level.name(key): level.raw[key]
+        level.name(level.spelling(key)): level.raw[level.spelling(key)]
         for level in found[-1:]
         for keys in STANDARD
         for key in keys

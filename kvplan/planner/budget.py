@@ -6,7 +6,9 @@ monotone in context and sequences, so limits are found by search over the same a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from kvplan.calc import Footprint, PackedCaches
 from kvplan.gpu import Gpu
@@ -16,6 +18,8 @@ from kvplan.planner.lora import LoraSlots
 from kvplan.planner.weights import WeightsLine
 from kvplan.question import Question
 from kvplan.units import ceil_div
+
+Figure = TypeVar("Figure")
 
 PROCESS_BYTES = 765 << 20  # CUDA context, kernels, cuBLAS: measured on an H100, torch 2.11
 ACTIVATION_SHARE = 0.02  # activations and CUDA graphs: H100 logs of vLLM leave 1.5 GiB of 80
@@ -129,6 +133,18 @@ def stage_budgets(
         )
         budgets[id(loaded)] = _budget(question, loaded, cache)
     return tuple(budgets[id(loaded)] for loaded in stages)
+
+
+def unlike(budgets: Iterable[Budget]) -> list[Budget]:
+    """The budgets without repetition: stages that hold the same are one object."""
+    return list({id(budget): budget for budget in budgets}.values())
+
+
+def by_stage(figure: Callable[[Budget], Figure], budgets: Iterable[Budget]) -> list[Figure]:
+    """A figure of each stage, worked out once for those that hold the same."""
+    stages = tuple(budgets)
+    figures = {id(budget): figure(budget) for budget in unlike(stages)}
+    return [figures[id(budget)] for budget in stages]
 
 
 def _budget(question: Question, loaded: LoadedStage, cache: Footprint) -> Budget:

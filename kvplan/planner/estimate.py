@@ -13,7 +13,7 @@ from math import log2
 from kvplan.calc import Footprint
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
-from kvplan.planner.budget import Budget
+from kvplan.planner.budget import Budget, by_stage
 from kvplan.planner.weights import WeightsLine, active_experts, read_bytes
 from kvplan.spec import ModelSpec
 from kvplan.units import ceil_div
@@ -50,10 +50,10 @@ def estimate(
     in_batch = ceil_div(in_group, layout.pipeline)
     batches = ceil_div(in_group, in_batch)
     talk = _communication_seconds(spec, gpu, layout, in_batch) / layout.pipeline
-    stages = [
-        _read_bytes(spec, budget, in_batch, in_batch * layout.data) / bandwidth + talk
-        for budget in budgets
-    ]
+    read = by_stage(
+        lambda budget: _read_bytes(spec, budget, in_batch, in_batch * layout.data), budgets
+    )
+    stages = [size_bytes / bandwidth + talk for size_bytes in read]
     return Step(max(sum(stages), batches * max(stages)), talk * max(len(stages), batches))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from kvplan.parallel import Layout
-from kvplan.planner.budget import Budget
+from kvplan.planner.budget import Budget, by_stage, unlike
 
 
 def host_bytes_per_token(budgets: Sequence[Budget], layout: Layout) -> Fraction:
@@ -17,8 +17,8 @@ def host_bytes_per_token(budgets: Sequence[Budget], layout: Layout) -> Fraction:
     copied heads and latents with it; latents alone are stored once where there are neither stages
     nor decode context parallelism (offloading/config.py, replicated_layout).
     """
-    growing = [line for budget in budgets for line in budget.cache.lines if line.growth]
+    growing = [line for budget in unlike(budgets) for line in budget.cache.lines if line.growth]
     latent = all(slot.slot.split == "whole" for line in growing for slot in line.slots)
     once = latent and layout.pipeline == 1 and layout.context == 1
-    in_stages = sum((budget.cache.bytes_per_token for budget in budgets), Fraction(0))
+    in_stages = sum(by_stage(lambda budget: budget.cache.bytes_per_token, budgets), Fraction(0))
     return in_stages * (1 if once else layout.tensor)

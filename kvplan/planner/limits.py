@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from math import inf
 
-from kvplan.planner.budget import Budget
+from kvplan.planner.budget import Budget, unlike
 from kvplan.units import largest
 
 _MOST_TOKENS = 1 << 60
@@ -13,11 +13,11 @@ _MOST_TOKENS = 1 << 60
 
 def max_context(budgets: tuple[Budget, ...], sequences: int) -> int | None:
     """The longest context of so many sequences in each group; None for any."""
-    unlike = {id(budget): budget for budget in budgets}.values()  # equal stages are one object
+    stages = unlike(budgets)
     return _most(
         lambda tokens: all(
             sequences * budget.cache.bytes_per_sequence_at(tokens) <= budget.room_bytes
-            for budget in unlike
+            for budget in stages
         )
     )
 
@@ -35,7 +35,7 @@ def _most(holds: Callable[[int], bool]) -> int | None:
 def max_sequences(budgets: Iterable[Budget]) -> int | None:
     """Whole sequences that one group holds at once; None for any number."""
     in_stage: list[int] = []
-    for budget in budgets:
+    for budget in unlike(budgets):
         if budget.room_bytes < 0:
             return 0
         if budget.cache.bytes_per_sequence:
@@ -47,7 +47,7 @@ def concurrency(budgets: tuple[Budget, ...]) -> float:
     """Sequences that one group holds, with a fraction; infinite where they keep nothing."""
     in_stage = (
         max(0, budget.room_bytes) / budget.cache.bytes_per_sequence
-        for budget in budgets
+        for budget in unlike(budgets)
         if budget.cache.bytes_per_sequence
     )
     return min(in_stage, default=inf)

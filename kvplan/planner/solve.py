@@ -17,7 +17,7 @@ from math import inf
 from kvplan.calc import Footprint, PackedCaches
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout, check_layout, redundant_experts
-from kvplan.planner.budget import Budget, stage_budgets
+from kvplan.planner.budget import Budget, by_stage, stage_budgets, unlike
 from kvplan.planner.drafter import check_drafter, packed_caches, serve_drafter, suits_drafter
 from kvplan.planner.estimate import Step, estimate, least_read_bytes
 from kvplan.planner.host import host_bytes_per_token
@@ -352,8 +352,8 @@ class Search:
             check_drafter(self.drafter.spec, layout)
         tokens, load = context_tokens or self.context_tokens, sequences or self.sequences
         budgets = self.budgets(layout, tokens, load)
-        read = [least_read_bytes(self.spec, budget) for budget in budgets]
-        fits = all(budget.fits for budget in budgets)
+        read = by_stage(lambda budget: least_read_bytes(self.spec, budget), budgets)
+        fits = all(budget.fits for budget in unlike(budgets))
         gpu = self.question.gpu
         return Plan(
             served=self.served,
@@ -379,7 +379,7 @@ class Search:
 
 
 def _least_free(budgets: tuple[Budget, ...]) -> int:
-    return min(budget.free_bytes for budget in budgets)
+    return min(budget.free_bytes for budget in unlike(budgets))
 
 
 def _waiting(question: Question, layout: Layout, sequences: int) -> int:

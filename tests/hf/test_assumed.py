@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from kvplan.hf.assumed import KINDS
 from kvplan.spec import ModelSpec
 from tests.hf import models
 from tests.hf.configs import LLAMA, MLA, F, L, S, refusal, sizes, spec_of, write
+from tests.hf.sweep.class_defaults import FILE
 
 UNKNOWN = {**LLAMA, "architectures": ["NovelForCausalLM"], "model_type": "novel"}
 LATENT = {**MLA, "num_hidden_layers": 2, "max_position_embeddings": 8192, "model_type": "novel"}
@@ -295,3 +297,20 @@ def test_what_is_assumed_goes_before_what_is_known_and_says_so(tmp_path: Path) -
 def test_an_assumption_that_a_known_family_bears_out_changes_nothing(tmp_path: Path) -> None:
     path = write(tmp_path, LLAMA)
     assert read_config(path, "full_attention")[0] == read_config(path)[0]
+
+
+def test_a_file_that_names_its_layers_as_its_class_does_is_refused_in_these_names(
+    tmp_path: Path,
+) -> None:
+    """Every class that has another name for num_hidden_layers, in a section of an unknown file."""
+    rows = json.loads(FILE.read_text(encoding="utf-8"))
+    own = {
+        model_type: names["num_hidden_layers"]
+        for model_type, row in rows.items()
+        if "num_hidden_layers" in (names := row.get("aliases", {}))
+    }
+    assert len(own) > 10
+    for model_type, layers in own.items():
+        text = {"model_type": model_type, layers: 8, "num_attention_heads": 4, "vocab_size": 100}
+        config = {"model_type": "novel_vl", "text_config": text}
+        assert f"text_config.{layers}: 8" in refusal(tmp_path, config), model_type

@@ -63,7 +63,8 @@ def tied(config: Config, default: bool | None, *others: str) -> bool:
 
 def _given(level: Config, keys: Sequence[str]) -> bool | None:
     level.ignore(*keys)
-    values = [(key, level.raw[key]) for key in keys if level.has(key)]
+    named = [level.spelling(key) for key in keys if level.has(key)]
+    values = [(key, level.raw[key]) for key in named]
     given = {level.expect(key, value, bool, "true or false") for key, value in values}
     if len(given) > 1:
         raise UncountedError(f"{' and '.join(keys)} contradict each other")
