@@ -79,7 +79,7 @@ def check(
 ) -> None:
     """Hold deployments against what is expected of them, as in CI.
 
-    With --baseline no figure may differ from the lock file, unless it is meant to.
+    With --baseline, every figure that is not the lock file's fails as well.
 
     Examples:
         # Does every deployment still fit?

@@ -73,7 +73,9 @@ class _Help:
             if record := param.get_help_record(ctx):
                 names, text = record
                 text = text.removesuffix("[required]").rstrip()
-                sections[_title(ctx, param)].append((names.strip("[]"), text))
+                if param.param_type_name == "argument":
+                    names = names.strip("[]")
+                sections[_title(ctx, param)].append((names, text))
         yield from ((title, rows) for title, rows in sections.items() if rows)
 
 
@@ -130,15 +132,16 @@ def _usage(ctx: Any) -> str:
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> str:
-    """The text in lines of that width at most, broken at blanks alone."""
-    return textwrap.fill(
-        " ".join(text.split()),
+    """The text in lines of that width at most, broken at blanks alone, a default not at all."""
+    lines = textwrap.fill(
+        " ".join(text.split()).replace("[default: ", "[default:\N{NO-BREAK SPACE}"),
         width,
         initial_indent=indent,
         subsequent_indent=indent,
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return lines.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _rows(rows: Iterable[tuple[str, str]], names_width: int, width: int) -> str:

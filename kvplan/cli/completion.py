@@ -89,11 +89,10 @@ def completion(
 ) -> None:
     """Print what makes a shell complete kvplan: bash, zsh or fish.
 
-    Commands, options, models, GPUs and dtypes are completed with the Tab key. In ~/.bashrc or
-    ~/.zshrc one line does it, in ~/.config/fish/config.fish the third.
+    The Tab key then completes commands, options, models, GPUs and dtypes.
 
     Examples:
-        # In ~/.bashrc, or with zsh for bash in ~/.zshrc.
+        # In ~/.bashrc; the same with zsh in ~/.zshrc.
         eval "$(kvplan completion bash)"
         # In ~/.config/fish/config.fish.
         kvplan completion fish | source

@@ -104,6 +104,11 @@ def test_a_summary_is_one_whole_line_at_80_columns(run: Run) -> None:
     assert all(line.endswith(".") for line in listed)
 
 
+def test_a_default_and_a_metavar_stay_whole(run: Run) -> None:
+    assert "[default: h100-sxm-80gb]" in run("plan", "--help", columns=80).stdout
+    assert "--from-hub ORG/NAME[@REVISION]" in run("import", "--help", columns=80).stdout
+
+
 def test_help_and_version_have_short_names(run: Run) -> None:
     assert run("-V") == run("--version")
     assert run("-h") == run("--help") == run("help") == run()
