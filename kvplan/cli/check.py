@@ -63,6 +63,12 @@ Format = Annotated[
         help_="How to print the findings",
     ),
 ]
+Every = Annotated[
+    bool,
+    typer.Option(
+        "--all", rich_help_panel=OUTPUT, help="List what passed as well, after what did not."
+    ),
+]
 
 
 def check(
@@ -72,9 +78,7 @@ def check(
     junit: JUnit = None,
     output: Format = CheckOutput.TABLE,
     json: Json = False,
-    every: Annotated[
-        bool, typer.Option("--all", help="List what passed as well, after what did not.")
-    ] = False,
+    every: Every = False,
     screen: Screen = Screen(),
 ) -> None:
     """Hold deployments against what is expected of them, as in CI.

@@ -94,15 +94,7 @@ def _record(plan: Plan, native: Plan | None, runner: RunnerUp | None) -> dict[st
         "per_gpu": _per_gpu(plan.budget),
         "weights": _weights_by_part(plan.budget.weights),
         "one_copy_weights_bytes": plan.spec.weights_bytes,
-        "stages": [
-            {
-                "layers": layers,
-                "weights_bytes": budget.weights_bytes,
-                "kv_bytes": budget.cache.total_bytes,
-                "free_bytes": budget.free_bytes,
-            }
-            for layers, budget in zip(plan.stage_layers, plan.stage_budgets, strict=True)
-        ],
+        "stages": _stage_records(plan),
         "draft_model": _drafter(plan),
         "lora": _lora(plan.budget),
         "host": _host(plan),
@@ -119,6 +111,18 @@ def _record(plan: Plan, native: Plan | None, runner: RunnerUp | None) -> dict[st
         "cost": _cost(plan),
         "engine": {"name": plan.question.engine, "version": None},
     }
+
+
+def _stage_records(plan: Plan) -> list[dict[str, int]]:
+    return [
+        {
+            "layers": layers,
+            "weights_bytes": budget.weights_bytes,
+            "kv_bytes": budget.cache.total_bytes,
+            "free_bytes": budget.free_bytes,
+        }
+        for layers, budget in zip(plan.stage_layers, plan.stage_budgets, strict=True)
+    ]
 
 
 def _row(inputs: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
