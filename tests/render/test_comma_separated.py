@@ -35,17 +35,18 @@ def is_number(text: str) -> bool:
 @example(";=1+1", "; =1")
 @example(" \t＝1", ", ,@SUM(A1)")
 @example("::error::x", "a ##[error]x")
+@example("", ",;")
 def test_no_name_is_a_formula_or_makes_a_cell_of_its_own(one: str, other: str) -> None:
     record = {"name": one, "names": [other, one], "nested": {other: one}, "n": -5}
     text = drawn(record, record)
     rows = list(csv.reader(StringIO(text), strict=True))
     assert [len(row) for row in rows] == [4, 4, 4]
     cells = [cell for row in rows for cell in row]
+    assert all(char.isprintable() for cell in cells for char in cell)
     cells += [cell for row in csv.reader(StringIO(text), delimiter=";") for cell in row]
     for cell in cells:
         start = cell.lstrip()
         assert not start.startswith(FORMULA) or is_number(start.split(",")[0]), cell
-        assert all(char.isprintable() for char in cell)
     assert commands(text) == []
 
 
