@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -28,6 +29,8 @@ class Row:
     multi_head: Footprint | None
     ratio_to_first: float | None
     plan: Plan | None
+    least: tuple[str, ...] = ()
+    """Figures in which this row is below all that are not the same: kv_bytes, gpu_count."""
 
     @property
     def mha_ratio(self) -> float | None:
@@ -99,7 +102,22 @@ def compare(question: Question) -> Comparison:
         )
         for spec, cache, plan in zip(asked.models, whole, plans, strict=True)
     ]
-    return Comparison(tuple(rows), asked)
+    return Comparison(tuple(_with_least(rows)), asked)
+
+
+def _with_least(rows: list[Row]) -> Iterator[Row]:
+    """The rows, each with the figures in which others are above it and none below."""
+    figures: dict[str, list[int | None]] = {
+        "kv_bytes": [row.footprint.total_bytes for row in rows],
+        "gpu_count": [row.gpu_count for row in rows],
+    }
+    for index, row in enumerate(rows):
+        least = []
+        for name, values in figures.items():
+            known = [value for value in values if value is not None]
+            if values[index] is not None and values[index] == min(known) < max(known):
+                least.append(name)
+        yield replace(row, least=tuple(least))
 
 
 def _plan(spec: ModelSpec, question: Question) -> Plan | None:

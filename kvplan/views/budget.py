@@ -96,7 +96,7 @@ def _weights(budget: Budget) -> Iterator[_Line]:
         large, small = lines, []
     for line in large:
         name = _PARTS.get(line.part, line.part)
-        split = f"over {line.shared_by} GPUs" if line.shared_by > 1 else "a copy each"
+        split = f"÷ {line.shared_by}" if line.shared_by > 1 else "copy"
         yield name, line.size_bytes, "█", split
     if small:
         rest = sum(line.size_bytes for line in small)

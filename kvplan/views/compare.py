@@ -186,6 +186,17 @@ def _tone(row: Row) -> Tone:
     return "unknown" if row.plan is None else tone_of(row.plan)
 
 
+_LEAST = {"kv_bytes": "least cache", "gpu_count": "fewest GPUs"}
+
+
+def _verdict(row: Row) -> str:
+    """In what the model is the least of all, or what it lacks."""
+    if row.nearest is not None:
+        lacks = row.nearest.missing_bytes
+        return f"lacks {gib(lacks)}" if lacks else "does not run at once"
+    return ", ".join(_LEAST[what] for what in row.least)
+
+
 def _layout(row: Row) -> dict[str, Any] | None:
     return layout_record(row.plan.layout, row.spec) if row.plan and row.plan.fits else None
 
@@ -276,6 +287,7 @@ _FIELDS: tuple[Field[Row], ...] = (
     Field("nearest", _nearest),
     Field("max_context_tokens", lambda row: row.max_context_tokens, "Max ctx", _longest),
     Field("context_unbounded", _is_unbounded),
+    Field("least", lambda row: list(row.least), "Verdict", _verdict, "left", rank=2, tone=_tone),
     Field("basis", lambda _: _BASIS),
     Field("warnings", lambda row: list(_warnings(row))),
 )
