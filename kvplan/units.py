@@ -166,17 +166,17 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def number(value: int | Fraction) -> str:
+def number(value: float | Fraction) -> str:
     """The value with thousands separators, exact to the last decimal it has.
 
     A fraction without a finite decimal form is shown to four places.
     """
-    if isinstance(value, int) or value.denominator == 1:
+    if value == int(value):
         return f"{int(value):,}"
-    return f"{float(value):,.4f}".rstrip("0")
+    return f"{float(value):,.4f}".rstrip("0").rstrip(".")
 
 
-def gib(size_bytes: int | Fraction) -> str:
+def gib(size_bytes: float | Fraction) -> str:
     """Bytes as a person reads them: ``42.95 GiB``, ``3.2 MiB``, ``512 B`` (2^30, 2^20, 2^10)."""
     for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
         if size_bytes >= unit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 import kvplan
 from kvplan.errors import UsageError
 from kvplan.units import (
+    gib,
     largest,
+    number,
     parse_bytes,
     parse_count,
     parse_decimal,
@@ -24,6 +27,20 @@ def test_the_largest_that_holds() -> None:
     assert largest(lambda number: number * number <= 50, 100) == 7
     assert largest(lambda _: True, 9) == 9
     assert largest(lambda _: False, 9) == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1_024, "1,024"), (576.5, "576.5"), (Fraction(1_153, 2), "576.5"), (8.0, "8"), (1e-5, "0")],
+)
+def test_a_fraction_is_shown_whichever_way_it_is_held(value: float | Fraction, text: str) -> None:
+    """A lock file keeps the bytes of a token of a compressed cache as a decimal."""
+    assert number(value) == text
+
+
+def test_less_than_a_kilobyte_may_have_a_fraction() -> None:
+    assert gib(576.5) == "576.5 B"
+    assert gib(1_153.0) == "1.13 KiB"
 
 
 @pytest.mark.parametrize(
