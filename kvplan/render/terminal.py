@@ -166,14 +166,12 @@ def _narrowest(table: Table) -> int:
 
 def _least(table: Table, index: int) -> int:
     """Width of a column that breaks no number and no word; long names and words are folded."""
-    cells = _cells(table, index)
-    if index and table.columns[index].align == "left":
+    cells, column = _cells(table, index), table.columns[index]
+    if column.align == "right" or column.rank:  # rather left out than folded
+        return max(map(cell_len, cells), default=1)
+    if index:
         cells = [word for cell in cells for word in cell.split()]
     widest = max(map(cell_len, cells), default=1)
-    if table.columns[index].align == "right":
-        return widest
-    if table.columns[index].rank:
-        return widest  # rather left out than broken within a word
     return min(widest, LONGEST_WORD if index else LONGEST_NAME)
 
 
