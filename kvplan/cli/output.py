@@ -59,10 +59,11 @@ def warn(warnings: Iterable[str]) -> None:
 
 def complain(*lines: str) -> None:
     """Lines to stderr, with nothing in them that a terminal or a CI runner would obey."""
-    coloured = _columns(sys.stderr) is not None or os.environ.get("FORCE_COLOR")
+    width = _columns(sys.stderr)
+    coloured = width is not None or os.environ.get("FORCE_COLOR")
     for line in lines:
         text = inert(visible(line))
-        tell(f"{message(text, _columns(sys.stderr)) if coloured else text}\n")
+        tell(f"{message(text, width) if coloured else text}\n")
 
 
 def tell(text: str) -> None:

@@ -116,11 +116,9 @@ class Plan:
         return self.spec.stage_layers(self.layout.pipeline, self.layout.partition)
 
     @property
-    def stage_budgets(self) -> tuple[Budget, ...]:
-        """The budget of a GPU of each pipeline stage; ``budget`` is the one that decides."""
-        return stage_budgets(
-            self.caches, self.question, self.layout, self.context_tokens, self.sequences
-        )
+    def has_idle_ranks(self) -> bool:
+        """Whether there are more data-parallel ranks than sequences, as far as these are given."""
+        return _has_idle_ranks(self.question, self.layout)
 
     @property
     def host_tokens(self) -> int | None:
@@ -277,7 +275,7 @@ class Search:
         for server in self.servers(unasked):
             if server.server_gpus > fewest:
                 break
-            if self._has_idle_ranks(server) is not (unasked == IDLE):
+            if _has_idle_ranks(self.question, server) is not (unasked == IDLE):
                 continue
             replicas = self._replicas(server)
             if replicas is None:
@@ -313,10 +311,6 @@ class Search:
             self._free_bytes[server] = _least_free(budgets)
         return self._free_bytes[server]
 
-    def _has_idle_ranks(self, layout: Layout) -> bool:
-        """Whether there are more data-parallel ranks than sequences, as far as these are given."""
-        return layout.data > (self.question.sequences or layout.data)
-
     def rank(self, plan: Plan) -> tuple[bool | int | float, ...]:
         """How plans of one count of GPUs are sorted: the least is chosen.
 
@@ -331,7 +325,7 @@ class Search:
             plan.waiting,
             layout.tensor > plan.gpu.link_domain,
             layout.context > 1,
-            self._has_idle_ranks(layout),
+            plan.has_idle_ranks,
             redundant_experts(self.spec, layout) > 0,
             layout.pipeline,
             -(plan.tokens_per_second or 0.0),
@@ -380,6 +374,10 @@ class Search:
 
 def _least_free(budgets: tuple[Budget, ...]) -> int:
     return min(budget.free_bytes for budget in unlike(budgets))
+
+
+def _has_idle_ranks(question: Question, layout: Layout) -> bool:
+    return layout.data > (question.sequences or layout.data)
 
 
 def _waiting(question: Question, layout: Layout, sequences: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
+from typing import NamedTuple
 
 from kvplan.planner.budget import Budget
 from kvplan.planner.solve import Plan
@@ -29,23 +30,26 @@ _PARTS = {
 _SMALL = 0.005
 """Share of a card below which a part of the weights stands in one line with others like it."""
 
-_Line = tuple[str, int, str, str]
-"""Name, bytes, mark, how it is split."""
+
+class _Line(NamedTuple):
+    """A line of the budget: its mark in the bar, how it is split over GPUs, its colour."""
+
+    name: str
+    size_bytes: int
+    mark: str
+    split: str = ""
+    tone: Tone = ""
 
 
 def budget_tables(plan: Plan) -> Iterator[Table]:
     """The GPU that decides, and the stages where there are several."""
     budget = plan.budget
-    lines = [line for line in _lines(budget) if line[1]]
-    rows = [_row(name, size, split, budget) for name, size, _, split in lines]
-    tones: list[Tone] = [_tone(name, budget) for name, *_ in lines]
-    shares = [Share(mark, size) for _, size, mark, _ in lines]
+    lines = [line for line in _lines(budget) if line.size_bytes]
+    shares = [Share(line.mark, line.size_bytes) for line in lines]
     if not budget.fits:
-        rows.append(_row("MISSING", -budget.free_bytes, "", budget))
-        tones.append("bad")
+        lines.append(_Line("MISSING", -budget.free_bytes, "!", tone="bad"))
         shares.append(Share("!", 0))
-    rows.append(_row("GPU memory", budget.memory_bytes, "", budget))
-    tones.append("")
+    lines.append(_Line("GPU memory", budget.memory_bytes, ""))
     where = "Each GPU" if plan.layout.pipeline == 1 else "Each GPU of the fullest stage"
     columns = (
         Column(where, "left"),
@@ -58,33 +62,31 @@ def budget_tables(plan: Plan) -> Iterator[Table]:
     yield Table(
         "",
         columns,
-        tuple(rows),
-        tones=tuple((tone,) * len(columns) for tone in tones),
+        tuple(_row(line, budget) for line in lines),
+        tones=tuple((line.tone,) * len(columns) for line in lines),
         bar=Bar(tuple(shares), whole_bytes),
     )
     yield from _stages(plan)
 
 
-def _row(name: str, size_bytes: int, split: str, budget: Budget) -> tuple[str, ...]:
+def _row(line: _Line, budget: Budget) -> tuple[str, ...]:
+    size_bytes = line.size_bytes
     share = f"{100 * size_bytes / budget.memory_bytes:,.1f}%"
-    return name, number(size_bytes), gib(size_bytes), share, split
-
-
-def _tone(name: str, budget: Budget) -> Tone:
-    return "assumed" if name == "overhead" and budget.overhead_basis == "assumed" else ""
+    return line.name, number(size_bytes), gib(size_bytes), share, line.split
 
 
 def _lines(budget: Budget) -> Iterator[_Line]:
+    assumed: Tone = "assumed" if budget.overhead_basis == "assumed" else ""
     yield from _weights(budget)
-    yield "draft weights", budget.draft_weights_bytes, "▆", ""
-    yield "LoRA slots", budget.lora_bytes, "▄", ""
-    yield "overhead", budget.overhead_bytes, "▒", ""
-    yield "cache that grows", budget.growing_bytes, "▓", ""
-    yield "windows and states", budget.fixed_bytes, "▚", ""
-    yield "draft cache", budget.draft_cache_bytes, "▞", ""
-    yield "free", max(0, budget.free_bytes), "·", ""
+    yield _Line("draft weights", budget.draft_weights_bytes, "▆")
+    yield _Line("LoRA slots", budget.lora_bytes, "▄")
+    yield _Line("overhead", budget.overhead_bytes, "▒", tone=assumed)
+    yield _Line("cache that grows", budget.growing_bytes, "▓")
+    yield _Line("windows and states", budget.fixed_bytes, "▚")
+    yield _Line("draft cache", budget.draft_cache_bytes, "▞")
+    yield _Line("free", max(0, budget.free_bytes), "·")
     if budget.fits:
-        yield "not used (utilisation)", budget.memory_bytes - budget.allowed_bytes, " ", ""
+        yield _Line("not used (utilisation)", budget.memory_bytes - budget.allowed_bytes, " ")
 
 
 def _weights(budget: Budget) -> Iterator[_Line]:
@@ -97,14 +99,14 @@ def _weights(budget: Budget) -> Iterator[_Line]:
     for line in large:
         name = _PARTS.get(line.part, line.part)
         split = f"÷ {line.shared_by}" if line.shared_by > 1 else "copy"
-        yield name, line.size_bytes, "█", split
+        yield _Line(name, line.size_bytes, "█", split)
     if small:
         rest = sum(line.size_bytes for line in small)
-        yield "other weights" if large else "weights", rest, "█", ""
+        yield _Line("other weights" if large else "weights", rest, "█")
 
 
 def _stages(plan: Plan) -> Iterator[Table]:
-    budgets = plan.stage_budgets
+    budgets = plan.budgets
     if len({_sizes(budget) for budget in budgets}) > 1:
         numbered = enumerate(zip(budgets, plan.stage_layers, strict=True), start=1)
         runs = groupby(numbered, key=lambda item: (_sizes(item[1][0]), item[1][1]))

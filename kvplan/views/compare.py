@@ -103,18 +103,18 @@ def _needs(rows: Sequence[Row]) -> str:
     lacking = f"; {', '.join(unfit)} does not fit" if len(unfit) == 1 else ""
     if len(unfit) > 1:
         lacking = f"; {len(unfit)} do not fit" if len(unfit) < len(rows) else "; none fits"
-    plans = [row.plan for row in rows if row.plan and row.plan.fits]
-    if not plans:
+    fitting = [row.plan for row in rows if row.plan and row.plan.fits]
+    if not fitting:
         return lacking
-    fewest = min(plan.layout.gpus for plan in plans)
-    those = [plan for plan in plans if plan.layout.gpus == fewest]
     if len(rows) == 1:
-        return f" and needs {gpus_in_words(those[0])}"
+        return f" and needs {gpus_in_words(fitting[0])}"
+    fewest = min(plan.layout.gpus for plan in fitting)
+    those = [plan for plan in fitting if plan.layout.gpus == fewest]
     gpus = gpus_in_words(those[0]) if len(those) == 1 else f"{fewest} × {those[0].gpu.name}"
-    names = [plan.spec.name for plan in those]
-    who = f"{', '.join(names[:-1])} and {names[-1]} need" if names[1:] else f"{names[0]} needs"
     if len(those) == len(rows):
         return f"; all need {gpus}"
+    *names, last = (plan.spec.name for plan in those)
+    who = f"{', '.join(names)} and {last} need" if names else f"{last} needs"
     return f"; {who} the fewest GPUs, {gpus}{lacking}"
 
 

@@ -53,7 +53,7 @@ class _Ranked:
         against = {
             f"{crossing} crosses nodes": bool(crossing),
             "context parallel": layout.context > 1,
-            "idle ranks": layout.data > (plan.question.sequences or layout.data),
+            "idle ranks": plan.has_idle_ranks,
             "uneven experts": redundant_experts(plan.spec, layout) > 0,
             "pipeline stages": layout.pipeline > 1,
         }

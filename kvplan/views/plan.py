@@ -121,7 +121,7 @@ def _stage_records(plan: Plan) -> list[dict[str, int]]:
             "kv_bytes": budget.cache.total_bytes,
             "free_bytes": budget.free_bytes,
         }
-        for layers, budget in zip(plan.stage_layers, plan.stage_budgets, strict=True)
+        for layers, budget in zip(plan.stage_layers, plan.budgets, strict=True)
     ]
 
 

@@ -63,12 +63,12 @@ def verdict(plan: Plan) -> Answer:
     """Whether the load fits, in a sentence with its numbers."""
     name, where = plan.spec.name, gpus_in_words(plan)
     if not plan.fits:
-        return Answer(f"{name} {problem(plan)}.", "bad", f"{sentence(advice(plan))}.")
+        return Answer(f"{name} {problem(plan)}.", "bad", f"{_sentence(advice(plan))}.")
     lacks = ", without what could not be counted" if plan.not_counted else ""
     return Answer(f"{name} fits on {where}{lacks}: {_load(plan)}.", tone_of(plan))
 
 
-def sentence(text: str) -> str:
+def _sentence(text: str) -> str:
     """The text with a capital letter at its beginning."""
     return text[:1].upper() + text[1:]
 
