@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypedDict, Unpack, cast
 
 from kvplan.dtypes import BesideDtypes
+from kvplan.engines.settings import ServerSettings
 from kvplan.errors import UsageError
 from kvplan.gpu import Gpu
 from kvplan.limits import MOST_PRICE, MOST_SIZE, amount, whole
@@ -43,7 +44,7 @@ Model = str | Path | ModelSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class Question(ServerSettings):
     """Models on one kind of GPU, and a load; None is what is to be found.
 
     ``layout`` stands where the layout is given, ``gpus`` where only their number is.
@@ -56,8 +57,6 @@ class Question:
     gpu: Gpu
     context_tokens: int | None = None
     sequences: int | None = None
-    max_num_seqs: int | None = None
-    """vLLM's cap of concurrency, a data-parallel rank; ``sequences`` is the load of all ranks."""
     gpus: int | None = None
     layout: Layout | None = None
     dtype: str = "auto"
@@ -83,7 +82,6 @@ class Question:
     gpu_memory_utilization: float = DEFAULT_UTILIZATION
     overhead_bytes: int | None = None
     kv_cache_memory_bytes: int | None = None
-    engine: str = "none"
     price_per_gpu_hour: float | None = None
 
     def __post_init__(self) -> None:

@@ -34,9 +34,24 @@ ALLOWED: dict[str, set[str]] = {
     "multi_head": {"calc", "dtypes", "errors", "formats", "spec"},
     "hf": {"errors", "files", "json_text", "kinds", "spec", "stored", "units"},
     "registry": {"errors", "files", "gpu", "hf", "kinds", "limits", "spec", "units"},
-    "question": {"dtypes", "errors", "gpu", "limits", "parallel", "registry", "spec", "units"},
+    "engines": {
+        *("calc", "dtypes", "errors", "formats", "gpu", "kinds", "limits", "parallel"),
+        *("spec", "stored", "units"),
+    },
+    "question": {
+        "dtypes",
+        "engines",
+        "errors",
+        "gpu",
+        "limits",
+        "parallel",
+        "registry",
+        "spec",
+        "units",
+    },
     "planner": {
-        *("calc", "dtypes", "errors", "formats", "gpu", "kinds", "multi_head", "parallel"),
+        *("calc", "dtypes", "engines", "errors", "formats", "gpu", "kinds"),
+        *("multi_head", "parallel"),
         *("question", "spec", "stored", "units"),
     },
     "checks": {
