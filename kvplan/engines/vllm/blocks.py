@@ -1,0 +1,139 @@
+"""Block sizes: what the attention backends prefer, and what a hybrid's states make of it.
+
+vLLM 0.33.0 platforms/interface.py: update_block_size_for_backend, _align_hybrid_block_size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import lcm
+
+from kvplan.calc import PackedCaches
+from kvplan.engines.settings import ServerSettings
+from kvplan.engines.vllm.caches import BlockSizes, state_bytes
+from kvplan.kinds import CacheKind
+from kvplan.units import ceil_div
+
+_MLA_TOKENS = 128
+"""A hybrid with latents has pages of a multiple of this (interface.py:1075)."""
+_PACKED_BYTES, _ROW_BYTES = 576, 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernels:
+    """What the chosen backends say of pages.
+
+    ``preferred_tokens`` is the page on which all agree, ``least_tokens`` the smallest that the
+    first one runs and ``common_tokens`` what every backend's smallest divides.
+    ``checkpoint_tokens`` is what a state's checkpoints are a multiple of, None where the layers
+    cannot export any inside a prefill; ``checkpoint_pages`` the pages that this takes.
+    """
+
+    preferred_tokens: int
+    least_tokens: int
+    common_tokens: int
+    checkpoint_tokens: int | None = None
+    checkpoint_pages: int = 0
+    window_tokens: int | None = None
+
+
+def block_sizes(
+    caches: PackedCaches,
+    tensor_parallel: int,
+    settings: ServerSettings,
+    kernels: Kernels,
+    context_tokens: int,
+) -> BlockSizes:
+    """The pages of each kind of cache of this model on a tensor-parallel group."""
+    tokens = settings.block_size or kernels.preferred_tokens
+    drafts = settings.num_speculative_tokens or 0
+    states = _states(caches, tensor_parallel, drafts)
+    alignment = _alignment(caches)
+    if not states:
+        return BlockSizes(
+            attention_tokens=tokens,
+            window_tokens=kernels.window_tokens,
+            speculative_tokens=drafts,
+            alignment_bytes=alignment,
+        )
+    caching = settings.enable_prefix_caching
+    token_bytes, is_latent = _attention(caches, tensor_parallel)
+    padded_bytes = None
+    if token_bytes and max(states):
+        tokens = max(
+            tokens,
+            _aligned_tokens(
+                kernels, tokens, token_bytes, max(states), caching=caching, is_latent=is_latent
+            ),
+        )
+        page_bytes = tokens * token_bytes
+        padded_bytes = None if page_bytes == max(states) else page_bytes
+    return BlockSizes(
+        attention_tokens=tokens,
+        window_tokens=kernels.window_tokens,
+        state_tokens=tokens if caching else context_tokens,
+        state_bytes=padded_bytes,
+        state_pages=drafts + (2 + kernels.checkpoint_pages if caching else 1),
+        speculative_tokens=drafts,
+        alignment_bytes=alignment,
+    )
+
+
+def _aligned_tokens(
+    kernels: Kernels,
+    tokens: int,
+    token_bytes: int,
+    largest_bytes: int,
+    *,
+    caching: bool,
+    is_latent: bool,
+) -> int:
+    """The least page of attention that is as large as a page of state."""
+    step = max(kernels.least_tokens, tokens)
+    if is_latent:
+        step = max(step, _MLA_TOKENS)
+    if caching:
+        step = lcm(step, kernels.checkpoint_tokens or 1)
+    aligned = step * ceil_div(largest_bytes, step * token_bytes)
+    return ceil_div(aligned, kernels.common_tokens) * kernels.common_tokens
+
+
+def _kinds(caches: PackedCaches) -> list[CacheKind]:
+    """The kinds of the model's own layers, in the order in which they come first."""
+    return list(dict.fromkeys(kind for group in caches.spec.groups for kind in group.caches))
+
+
+def _states(caches: PackedCaches, tensor_parallel: int, drafts: int) -> list[int]:
+    """Bytes of each different recurrent state on a GPU; empty for a model without any."""
+    return [
+        state_bytes(
+            kind, tuple(slot.on_rank(tensor_parallel) for slot in caches.slots[kind]), drafts
+        )
+        for kind in _kinds(caches)
+        if is_state(kind)
+    ]
+
+
+def is_state(kind: CacheKind) -> bool:
+    """Whether the cache is one recurrent state a sequence."""
+    return not kind.growth() and kind.entries(1) == kind.fixed_entries() == 1 and bool(kind.slots())
+
+
+def _attention(caches: PackedCaches, tensor_parallel: int) -> tuple[int, bool]:
+    """Bytes that a token takes in one attention layer on a GPU, and whether it is a latent.
+
+    0 where no layer attends.
+    """
+    for kind in _kinds(caches):
+        if kind.query_heads() is not None and not kind.per_encoder_input and kind.slots():
+            slots = [slot.on_rank(tensor_parallel) for slot in caches.slots[kind]]
+            is_latent = any(slot.role == "latent" for slot in slots)
+            return sum(slot.bytes_per_entry for slot in slots), is_latent
+    return 0, False
+
+
+def _alignment(caches: PackedCaches) -> int:
+    """DeepSeek-V4 alone rounds its pages up (models/deepseek_v4/attention.py:863)."""
+    if not any(kind.kind == "compressed_kv" for kind in _kinds(caches)):
+        return 1
+    return _PACKED_BYTES if caches.kv_cache_dtype == "fp8_ds_mla" else _ROW_BYTES

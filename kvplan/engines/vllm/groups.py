@@ -1,0 +1,306 @@
+"""Layers that share a block table, and the bytes of a block: vLLM's groups.
+
+As vLLM 0.33.0 v1/core/kv_cache_planning.py, get_kv_cache_groups. Every block of the pool belongs to
+one group at a time and is as large as the largest group needs, so a shorter group leaves a part of
+each of its blocks empty.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import lcm
+
+from kvplan.engines.vllm.layers import FULL, LATENT, LayerPages, Load
+from kvplan.errors import RefusedError
+from kvplan.units import ceil_div
+
+_FEW_MORE = 1.5
+"""Kinds of layers whose numbers differ by less than this are padded to the larger number."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Layers under one block table: their numbers in the model's order, and the pages of each."""
+
+    layers: tuple[tuple[int, LayerPages], ...]
+
+    def pages(self, load: Load) -> int:
+        """Blocks that one request of the context may need of this group."""
+        return max(pages.pages(load) for pages in {pages for _, pages in self.layers})
+
+    def block_bytes(self, first: int, last: int, *, strides: bool) -> int:
+        """Bytes of a block that the layers ``first`` to ``last - 1`` of the model use."""
+        return sum(
+            pages.stride if strides else pages.page_bytes
+            for index, pages in self.layers
+            if first <= index < last
+        )
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The groups of a whole model; ``packed`` where pages of unequal size lie side by side."""
+
+    groups: tuple[Group, ...]
+    packed: bool = False
+
+    def pages(self, load: Load) -> int:
+        """Blocks that one request of the context may need, of all groups together."""
+        return sum(group.pages(load) for group in self.groups)
+
+    def block_bytes(self, first: int, last: int) -> int:
+        """Bytes of one block on a GPU that has these layers of the model."""
+        strides = not self.packed
+        widest = max(group.block_bytes(first, last, strides=strides) for group in self.groups)
+        if not self.packed:
+            return widest
+        alignment = lcm(
+            *(
+                pages.stride_bytes
+                for group in self.groups
+                for index, pages in group.layers
+                if first <= index < last
+            )
+        )
+        return ceil_div(widest, alignment) * alignment
+
+
+def group_layers(
+    layers: Sequence[tuple[int, LayerPages]], *, packed: bool = False, hybrid: bool = True
+) -> Groups:
+    """The groups that vLLM makes of a model's layers, each with its number in the model's order.
+
+    ``packed`` is whether the attention backends lay pages of unequal size side by side
+    (a block-outermost layout); ``hybrid`` whether the hybrid manager is on. Raises RefusedError
+    where vLLM cannot bring the pages to one size.
+    """
+    if not hybrid:
+        layers = _without_hybrid_manager(layers)
+    if not layers:
+        return Groups(())
+    if _can_share_table(pages for _, pages in layers) or _is_uniform(p for _, p in layers):
+        return Groups((Group(tuple(layers)),), packed)
+    if packed and len({pages.page_bytes for _, pages in layers}) > 1:
+        return Groups(tuple(_packed_groups(layers)), packed)
+    try:
+        alike = _with_one_page_size(layers)
+    except RefusedError:
+        promoted = _full_allocation(layers)
+        if promoted is None:
+            raise
+        return Groups((Group(tuple(promoted)),), packed)
+    return Groups(tuple(_split(alike)), packed)
+
+
+def _can_share_table(pages: Iterable[LayerPages]) -> bool:
+    """Whether one block table of one spec serves all of them (``merge``).
+
+    Full layers may differ in nothing but that some are windows by computation, of one size.
+    """
+    different = set(pages)
+    if len(different) == 1:
+        return True
+    if any(layer.kind not in FULL for layer in different):
+        return False
+    windows = {layer.window_tokens for layer in different} - {None}
+    rest = {
+        (layer.kind, layer.block_tokens, layer.content_bytes, layer.padded_bytes, layer.geometry)
+        for layer in different
+    }
+    return len(windows) <= 1 and len(rest) == 1 and len({p.is_shared for p in different}) == 1
+
+
+def _is_uniform(pages: Iterable[LayerPages]) -> bool:
+    """Whether all layers always need as many tokens as one another (UniformTypeKVCacheSpecs)."""
+    different = list(set(pages))
+    if len({(p.block_tokens, p.is_shared) for p in different}) > 1:
+        return False
+    first = different[0]
+    if first.kind in FULL:
+        return all(p.kind in FULL for p in different)
+    if any(p.kind != first.kind for p in different):
+        return False
+    if first.kind == "state":
+        return len({(p.state_pages, p.page_bytes) for p in different}) == 1
+    return len({p.window_tokens for p in different}) == 1
+
+
+def _without_hybrid_manager(
+    layers: Sequence[tuple[int, LayerPages]],
+) -> Sequence[tuple[int, LayerPages]]:
+    """Local layers as full ones, where there are full ones (unify_hybrid_kv_cache_specs)."""
+    result = list(layers)
+    for shared in (True, False):
+        chosen = [item for item in result if item[1].is_shared is shared]
+        promoted = dict(_promoted(chosen))
+        if chosen and not (_is_uniform(promoted.values()) or _can_share_table(promoted.values())):
+            raise RefusedError(
+                "vLLM cannot serve this model without its hybrid KV cache manager: "
+                "Failed to promote local KV cache specs to one unified type.",
+                "leave disable_hybrid_kv_cache_manager out",
+            )
+        result = [(i, promoted.get(i, p)) if p.is_shared is shared else (i, p) for i, p in result]
+    return result
+
+
+def _promoted(layers: Sequence[tuple[int, LayerPages]]) -> Sequence[tuple[int, LayerPages]]:
+    kinds = {pages.kind for _, pages in layers}
+    if not layers or _can_share_table(p for _, p in layers) or _is_uniform(p for _, p in layers):
+        return layers
+    if not kinds & FULL or not kinds & {"sliding", "sliding_mla", "chunked"}:
+        return layers
+    sizes = {pages.block_tokens for _, pages in layers if pages.kind in FULL}
+    size = sizes.pop() if len(sizes) == 1 else None
+    local = ("sliding", "sliding_mla", "chunked")
+    return [
+        (i, pages.as_full(size or pages.block_tokens) if pages.kind in local else pages)
+        for i, pages in layers
+    ]
+
+
+def _full_allocation(
+    layers: Sequence[tuple[int, LayerPages]],
+) -> Sequence[tuple[int, LayerPages]] | None:
+    """Latents beside windows of other pages: windows are given room for all tokens."""
+    kinds = {pages.kind for _, pages in layers}
+    if kinds & {"sliding_mla", "chunked"} or not {"mla", "sliding"} <= kinds:
+        return None
+    promoted = _promoted(layers)
+    return promoted if _is_uniform(pages for _, pages in promoted) else None
+
+
+def _with_one_page_size(
+    layers: Sequence[tuple[int, LayerPages]],
+) -> Sequence[tuple[int, LayerPages]]:
+    """All pages as large as the largest: more tokens to a page, or padding.
+
+    unify_kv_cache_spec_page_size. Raises RefusedError for a latent's page that does not divide it.
+    """
+    largest = max(pages.page_bytes for _, pages in layers)
+    resized: dict[LayerPages, LayerPages] = {}
+    for _, pages in layers:
+        if pages in resized:
+            continue
+        if pages.page_bytes == largest:
+            resized[pages] = pages
+        elif pages.kind == "state":
+            resized[pages] = pages.padded_to(largest)
+        elif largest % pages.page_bytes == 0:
+            ratio = largest // pages.page_bytes
+            resized[pages] = pages.in_blocks_of(pages.block_tokens * ratio)
+        elif pages.kind not in LATENT - {"sliding_mla"}:
+            resized[pages] = pages.padded_to(largest)
+        else:
+            raise RefusedError(
+                "vLLM cannot bring this model's pages to one size: page size is not divisible by "
+                "the maximum page size and cannot be padded (non-MLA attention layers only)"
+            )
+    return [(index, resized[pages]) for index, pages in layers]
+
+
+def _split(layers: Sequence[tuple[int, LayerPages]]) -> list[Group]:
+    """Groups of about as many layers each, dealt out in turn.
+
+    _get_kv_cache_groups_uniform_page_size: as many as the kind with the fewest has, or as the one
+    with the most where that is less than half more.
+    """
+    buckets: list[list[tuple[int, LayerPages]]] = []
+    kinds: list[set[LayerPages]] = []
+    for item in layers:
+        for bucket, members in zip(buckets, kinds, strict=True):
+            if item[1] in members or _can_share_table((*members, item[1])):
+                bucket.append(item)
+                members.add(item[1])
+                break
+        else:
+            buckets.append([item])
+            kinds.append({item[1]})
+    fewest, most = min(map(len, buckets)), max(map(len, buckets))
+    size = most if most < fewest * _FEW_MORE else fewest
+    groups = []
+    for bucket in buckets:
+        number = ceil_div(len(bucket), size)
+        groups += [Group(tuple(bucket[i::number])) for i in range(number)]
+    return groups
+
+
+@dataclass
+class _Bucket:
+    """Layers that always need as many tokens as one another, by the size of their pages."""
+
+    layers: list[tuple[int, LayerPages]]
+
+    @property
+    def by_size(self) -> dict[int, list[tuple[int, LayerPages]]]:
+        sizes: dict[int, list[tuple[int, LayerPages]]] = {}
+        for item in self.layers:
+            sizes.setdefault(item[1].page_bytes, []).append(item)
+        return sizes
+
+    @property
+    def is_balanced(self) -> bool:
+        return len(set(map(len, self.by_size.values()))) == 1
+
+    @property
+    def repeats(self) -> int:
+        """The most layers with pages of one size."""
+        return max(Counter(pages.page_bytes for _, pages in self.layers).values())
+
+    def number(self, repeats: int | None) -> int:
+        """Groups that it is cut in, of so many repeats of the pattern each."""
+        if self.is_balanced and repeats is not None:
+            return ceil_div(self.repeats, repeats)
+        return 1
+
+    def is_state(self, repeats: int | None) -> bool:
+        """Whether it may be cut down to one layer a group."""
+        kind = self.layers[0][1].kind
+        return kind in ("state", "ring") or (repeats is None and kind in ("sliding", "sliding_mla"))
+
+    def least_bytes(self, repeats: int | None) -> int:
+        """Page bytes that a block has to have for the largest of its groups."""
+        number = len(self.layers) if self.is_state(repeats) else self.number(repeats)
+        return sum(ceil_div(len(same), number) * size for size, same in self.by_size.items())
+
+
+def _packed_groups(layers: Sequence[tuple[int, LayerPages]]) -> Iterable[Group]:
+    """Groups whose pages of unequal size fill about equal blocks (_get_packed_kv_cache_groups)."""
+    buckets = _buckets(layers)
+    balanced = [bucket for bucket in buckets if bucket.is_balanced]
+    floor = max((b.repeats for b in balanced if len(b.by_size) > 1), default=0)
+    repeats = _chunk([bucket.repeats for bucket in balanced], floor) if floor else None
+    anchor_bytes = max(bucket.least_bytes(repeats) for bucket in buckets)
+    for bucket in buckets:
+        number = bucket.number(repeats)
+        if anchor_bytes and bucket.is_state(repeats):
+            in_block = max(anchor_bytes // bucket.layers[0][1].page_bytes, 1)
+            number = max(number, ceil_div(len(bucket.layers), in_block))
+        if number == 1:
+            yield Group(tuple(bucket.layers))
+            continue
+        patterns = list(zip(*bucket.by_size.values(), strict=False))
+        for i in range(number):
+            yield Group(tuple(item for pattern in patterns[i::number] for item in pattern))
+
+
+def _buckets(layers: Sequence[tuple[int, LayerPages]]) -> list[_Bucket]:
+    buckets: list[_Bucket] = []
+    for item in layers:
+        for bucket in buckets:
+            if _is_uniform(pages for _, pages in (*bucket.layers, item)):
+                bucket.layers.append(item)
+                break
+        else:
+            buckets.append(_Bucket([item]))
+    return buckets
+
+
+def _chunk(counts: list[int], least: int) -> int:
+    """The size to whose multiples the counts are rounded up with the least sum, the largest one.
+
+    _approximate_gcd.
+    """
+    sizes = range(max(1, least), max(counts) + 1) or (least,)
+    return max(sizes, key=lambda size: (-sum(-count % size for count in counts), size))
