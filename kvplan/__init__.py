@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kvplan.errors import KvplanError, RefusedError, SpecError, UsageError
     from kvplan.gpu import Gpu
     from kvplan.planner.compare import Comparison, Row
-    from kvplan.planner.solve import Plan
+    from kvplan.planner.plan import Plan
     from kvplan.registry.names import catalogue, gpus, load, load_gpu
     from kvplan.spec import ModelSpec
     from kvplan.units import parse_tokens
@@ -35,7 +35,7 @@ _HOMES = {
     "kvplan.checks.findings": ("Finding", "Findings"),
     "kvplan.errors": ("KvplanError", "RefusedError", "SpecError", "UsageError"),
     "kvplan.planner.compare": ("Comparison", "Row"),
-    "kvplan.planner.solve": ("Plan",),
+    "kvplan.planner.plan": ("Plan",),
     "kvplan.gpu": ("Gpu",),
     "kvplan.spec": ("ModelSpec",),
     "kvplan.units": ("parse_tokens",),

@@ -18,7 +18,7 @@ from kvplan.dtypes import BesideDtypes
 from kvplan.planner import compare as comparing
 from kvplan.planner import solve
 from kvplan.planner.compare import Comparison
-from kvplan.planner.solve import Plan
+from kvplan.planner.plan import Plan
 from kvplan.question import (
     DEFAULT_CONTEXT,
     BesideOptions,

@@ -14,7 +14,7 @@ from kvplan.checks.baseline import Change
 from kvplan.checks.check_file import CheckFile
 from kvplan.checks.expectations import Bound, CountedWeights, Expectation, Fit, Place, StatedFigure
 from kvplan.parallel import DEGREES
-from kvplan.planner.solve import Plan
+from kvplan.planner.plan import Plan
 from kvplan.registry.yaml import Location
 
 _GPUS = ("gpus", *DEGREES, "pipeline_partition")
@@ -93,7 +93,7 @@ def _of_fit(plan: Plan) -> tuple[str, ...]:
     budget = plan.budget
     if budget.fits:
         return ("max_num_seqs", "sequences", *_GPUS)
-    if budget.room_bytes <= 0:
+    if not budget.has_room:
         return (*_GPUS, *_MEMORY, *_WEIGHTS)
     return (*_LOAD, *_GPUS, *_MEMORY, *_WEIGHTS)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kvplan.checks.deployments import Deployment, Stated
-from kvplan.planner.solve import Plan
+from kvplan.planner.plan import Plan
 from kvplan.units import json_number
 
 Number = int | float
@@ -124,7 +124,7 @@ def figures(plan: Plan) -> dict[str, Number | None]:
     return {
         "bytes_per_token": json_number(one_copy.bytes_per_token),
         "fixed_bytes_per_sequence": one_copy.fixed_bytes_per_sequence,
-        "kv_bytes": budget.cache.total_bytes,
+        "kv_bytes": budget.kv_bytes,
         "weights_bytes": budget.weights_bytes,
         "kv_available_bytes": max(0, budget.room_bytes),
         "gpus": plan.layout.gpus,

@@ -15,7 +15,8 @@ from kvplan.checks.deployments import Deployment
 from kvplan.checks.expectations import Expectation, expectations, figures
 from kvplan.checks.file_patterns import matching_files
 from kvplan.errors import DOES_NOT_FIT, KvplanError, SpecError
-from kvplan.planner.solve import Plan, solve
+from kvplan.planner.plan import Plan
+from kvplan.planner.solve import solve
 from kvplan.registry.names import load
 
 Status = Literal["passed", "failed", "error"]

@@ -1,41 +1,53 @@
-"""The questions that every engine answers, and the answer of an engine without pages."""
+"""The questions that every engine answers. One that is the arithmetic itself has no pages."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from kvplan.calc import PackedCaches
 from kvplan.engines.settings import ServerSettings
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
-from kvplan.spec import ModelSpec
 
 
-class StagePages(Protocol):
-    """How an engine pages the caches on one GPU of a pipeline stage."""
+class Pool(Protocol):
+    """Pages of one layout's caches: as many on every GPU of a sequence group.
+
+    A page of the pool (vLLM: block) serves the layers of one group at a time.
+    """
 
     @property
-    def page_bytes(self) -> int:
-        """Bytes of one page (vLLM: block) over all layers that share it, on this GPU."""
+    def page_tokens(self) -> int:
+        """Tokens of a page of attention."""
 
     @property
     def reserved_pages(self) -> int:
-        """Pages of the pool that no sequence gets: vLLM's null block."""
+        """Pages that no sequence gets."""
+
+    @property
+    def stage_page_bytes(self) -> Sequence[int]:
+        """Bytes of a page on a GPU of each pipeline stage."""
 
     def pages(self, context_tokens: int) -> int:
         """Pages that the engine counts for one sequence of this context."""
 
 
 class Engine(Protocol):
-    """One version of an engine: what it accepts, how it pages caches, what it prints."""
+    """One version of an engine."""
 
-    name: str
-    version: str | None
+    @property
+    def name(self) -> str:
+        """As ``--engine`` has it."""
 
-    def check(self, spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu) -> None:
-        """Raises RefusedError with the engine's own reason where it would not start."""
+    @property
+    def version(self) -> str | None:
+        """The version whose rules these are."""
 
-    def stage_pages(
+    def pool(
         self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu
-    ) -> tuple[StagePages, ...] | None:
-        """The pages of each pipeline stage; None of an engine that is the arithmetic itself."""
+    ) -> Pool | None:
+        """The pages of these caches; None where the engine is the arithmetic itself.
+
+        Raises KvplanError with the engine's own reason where it would not start.
+        """

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from kvplan.calc import Footprint, PackedCaches
+from kvplan.engines.base import Pool
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
 from kvplan.planner.loaded import LoadedStage, loaded_stages
@@ -32,11 +33,31 @@ A 7B Qwen2.5-VL on 24 GB left 0.13 GiB of caches where its weights and the above
 
 
 @dataclass(frozen=True)
+class Pages:
+    """An engine's pages on one GPU: ``page_bytes`` each, ``sequence_pages`` for one sequence."""
+
+    pool: Pool
+    page_bytes: int
+    sequence_pages: int
+
+    def size_bytes(self, sequences: int) -> int:
+        """So many sequences of the budget's context, and what the pool keeps back."""
+        pages = sequences * self.sequence_pages + self.pool.reserved_pages
+        return pages * self.page_bytes
+
+    def context_bytes(self, context_tokens: int, sequences: int) -> int:
+        """The same of another context."""
+        pages = sequences * self.pool.pages(context_tokens) + self.pool.reserved_pages
+        return pages * self.page_bytes
+
+
+@dataclass(frozen=True)
 class Budget:
     """One GPU, the fullest of its layout; all sizes in bytes.
 
-    ``room_bytes`` is what is left for caches, ``cache`` what one sequence group's caches take of
-    it on this GPU.
+    ``room_bytes`` is what is left for caches, ``cache`` the arithmetic of what one sequence group's
+    caches are on this GPU, and ``pages`` how an engine pages them; None where the arithmetic is
+    the answer.
     """
 
     memory_bytes: int
@@ -46,7 +67,9 @@ class Budget:
     weights: tuple[WeightsLine, ...]
     cache: Footprint
     room_bytes: int
-    room_is_given: bool = False
+    pages: Pages | None = None
+    excess_bytes: int = 0
+    """What weights, overhead and a room that is given are more than the GPU's memory."""
     image_bytes: int = 0
     """What of the overhead is for the images that a vision tower is tried with."""
     draft_weights: tuple[WeightsLine, ...] = ()
@@ -85,11 +108,46 @@ class Budget:
         return self.cache.of_drafter.total_bytes
 
     @property
+    def kv_bytes(self) -> int:
+        """What the caches take, an engine's pages with them."""
+        if self.pages is None:
+            return self.cache.total_bytes
+        return self.pages.size_bytes(self.cache.sequences)
+
+    @property
+    def pages_bytes(self) -> int:
+        """What an engine's pages take beyond the caches' own bytes."""
+        return self.kv_bytes - self.cache.total_bytes
+
+    @property
+    def page_count(self) -> int | None:
+        """Pages that this GPU has room for; None without pages."""
+        if self.pages is None or not self.pages.page_bytes:
+            return None
+        return max(0, self.room_bytes) // self.pages.page_bytes
+
+    @property
     def free_bytes(self) -> int:
         """What is left when everything is in; negative by what is missing."""
-        if self.room_is_given and self.room_bytes < 0:
-            return self.room_bytes  # the caches would lie in the room that is not there
-        return self.room_bytes - self.cache.total_bytes
+        if self.excess_bytes:
+            return -self.excess_bytes  # the caches would lie in the room that is not there
+        return self.room_bytes - self.kv_bytes
+
+    def kv_bytes_at(self, context_tokens: int, sequences: int) -> int:
+        """What so many sequences of another context would take."""
+        if self.pages is None:
+            return sequences * self.cache.bytes_per_sequence_at(context_tokens)
+        return self.pages.context_bytes(context_tokens, sequences)
+
+    @property
+    def taken_bytes(self) -> int:
+        """What weights, overhead and a given room come to; without one, what is not for caches."""
+        return self.allowed_bytes - (-self.excess_bytes or self.room_bytes)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether anything is left for caches at all."""
+        return self.room_bytes > 0 and not self.excess_bytes
 
     @property
     def fits(self) -> bool:
@@ -111,17 +169,22 @@ def stage_budgets(
     layout: Layout,
     context_tokens: int,
     sequences: int,
+    pool: Pool | None = None,
 ) -> tuple[Budget, ...]:
     """The budget of a GPU of each pipeline stage, for a model whose caches are packed already.
 
-    A sequence group takes its share of the sequences, rounded up. Raises RefusedError where
-    neither the weights nor the caches' room are known.
+    ``pool`` is how an engine pages them in this layout. A sequence group takes its share of the
+    sequences, rounded up. Raises RefusedError where neither the weights nor the caches' room are
+    known.
     """
     in_group = ceil_div(sequences, layout.sequence_groups)
     stages = loaded_stages(caches, question, layout)
-    budgets: dict[int, Budget] = {}
-    for loaded in stages:
-        if id(loaded) in budgets:
+    sizes = (0,) * len(stages) if pool is None else pool.stage_page_bytes
+    in_sequence = 0 if pool is None else pool.pages(context_tokens)
+    keys = [(id(loaded), size) for loaded, size in zip(stages, sizes, strict=True)]
+    budgets: dict[tuple[int, int], Budget] = {}
+    for loaded, key in zip(stages, keys, strict=True):
+        if key in budgets:
             continue
         cache = caches.footprint(
             context_tokens,
@@ -131,8 +194,9 @@ def stage_budgets(
             loaded.stage,
             last=loaded.is_last,
         )
-        budgets[id(loaded)] = _budget(question, loaded, cache)
-    return tuple(budgets[id(loaded)] for loaded in stages)
+        pages = Pages(pool, key[1], in_sequence) if pool else None
+        budgets[key] = _budget(question, loaded, cache, pages)
+    return tuple(budgets[key] for key in keys)
 
 
 def unlike(budgets: Iterable[Budget]) -> list[Budget]:
@@ -147,12 +211,18 @@ def by_stage(figure: Callable[[Budget], Figure], budgets: Iterable[Budget]) -> l
     return [figures[id(budget)] for budget in stages]
 
 
-def _budget(question: Question, loaded: LoadedStage, cache: Footprint) -> Budget:
+def _budget(
+    question: Question, loaded: LoadedStage, cache: Footprint, pages: Pages | None
+) -> Budget:
     extra_bytes, basis = overhead(question.gpu, question)
     image_bytes = IMAGE_BYTES if loaded.sees and basis == "assumed" else 0
     extra_bytes += image_bytes
     memory_bytes = question.gpu.memory_bytes
-    allowed, room = _room(question, memory_bytes, extra_bytes + loaded.size_bytes)
+    given_bytes = _given_bytes(question, pages)
+    taken_bytes = extra_bytes + loaded.size_bytes
+    allowed = int(memory_bytes * question.gpu_memory_utilization)
+    if given_bytes is not None:
+        allowed = min(memory_bytes, taken_bytes + given_bytes)
     return Budget(
         memory_bytes=memory_bytes,
         allowed_bytes=allowed,
@@ -161,23 +231,20 @@ def _budget(question: Question, loaded: LoadedStage, cache: Footprint) -> Budget
         overhead_basis=basis,
         weights=loaded.weights,
         cache=cache,
-        room_bytes=room,
-        room_is_given=question.kv_cache_memory_bytes is not None,
+        room_bytes=allowed - taken_bytes if given_bytes is None else given_bytes,
+        pages=pages,
+        excess_bytes=0 if given_bytes is None else taken_bytes + given_bytes - allowed,
         draft_weights=loaded.draft_weights,
         lora=loaded.lora,
     )
 
 
-def _room(question: Question, memory_bytes: int, taken_bytes: int) -> tuple[int, int]:
-    """Bytes that may be used, and what of them is left for caches: negative by what is missing.
+def _given_bytes(question: Question, pages: Pages | None) -> int | None:
+    """The caches' room where it is given outright, in place of utilisation.
 
-    Room that is given takes the place of utilisation; an engine takes it whole or does not start.
+    As a number of pages (vLLM's num_gpu_blocks_override) or of bytes; an engine takes it whole or
+    does not start.
     """
-    given_bytes = question.kv_cache_memory_bytes
-    if given_bytes is None:
-        allowed_bytes = int(memory_bytes * question.gpu_memory_utilization)
-        return allowed_bytes, allowed_bytes - taken_bytes
-    missing_bytes = taken_bytes + given_bytes - memory_bytes
-    if missing_bytes > 0:
-        return memory_bytes, -missing_bytes
-    return taken_bytes + given_bytes, given_bytes
+    if pages is not None and question.num_gpu_blocks_override is not None:
+        return question.num_gpu_blocks_override * pages.page_bytes
+    return question.kv_cache_memory_bytes

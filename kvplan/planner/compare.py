@@ -11,7 +11,8 @@ from kvplan.dtypes import resolved_format
 from kvplan.errors import UsageError
 from kvplan.multi_head import as_full_attention, multi_head_footprint
 from kvplan.planner.drafter import packed_caches, serve_drafter
-from kvplan.planner.solve import Plan, solve
+from kvplan.planner.plan import Plan
+from kvplan.planner.solve import solve
 from kvplan.question import Question
 from kvplan.spec import ModelSpec
 

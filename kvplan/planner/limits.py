@@ -14,10 +14,11 @@ _MOST_TOKENS = 1 << 60
 def max_context(budgets: tuple[Budget, ...], sequences: int) -> int | None:
     """The longest context of so many sequences in each group; None for any."""
     stages = unlike(budgets)
+    if any(budget.excess_bytes for budget in stages):
+        return 0
     return _most(
         lambda tokens: all(
-            sequences * budget.cache.bytes_per_sequence_at(tokens) <= budget.room_bytes
-            for budget in stages
+            budget.kv_bytes_at(tokens, sequences) <= budget.room_bytes for budget in stages
         )
     )
 
@@ -36,18 +37,32 @@ def max_sequences(budgets: Iterable[Budget]) -> int | None:
     """Whole sequences that one group holds at once; None for any number."""
     in_stage: list[int] = []
     for budget in unlike(budgets):
-        if budget.room_bytes < 0:
+        if budget.room_bytes < 0 or budget.excess_bytes:
             return 0
-        if budget.cache.bytes_per_sequence:
-            in_stage.append(budget.room_bytes // budget.cache.bytes_per_sequence)
+        size, reserved, available = _units(budget)
+        if size:
+            in_stage.append(max(0, available - reserved) // size)
     return min(in_stage, default=None)
 
 
 def concurrency(budgets: tuple[Budget, ...]) -> float:
-    """Sequences that one group holds, with a fraction; infinite where they keep nothing."""
-    in_stage = (
-        max(0, budget.room_bytes) / budget.cache.bytes_per_sequence
-        for budget in unlike(budgets)
-        if budget.cache.bytes_per_sequence
-    )
+    """Sequences that one group holds, with a fraction; infinite where they keep nothing.
+
+    As vLLM 0.33.0 counts (v1/core/kv_cache_utils.py:1061): reserved pages included, and a room that
+    is given taken at its word.
+    """
+    in_stage = []
+    for budget in unlike(budgets):
+        size, _, available = _units(budget)
+        if size:
+            in_stage.append(available / size)
     return min(in_stage, default=inf)
+
+
+def _units(budget: Budget) -> tuple[int, int, int]:
+    """What a sequence takes, what no sequence gets, and what there is: in pages, else in bytes."""
+    if budget.pages is not None:
+        pages = budget.pages
+        return pages.sequence_pages, pages.pool.reserved_pages, budget.page_count or 0
+    room_bytes = 0 if budget.excess_bytes else max(0, budget.room_bytes)
+    return budget.cache.bytes_per_sequence, 0, room_bytes

@@ -8,7 +8,8 @@ from typing import Literal
 
 from kvplan.parallel import Layout
 from kvplan.planner.layouts import PIPELINE, UNASKED, Unasked
-from kvplan.planner.solve import Plan, Search
+from kvplan.planner.plan import Plan
+from kvplan.planner.solve import Search
 
 
 @dataclass(frozen=True)

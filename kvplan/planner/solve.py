@@ -8,18 +8,17 @@ one with the highest estimated decode throughput is chosen, then the one that ho
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from functools import cached_property
+from dataclasses import replace
 from itertools import chain
 from math import inf
 
-from kvplan.calc import Footprint, PackedCaches
-from kvplan.gpu import Gpu
+from kvplan.calc import PackedCaches
+from kvplan.engines import engine_of
+from kvplan.engines.base import Pool
 from kvplan.parallel import Layout, check_layout, redundant_experts
 from kvplan.planner.budget import Budget, by_stage, stage_budgets, unlike
 from kvplan.planner.drafter import check_drafter, packed_caches, serve_drafter, suits_drafter
-from kvplan.planner.estimate import Step, estimate, least_read_bytes
+from kvplan.planner.estimate import estimate, least_read_bytes
 from kvplan.planner.host import host_bytes_per_token
 from kvplan.planner.layouts import (
     IDLE,
@@ -31,140 +30,15 @@ from kvplan.planner.layouts import (
     layouts,
     servers,
 )
-from kvplan.planner.limits import concurrency, max_context, max_sequences
-from kvplan.planner.served import Served, serve
+from kvplan.planner.limits import concurrency, max_sequences
+from kvplan.planner.plan import Plan, has_idle_ranks
+from kvplan.planner.served import serve
 from kvplan.question import Question
 from kvplan.spec import ModelSpec
 from kvplan.units import ceil_div
 
 SHORT_CONTEXT = 8_192
 """What one sequence is to have room for at the least where no context is given."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A model on GPUs in one layout: the budget of the fullest GPU and the limits it sets.
-
-    ``context_tokens`` and ``sequences`` are what was asked for, or found. ``max_context_tokens``
-    (for those sequences) and ``max_sequences`` (of that context) are None where memory does not
-    bound them. ``step`` is the estimate of a decode step, None for what does not fit and where the
-    GPU's bandwidth is not known; ``decode_read_bytes`` the least that any step reads, one stage
-    after the other, ``decode_busiest_bytes`` by the stage that reads most.
-    """
-
-    served: Served
-    question: Question
-    caches: PackedCaches
-    """The model's caches, and its drafter's beside them, before they are laid out."""
-    drafter: Served | None
-    layout: Layout
-    context_tokens: int
-    sequences: int
-    budgets: tuple[Budget, ...]
-    """The budget of a GPU of each stage; ``budget`` is the fullest."""
-    max_sequences: int | None
-    max_concurrency: float
-    """Sequences of this context that fit at once, as vLLM counts: with a fraction."""
-    host_bytes_per_token: Fraction
-    """What a token takes in the host's memory, where caches are offloaded to it."""
-    step: Step | None
-    decode_read_bytes: int
-    decode_busiest_bytes: int
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The model as an engine holds it."""
-        return self.served.spec
-
-    @property
-    def gpu(self) -> Gpu:
-        """The GPU that it is planned for."""
-        return self.question.gpu
-
-    @cached_property
-    def budget(self) -> Budget:
-        """The fullest GPU."""
-        return min(self.budgets, key=lambda budget: budget.free_bytes)
-
-    @cached_property
-    def max_context_tokens(self) -> int | None:
-        """The longest context for the load's sequences; None where memory does not bound it."""
-        if self.waiting:
-            return 0  # of no context do so many run at once
-        return max_context(self.budgets, ceil_div(self.sequences, self.layout.sequence_groups))
-
-    @property
-    def fits(self) -> bool:
-        """Whether weights and caches fit, and all sequences run at once."""
-        return self.budget.fits and not self.waiting
-
-    @property
-    def not_counted(self) -> tuple[str, ...]:
-        """What of the weights could not be counted, the drafter's with it."""
-        drafter = self.drafter.spec if self.drafter else None
-        lacks = drafter.not_counted if drafter else ()
-        return (*self.spec.not_counted, *(f"draft model: {part}" for part in lacks))
-
-    @property
-    def one_copy(self) -> Footprint:
-        """One sequence of one copy of the whole model, its drafter's caches with it."""
-        return self.caches.footprint(self.context_tokens)
-
-    @property
-    def stage_layers(self) -> tuple[int, ...]:
-        """Layers of each pipeline stage."""
-        return self.spec.stage_layers(self.layout.pipeline, self.layout.partition)
-
-    @property
-    def has_idle_ranks(self) -> bool:
-        """Whether there are more data-parallel ranks than sequences, as far as these are given."""
-        return _has_idle_ranks(self.question, self.layout)
-
-    @property
-    def host_tokens(self) -> int | None:
-        """Tokens of long sequences that the host's memory for caches holds.
-
-        None where none of it is given, or nothing grows with a sequence.
-        """
-        given_bytes, token_bytes = self.question.kv_offloading_bytes, self.host_bytes_per_token
-        return None if given_bytes is None or not token_bytes else int(given_bytes / token_bytes)
-
-    @property
-    def waiting(self) -> int:
-        """Sequences that a cap of concurrency keeps waiting."""
-        return _waiting(self.question, self.layout, self.sequences)
-
-    @property
-    def missing_bytes(self) -> int:
-        """What the fullest GPU lacks; 0 where everything fits."""
-        return max(0, -self.budget.free_bytes)
-
-    @property
-    def tokens(self) -> int | None:
-        """Tokens that all caches hold together in sequences of this context."""
-        if self.max_concurrency == inf:
-            return None
-        return int(self.max_concurrency * self.context_tokens)
-
-    @property
-    def tokens_per_second(self) -> float | None:
-        """Decoded tokens a second at this load, estimated."""
-        return self.sequences / self.step.seconds if self.step else None
-
-    @property
-    def decode_floor_seconds(self) -> float | None:
-        """The least time of a step, all sequences one token on: the busiest stage's reads."""
-        bandwidth = self.gpu.bandwidth_bytes_per_s
-        return None if bandwidth is None or not self.fits else self.decode_busiest_bytes / bandwidth
-
-    @property
-    def tokens_per_second_bound(self) -> float | None:
-        """Decoded tokens a second that no server of this layout can exceed at this batch.
-
-        None with a drafter, whose accepted tokens come on top.
-        """
-        floor = self.decode_floor_seconds
-        return self.sequences / floor if floor and not self.drafter else None
 
 
 def solve(spec: ModelSpec, question: Question) -> Plan:
@@ -214,6 +88,7 @@ class Search:
 
     def __init__(self, spec: ModelSpec, question: Question) -> None:
         capability = question.gpu.compute_capability
+        self.engine = engine_of(question)
         self.served = serve(spec, question.dtype, question.quantization, capability)
         self.spec = self.served.spec
         self.question = question
@@ -222,6 +97,7 @@ class Search:
         short = min(SHORT_CONTEXT, spec.native_context_tokens or SHORT_CONTEXT)
         self.context_tokens = question.context_tokens or short
         self.sequences = question.sequences or 1
+        self._pools: dict[Layout, Pool | None] = {}
         self._free_bytes: dict[Layout, int] = {}
         """What each server that was tried has left on its fullest GPU, with one sequence."""
 
@@ -275,7 +151,7 @@ class Search:
         for server in self.servers(unasked):
             if server.server_gpus > fewest:
                 break
-            if _has_idle_ranks(self.question, server) is not (unasked == IDLE):
+            if has_idle_ranks(self.question, server) is not (unasked == IDLE):
                 continue
             replicas = self._replicas(server)
             if replicas is None:
@@ -291,7 +167,7 @@ class Search:
         """Copies of a server that hold the load; None where one cannot hold a sequence."""
         budgets = self.budgets(server, self.context_tokens, 1)
         self._free_bytes[server] = _least_free(budgets)
-        in_group = max_sequences(budgets)
+        in_group = max_sequences(budgets) if self._free_bytes[server] >= 0 else 0
         most = min((inf if in_group is None else in_group), self.question.max_num_seqs or inf)
         if most < 1:
             return None
@@ -335,7 +211,16 @@ class Search:
 
     def budgets(self, layout: Layout, context_tokens: int, sequences: int) -> tuple[Budget, ...]:
         """The budget of each stage of a layout at this load."""
-        return stage_budgets(self.caches, self.question, layout, context_tokens, sequences)
+        pool = self.pool(layout)
+        return stage_budgets(self.caches, self.question, layout, context_tokens, sequences, pool)
+
+    def pool(self, layout: Layout) -> Pool | None:
+        """How the engine pages the caches in this layout. Raises KvplanError as ``Engine.pool``."""
+        key = replace(layout, replicas=1)
+        if key not in self._pools:
+            asked = self.question
+            self._pools[key] = self.engine.pool(self.caches, key, asked, asked.gpu)
+        return self._pools[key]
 
     def plan(
         self, layout: Layout, context_tokens: int | None = None, sequences: int | None = None
@@ -374,16 +259,6 @@ class Search:
 
 def _least_free(budgets: tuple[Budget, ...]) -> int:
     return min(budget.free_bytes for budget in unlike(budgets))
-
-
-def _has_idle_ranks(question: Question, layout: Layout) -> bool:
-    return layout.data > (question.sequences or layout.data)
-
-
-def _waiting(question: Question, layout: Layout, sequences: int) -> int:
-    """Sequences beyond what the cap of concurrency lets run on all ranks."""
-    most = question.max_num_seqs
-    return 0 if most is None else max(0, sequences - most * layout.sequence_groups)
 
 
 def _is_unusual(layout: Layout) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from kvplan.calc import Footprint
 from kvplan.dtypes import AUTO
 from kvplan.gpu import Gpu
-from kvplan.planner.solve import Plan
+from kvplan.planner.plan import Plan
 from kvplan.question import Question
 from kvplan.report import Note
 from kvplan.spec import ModelSpec

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from kvplan.planner.budget import Budget
-from kvplan.planner.solve import Plan
+from kvplan.planner.plan import Plan
 from kvplan.report import Bar, Column, Field, Share, Table, Tone, table
 from kvplan.units import gib, number
 
@@ -84,6 +84,7 @@ def _lines(budget: Budget) -> Iterator[_Line]:
     yield _Line("cache that grows", budget.growing_bytes, "▓")
     yield _Line("windows and states", budget.fixed_bytes, "▚")
     yield _Line("draft cache", budget.draft_cache_bytes, "▞")
+    yield _Line("pages beyond the caches", budget.pages_bytes, "▤")
     yield _Line("free", max(0, budget.free_bytes), "·")
     if budget.fits:
         yield _Line("not used (utilisation)", budget.memory_bytes - budget.allowed_bytes, " ")
@@ -114,7 +115,7 @@ def _stages(plan: Plan) -> Iterator[Table]:
 
 
 def _sizes(budget: Budget) -> tuple[int, ...]:
-    return budget.weights_bytes, budget.cache.total_bytes, budget.free_bytes
+    return budget.weights_bytes, budget.kv_bytes, budget.free_bytes
 
 
 _Run = list[tuple[int, tuple[Budget, int]]]
@@ -139,6 +140,6 @@ _STAGE_FIELDS: tuple[Field[_Run], ...] = (
     Field("", _numbers, "Stage", align="left"),
     Field("", lambda run: run[0][1][1], "Layers"),
     Field("", lambda run: gib(_budget_of(run).weights_bytes), "Weights/GPU"),
-    Field("", lambda run: gib(_budget_of(run).cache.total_bytes), "Cache/GPU"),
+    Field("", lambda run: gib(_budget_of(run).kv_bytes), "Cache/GPU"),
     Field("", _free, "Free/GPU", tone=lambda run: "bad" if _budget_of(run).free_bytes < 0 else ""),
 )

@@ -11,7 +11,7 @@ from kvplan.checks.deployments import Deployment
 from kvplan.checks.expectations import Bound, CountedWeights, Fit, Number, StatedFigure
 from kvplan.checks.findings import Finding, Findings
 from kvplan.errors import KvplanError
-from kvplan.planner.solve import Plan
+from kvplan.planner.plan import Plan
 from kvplan.report import NOTHING, Answer, Field, Note, Report, Tone, records, table
 from kvplan.units import gib, plural
 from kvplan.views.beside import gpu_caveats, question_notes

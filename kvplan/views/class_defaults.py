@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from kvplan.planner.solve import Plan
+from kvplan.planner.plan import Plan
 from kvplan.report import Note
 from kvplan.spec import ClassDefault, ModelSpec
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from kvplan.errors import DOES_NOT_FIT
 from kvplan.parallel import redundant_experts
-from kvplan.planner.solve import Plan
+from kvplan.planner.plan import Plan
 from kvplan.report import NO_LIMIT, NOTHING, Answer, Field, Note, Report, Tone, records, table
 from kvplan.units import gib, json_number, number, plural
 from kvplan.views.beside import beside_in_words, host_notes, question_notes

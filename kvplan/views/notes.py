@@ -8,7 +8,7 @@ from kvplan.parallel import redundant_experts
 from kvplan.planner.budget import ACTIVATION_SHARE, PROCESS_BYTES
 from kvplan.planner.estimate import LATENCY_SECONDS, NODE_BYTES_PER_SECOND
 from kvplan.planner.layouts import LARGEST_GPUS
-from kvplan.planner.solve import Plan
+from kvplan.planner.plan import Plan
 from kvplan.report import Note
 from kvplan.units import gib
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from kvplan.errors import DOES_NOT_FIT
 from kvplan.planner.budget import Budget
+from kvplan.planner.plan import Plan
 from kvplan.planner.runner_up import RunnerUp
-from kvplan.planner.solve import Plan
 from kvplan.planner.weights import WeightsLine
 from kvplan.report import NO_LIMIT, UNKNOWN, Field, Report, Tone, facts
 from kvplan.units import gib, json_number, number, plural
@@ -118,7 +118,7 @@ def _stage_records(plan: Plan) -> list[dict[str, int]]:
         {
             "layers": layers,
             "weights_bytes": budget.weights_bytes,
-            "kv_bytes": budget.cache.total_bytes,
+            "kv_bytes": budget.kv_bytes,
             "free_bytes": budget.free_bytes,
         }
         for layers, budget in zip(plan.stage_layers, plan.budgets, strict=True)
@@ -215,7 +215,7 @@ def _per_gpu(budget: Budget) -> dict[str, Any]:
         "overhead_bytes": budget.overhead_bytes,
         "overhead_basis": budget.overhead_basis,
         "kv_available_bytes": max(0, budget.room_bytes),
-        "kv_bytes": budget.cache.total_bytes,
+        "kv_bytes": budget.kv_bytes,
         "growing_bytes": budget.growing_bytes,
         "fixed_bytes": budget.fixed_bytes,
         "draft_kv_bytes": budget.draft_cache_bytes,
@@ -275,7 +275,7 @@ def _limit(plan: Plan, value: int | None, of_what: str) -> str:
     """A bound in words; nothing where not even the weights fit."""
     if value is None:
         return NO_LIMIT
-    if plan.budget.room_bytes <= 0:
+    if not plan.budget.has_room:
         return ""
     return f"{value:,} {of_what}" if value else f"none {of_what}"
 
@@ -300,7 +300,7 @@ def _held(answer: _Answer) -> str:
     plan = answer.plan
     if plan.tokens is None:
         return NO_LIMIT
-    if plan.budget.room_bytes <= 0:
+    if not plan.budget.has_room:
         return ""
     return f"{plan.tokens:,} in sequences of {plan.context_tokens:,}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kvplan.formats import cache_format
 from kvplan.planner.budget import Budget
-from kvplan.planner.solve import Plan
+from kvplan.planner.plan import Plan
 from kvplan.report import Answer, Tone
 from kvplan.units import gib, plural
 from kvplan.views.words import gpus_in_words
@@ -30,18 +30,18 @@ def problem(plan: Plan) -> str:
             f"does not run at once: {plural(plan.sequences, 'sequence')} on {ranks} of {where}, "
             f"each of which max_num_seqs stops at {plan.question.max_num_seqs:,}"
         )
-    if budget.room_bytes <= 0:
+    if not budget.has_room:
         given_bytes = plan.question.kv_cache_memory_bytes
         parts = _loaded(budget)
         if given_bytes is not None:
             parts = f"{parts.replace(' and', ',')} and the given {gib(given_bytes)}"
-        taken_bytes = budget.allowed_bytes - budget.room_bytes
+        taken_bytes = budget.taken_bytes
         return (
             f"does not fit: {parts} take {gib(taken_bytes)} on each of {where}, of which "
             f"{gib(budget.allowed_bytes)} may be used"
         )
     return (
-        f"does not fit: caches need {gib(budget.cache.total_bytes)} on each of {where} and have "
+        f"does not fit: caches need {gib(budget.kv_bytes)} on each of {where} and have "
         f"{gib(budget.room_bytes)}"
     )
 
@@ -51,7 +51,7 @@ def advice(plan: Plan) -> str:
     budget = plan.budget
     if budget.fits:
         return "raise it, or take more GPUs"
-    if budget.room_bytes > 0:
+    if budget.has_room:
         return remedy(plan)
     given_bytes = plan.question.kv_cache_memory_bytes or 0
     if budget.overhead_bytes + given_bytes >= budget.allowed_bytes:

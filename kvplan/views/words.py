@@ -9,8 +9,8 @@ from typing import Any
 from kvplan.calc import Footprint
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
+from kvplan.planner.plan import Plan
 from kvplan.planner.runner_up import RunnerUp
-from kvplan.planner.solve import Plan
 from kvplan.report import NO_LIMIT
 from kvplan.spec import ModelSpec
 from kvplan.units import gib, json_number

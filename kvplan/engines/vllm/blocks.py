@@ -17,6 +17,8 @@ from kvplan.units import ceil_div
 _MLA_TOKENS = 128
 """A hybrid with latents has pages of a multiple of this (interface.py:1075)."""
 _PACKED_BYTES, _ROW_BYTES = 576, 512
+_WHOLE_REQUEST = 0
+"""Tokens of a page of state where a request keeps one for its whole length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,8 @@ class Kernels:
     checkpoint_tokens: int | None = None
     checkpoint_pages: int = 0
     window_tokens: int | None = None
+    packed: bool = False
+    """Whether pages of unequal size lie side by side: a block-outermost layout."""
 
 
 def block_sizes(
@@ -42,7 +46,6 @@ def block_sizes(
     tensor_parallel: int,
     settings: ServerSettings,
     kernels: Kernels,
-    context_tokens: int,
 ) -> BlockSizes:
     """The pages of each kind of cache of this model on a tensor-parallel group."""
     tokens = settings.block_size or kernels.preferred_tokens
@@ -71,7 +74,7 @@ def block_sizes(
     return BlockSizes(
         attention_tokens=tokens,
         window_tokens=kernels.window_tokens,
-        state_tokens=tokens if caching else context_tokens,
+        state_tokens=tokens if caching else _WHOLE_REQUEST,
         state_bytes=padded_bytes,
         state_pages=drafts + (2 + kernels.checkpoint_pages if caching else 1),
         speculative_tokens=drafts,

@@ -7,6 +7,7 @@ each of its blocks empty.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,13 +31,17 @@ class Group:
         """Blocks that one request of the context may need of this group."""
         return max(pages.pages(load) for pages in {pages for _, pages in self.layers})
 
-    def block_bytes(self, first: int, last: int, *, strides: bool) -> int:
-        """Bytes of a block that the layers ``first`` to ``last - 1`` of the model use."""
-        return sum(
-            pages.stride if strides else pages.page_bytes
-            for index, pages in self.layers
-            if first <= index < last
-        )
+    def stage_bytes(self, ends: Sequence[int], *, strides: bool) -> list[int]:
+        """Bytes of a block that the layers of each pipeline stage use.
+
+        ``ends`` are the numbers of the first layers that are not in a stage any more; what comes
+        after the last layer (drafts) is on the last stage.
+        """
+        sizes = [0] * len(ends)
+        for index, pages in self.layers:
+            stage = min(bisect_right(ends, index), len(ends) - 1)
+            sizes[stage] += pages.stride if strides else pages.page_bytes
+        return sizes
 
 
 @dataclass(frozen=True)
@@ -50,21 +55,15 @@ class Groups:
         """Blocks that one request of the context may need, of all groups together."""
         return sum(group.pages(load) for group in self.groups)
 
-    def block_bytes(self, first: int, last: int) -> int:
-        """Bytes of one block on a GPU that has these layers of the model."""
-        strides = not self.packed
-        widest = max(group.block_bytes(first, last, strides=strides) for group in self.groups)
+    def block_bytes(self, ends: Sequence[int]) -> tuple[int, ...]:
+        """Bytes of one block on a GPU of each pipeline stage, which end with these layers."""
+        sizes = [group.stage_bytes(ends, strides=not self.packed) for group in self.groups]
+        widest = tuple(map(max, zip(*sizes, strict=True))) or (0,) * len(ends)
         if not self.packed:
             return widest
-        alignment = lcm(
-            *(
-                pages.stride_bytes
-                for group in self.groups
-                for index, pages in group.layers
-                if first <= index < last
-            )
-        )
-        return ceil_div(widest, alignment) * alignment
+        strides = (pages.stride_bytes for group in self.groups for _, pages in group.layers)
+        alignment = lcm(*strides)
+        return tuple(ceil_div(size, alignment) * alignment for size in widest)
 
 
 def group_layers(

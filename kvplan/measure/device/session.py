@@ -36,7 +36,8 @@ from kvplan.measure.results import CacheMeasurement, Card, Maxima, Measurement
 from kvplan.measure.shapes import attention_shapes, check_kernel
 from kvplan.parallel import Layout, check_tensor_parallel
 from kvplan.planner.drafter import drafter_weights
-from kvplan.planner.solve import Plan, solve
+from kvplan.planner.plan import Plan
+from kvplan.planner.solve import solve
 from kvplan.planner.weights import weights_on_rank
 from kvplan.question import Question
 from kvplan.units import ceil_div

@@ -1,0 +1,21 @@
+"""No engine: plain arithmetic, to the byte, without pages, padding or an engine's own rules."""
+
+from __future__ import annotations
+
+from kvplan.calc import PackedCaches
+from kvplan.engines.settings import ServerSettings
+from kvplan.gpu import Gpu
+from kvplan.parallel import Layout
+
+
+class Arithmetic:
+    """What caches are, before anybody pages them."""
+
+    name = "none"
+    version = None
+
+    def pool(
+        self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu
+    ) -> None:
+        """No pages."""
+        del caches, layout, settings, gpu

@@ -1,0 +1,63 @@
+"""The block pool of a server: its blocks' bytes on each stage, and the blocks of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+from kvplan.calc import PackedCaches
+from kvplan.engines.settings import ServerSettings
+from kvplan.engines.vllm.blocks import BlockSizes, Kernels, block_sizes
+from kvplan.engines.vllm.caches import layer_pages
+from kvplan.engines.vllm.groups import Groups, group_layers
+from kvplan.engines.vllm.layers import Load
+from kvplan.parallel import Layout
+
+NULL_BLOCKS = 1
+"""v1/core/block_pool.py:191 keeps one block for ever."""
+
+
+@dataclass(frozen=True)
+class BlockPool:
+    """Blocks of one layout. ``load`` gives what a request of a context may need of the server."""
+
+    groups: Groups
+    blocks: BlockSizes
+    stage_page_bytes: tuple[int, ...]
+    load: Callable[[int], Load]
+    reserved_pages: int = NULL_BLOCKS
+
+    @property
+    def page_tokens(self) -> int:
+        """cache_config.block_size."""
+        return self.blocks.attention_tokens
+
+    def pages(self, context_tokens: int) -> int:
+        """Blocks of a request of max_model_len, of all groups (kv_cache_utils.py:1061)."""
+        return self.groups.pages(self.load(context_tokens))
+
+
+def block_pool(
+    caches: PackedCaches,
+    layout: Layout,
+    settings: ServerSettings,
+    kernels: Kernels,
+    load: Callable[[int], Load],
+) -> BlockPool:
+    """The pool of a server in this layout. Raises RefusedError where vLLM cannot make one."""
+    blocks = block_sizes(caches, layout.tensor, settings, kernels)
+    groups = group_layers(
+        layer_pages(caches, layout.tensor, blocks),
+        packed=kernels.packed,
+        hybrid=not settings.disable_hybrid_kv_cache_manager,
+    )
+    sizes = caches.spec.stage_layers(layout.pipeline, layout.partition)
+    ends = tuple(accumulate(sizes))
+    shared = layout.context
+    return BlockPool(
+        groups=groups,
+        blocks=blocks,
+        stage_page_bytes=groups.block_bytes(ends),
+        load=lambda tokens: replace(load(tokens), context_parallel=shared),
+    )
