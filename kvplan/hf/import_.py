@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from kvplan.hf.assumed import TEXT_CONFIG, assumable, assumed, left_aside, unkno
 from kvplan.hf.blocks.base import Model, kept
 from kvplan.hf.checkpoint import Checkpoint
 from kvplan.hf.class_names import task_notes
-from kvplan.hf.config import MAX_SIZE, MAX_TOKENS, Config, Word, shown
+from kvplan.hf.config import MAX_SIZE, MAX_TOKENS, Config, UncountedError, Word, shown
 from kvplan.hf.context import native_context
 from kvplan.hf.families.base import Family
 from kvplan.hf.file_levels import levels_to
@@ -79,10 +80,25 @@ def model_spec(
         "native_context_tokens": context,
         "dtype": dtype,
         "kv_cache_dtype": _kv_cache_dtype(places, beside, model),
+        "vocab_size": _size(lambda: text.size(_vocabulary_key(text))),
+        "hidden_size": _size(model.hidden),
         "assumptions": (*reading.notes, *said, *caches_beside(top, text), *unnamed, *open_bytes),
         "class_defaults": _class_defaults(top),
     }
     return _spec(top, name, facts, model, counted, checkpoint.origin if checkpoint else None)
+
+
+def _size(read: Callable[[], int]) -> int | None:
+    """A size that no cache needs: None where neither the file nor its class has it."""
+    try:
+        return read()
+    except UncountedError:
+        return None
+
+
+def _vocabulary_key(text: Config) -> str:
+    """ChatGLM and Inkling name rows that are padded already."""
+    return next(filter(text.has, ("padded_vocab_size", "vocab_size")), "vocab_size")
 
 
 def _class_defaults(top: Config) -> tuple[ClassDefault, ...]:
