@@ -87,6 +87,11 @@ class ModelSpec(Input):
 
     name: Text
     source: Text
+    architecture: Text | None = None
+    """The class that the checkpoint names for itself: the first of config.json's architectures.
+
+    Engines choose their own model class by it.
+    """
     aliases: tuple[Text, ...] = ()
     notes: Text | None = None
     assumptions: tuple[Text, ...] = ()

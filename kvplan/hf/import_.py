@@ -12,6 +12,7 @@ from kvplan.hf.architecture import (
     architecture,
     architecture_name,
     cache_keys,
+    named_class,
     refuse_unread,
     refuse_unread_text,
     wrapped,
@@ -180,7 +181,8 @@ def _spec(
 ) -> tuple[ModelSpec, Provenance]:
     source = f"{top.architecture} in {top.path}"[:1_900]
     source += f"; weights from {weights_origin}" if weights_origin else ""
-    data = {"name": name, "source": source, **facts, **grouped(model)}
+    named = {"name": name, "source": source, "architecture": named_class(top)}
+    data = {**named, **facts, **grouped(model)}
     _refuse_absurd(top, model)
     plain, provenance = bare(data), origins(data)
     if weights_origin:
