@@ -87,6 +87,11 @@ class ModelSpec(Input):
 
     name: Text
     source: Text
+    architecture: Text | None = None
+    """The class that the checkpoint names for itself: the first of config.json's architectures.
+
+    Engines choose their own model class by it.
+    """
     aliases: tuple[Text, ...] = ()
     notes: Text | None = None
     assumptions: tuple[Text, ...] = ()
@@ -105,6 +110,10 @@ class ModelSpec(Input):
     """Routed experts of a layer, for expert parallelism: a GPU holds whole ones."""
     expert_intermediate_size: Count | None = None
     """Width of one routed expert, which slices of experts over GPUs have to divide."""
+    vocab_size: Count | None = None
+    """Rows of the vocabulary as the config names them, which are those of the logits."""
+    hidden_size: Count | None = None
+    """Width of what passes from layer to layer."""
     lora: tuple[LoraWidths, ...] = ()
     """What an adapter adds to each part; empty where the shapes of its matrices are not known."""
     not_counted: tuple[Text, ...] = ()

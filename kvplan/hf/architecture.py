@@ -11,7 +11,7 @@ from kvplan.errors import RefusedError
 from kvplan.hf.blocks.base import Model
 from kvplan.hf.class_defaults import class_defaults
 from kvplan.hf.class_names import LANGUAGE_MODEL, ClassName, Task, class_name, names_model
-from kvplan.hf.config import Config, printable, shown
+from kvplan.hf.config import Config, Word, printable, shown
 from kvplan.hf.families import ARCHITECTURES, DRAFTS, FAMILIES, WRAPPERS
 from kvplan.hf.families.base import Family, Wrapper
 from kvplan.hf.file_levels import levels_to, sections
@@ -89,6 +89,13 @@ def architecture_name(raw: dict[str, Any]) -> str:
     names = raw.get("architectures")
     first = names[0] if isinstance(names, list) and names else raw.get("model_type")
     return printable(first) if isinstance(first, str) and first else "no architecture named"
+
+
+def named_class(top: Config) -> Word | None:
+    """The first of the file's ``architectures``; None where it names none."""
+    names = top.raw.get("architectures")
+    first = names[0] if isinstance(names, list) and names else None
+    return Word(printable(first), "architectures") if isinstance(first, str) and first else None
 
 
 def _is_params(raw: dict[str, Any]) -> bool:

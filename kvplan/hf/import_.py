@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from kvplan.hf.architecture import (
     architecture,
     architecture_name,
     cache_keys,
+    named_class,
     refuse_unread,
     refuse_unread_text,
     wrapped,
@@ -20,7 +22,7 @@ from kvplan.hf.assumed import TEXT_CONFIG, assumable, assumed, left_aside, unkno
 from kvplan.hf.blocks.base import Model, kept
 from kvplan.hf.checkpoint import Checkpoint
 from kvplan.hf.class_names import task_notes
-from kvplan.hf.config import MAX_SIZE, MAX_TOKENS, Config, Word, shown
+from kvplan.hf.config import MAX_SIZE, MAX_TOKENS, Config, UncountedError, Word, shown
 from kvplan.hf.context import native_context
 from kvplan.hf.families.base import Family
 from kvplan.hf.file_levels import levels_to
@@ -79,10 +81,25 @@ def model_spec(
         "native_context_tokens": context,
         "dtype": dtype,
         "kv_cache_dtype": _kv_cache_dtype(places, beside, model),
+        "vocab_size": _size(lambda: text.size(_vocabulary_key(text))),
+        "hidden_size": _size(model.hidden),
         "assumptions": (*reading.notes, *said, *caches_beside(top, text), *unnamed, *open_bytes),
         "class_defaults": _class_defaults(top),
     }
     return _spec(top, name, facts, model, counted, checkpoint.origin if checkpoint else None)
+
+
+def _size(read: Callable[[], int]) -> int | None:
+    """A size that no cache needs: None where neither the file nor its class has it."""
+    try:
+        return read()
+    except UncountedError:
+        return None
+
+
+def _vocabulary_key(text: Config) -> str:
+    """ChatGLM and Inkling name rows that are padded already."""
+    return next(filter(text.has, ("padded_vocab_size", "vocab_size")), "vocab_size")
 
 
 def _class_defaults(top: Config) -> tuple[ClassDefault, ...]:
@@ -180,7 +197,8 @@ def _spec(
 ) -> tuple[ModelSpec, Provenance]:
     source = f"{top.architecture} in {top.path}"[:1_900]
     source += f"; weights from {weights_origin}" if weights_origin else ""
-    data = {"name": name, "source": source, **facts, **grouped(model)}
+    named = {"name": name, "source": source, "architecture": named_class(top)}
+    data = {**named, **facts, **grouped(model)}
     _refuse_absurd(top, model)
     plain, provenance = bare(data), origins(data)
     if weights_origin:

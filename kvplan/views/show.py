@@ -81,6 +81,7 @@ def _payload(model: _Model) -> dict[str, Any]:
     spec, multi_head = model.spec, model.multi_head
     return {
         **model_record(spec, model.cache),
+        "architecture": spec.architecture,
         "aliases": list(spec.aliases),
         "dtype": spec.dtype,
         "attention": list(spec.attention),

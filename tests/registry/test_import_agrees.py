@@ -75,8 +75,8 @@ OTHERS = {
 }
 DIFFERENCES = BOUNDED | UNCOUNTED | OTHERS
 
-FACTS = ("native_context_tokens", "dtype", "kv_cache_dtype", "draft")
-OF_WEIGHTS = ("parameters", "routed_experts", "expert_intermediate_size")
+FACTS = ("native_context_tokens", "dtype", "kv_cache_dtype", "draft", "hidden_size")
+OF_WEIGHTS = ("parameters", "routed_experts", "expert_intermediate_size", "vocab_size")
 
 
 def catalogued(name: str) -> ModelSpec | None:
