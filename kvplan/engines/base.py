@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from kvplan.calc import PackedCaches
 from kvplan.engines.settings import ServerSettings
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
+
+
+@dataclass(frozen=True)
+class Waste:
+    """Bytes of pages that are no cache's own, and why they are taken."""
+
+    name: str
+    size_bytes: int
+    reason: str
 
 
 class Pool(Protocol):
@@ -31,6 +41,9 @@ class Pool(Protocol):
 
     def pages(self, context_tokens: int) -> int:
         """Pages that the engine counts for one sequence of this context."""
+
+    def waste(self, stage: int, context_tokens: int, sequences: int) -> tuple[Waste, ...]:
+        """What pages take beyond the caches on a GPU of this stage, all but their unfilled ends."""
 
 
 class Engine(Protocol):

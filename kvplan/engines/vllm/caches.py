@@ -202,6 +202,7 @@ def _state(cache: _Cache, blocks: BlockSizes) -> LayerPages:
         geometry=cache.geometry,
         padded_bytes=blocks.state_bytes,
         state_pages=blocks.state_pages,
+        least_bytes=cache.entry_bytes,
         is_shared=False,
     )
 

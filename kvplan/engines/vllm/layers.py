@@ -5,7 +5,7 @@ vLLM 0.33.0 v1/kv_cache_interface.py calls these KVCacheSpec. All sizes are of o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from kvplan.units import ceil_div
@@ -55,6 +55,8 @@ class LayerPages:
     """Tokens of the window or chunk; of a full layer, the window that it was before."""
     state_pages: int = 1
     """Pages of a request, of a state or ring: they do not depend on its length."""
+    least_bytes: int = field(default=0, compare=False)
+    """Of a state or ring: what one sequence keeps in it, before drafts and copies."""
     is_shared: bool = True
     """Whether decode context parallelism divides its tokens (dcp_sharded)."""
 

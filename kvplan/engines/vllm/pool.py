@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from kvplan.calc import PackedCaches
+from kvplan.engines.base import Waste
 from kvplan.engines.settings import ServerSettings
 from kvplan.engines.vllm.blocks import BlockSizes, Kernels, block_sizes
 from kvplan.engines.vllm.caches import layer_pages
 from kvplan.engines.vllm.groups import Groups, group_layers
 from kvplan.engines.vllm.layers import Load
+from kvplan.engines.vllm.waste import waste
 from kvplan.parallel import Layout
 
 NULL_BLOCKS = 1
@@ -24,6 +26,8 @@ class BlockPool:
 
     groups: Groups
     blocks: BlockSizes
+    ends: tuple[int, ...]
+    """The layers at which the pipeline stages end."""
     stage_page_bytes: tuple[int, ...]
     load: Callable[[int], Load]
     reserved_pages: int = NULL_BLOCKS
@@ -36,6 +40,16 @@ class BlockPool:
     def pages(self, context_tokens: int) -> int:
         """Blocks of a request of max_model_len, of all groups (kv_cache_utils.py:1061)."""
         return self.groups.pages(self.load(context_tokens))
+
+    def waste(self, stage: int, context_tokens: int, sequences: int) -> tuple[Waste, ...]:
+        """What blocks take beyond the caches, and why, all but the unfilled ends of blocks."""
+        null = Waste(
+            "null block",
+            self.reserved_pages * self.stage_page_bytes[stage],
+            "one block that no request gets",
+        )
+        load = self.load(context_tokens)
+        return (null, *waste(self.groups, self.ends, stage, load, sequences))
 
 
 def block_pool(
@@ -58,6 +72,7 @@ def block_pool(
     return BlockPool(
         groups=groups,
         blocks=blocks,
+        ends=ends,
         stage_page_bytes=groups.block_bytes(ends),
         load=lambda tokens: replace(load(tokens), context_parallel=shared),
     )
