@@ -8,7 +8,8 @@ from kvplan.calc import Footprint, footprint
 from kvplan.dtypes import as_written
 from kvplan.errors import UsageError
 from kvplan.formats import cache_format
-from kvplan.spec import Group, ModelSpec
+from kvplan.groups import Group
+from kvplan.spec import ModelSpec
 
 
 def as_full_attention(spec: ModelSpec, kv_heads: int | None = None) -> ModelSpec | None:

@@ -63,7 +63,6 @@ class Question(ServerSettings):
     """Of the weights that are not quantised, in vLLM's names; decides ``kv_cache_dtype`` auto."""
     quantization: str | None = None
     """A hypothesis: how a 16-bit checkpoint would be quantised."""
-    kv_cache_dtype: str = "auto"
     mamba_cache_dtype: str = "auto"
     """Of the tails of convolutions, in vLLM's names; linear attention's state follows it."""
     mamba_ssm_cache_dtype: str = "auto"

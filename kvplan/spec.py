@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal
 
 from kvplan.errors import UsageError
 from kvplan.formats import cache_format
-from kvplan.kinds import KINDS, AnyKind, CacheKind, kind_class
+from kvplan.groups import MAX_LAYERS, Group, group_from, with_cache_lists
+from kvplan.kinds import KINDS, CacheKind, kind_class
 from kvplan.limits import Count, Input, Limit, Text, Tokens
 from kvplan.stored import LoraWidths, Parameters, StoredWeights
 
-MAX_LAYERS = 10_000
 MOST_GROUPS, MOST_CACHES, MOST_ROWS = 256, 16, 1_000
 """Different layers of a model, caches of one layer, rows of weights: no model comes near these."""
 _ROW_OF_SCALES = 10_000  # elements: no row of an expert is as long
@@ -28,37 +28,6 @@ _Counts = tuple[tuple[CacheKind, int, int], ...]
 
 _TEXT_LISTS = ("aliases", "assumptions", "not_counted", "pattern")
 _REPEAT = re.compile(r"(.+?)\s*\*\s*([1-9][0-9]{0,4})")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group(Input):
-    """Layers that keep the same caches: one, several (Falcon-H1), or none (an MLP layer).
-
-    A single cache may stand inline: ``{layers: 61, kind: mla, ...}``.
-    """
-
-    name: Text | None = None
-    layers: LayerCount | None = None
-    caches: Annotated[tuple[CacheKind, ...], AnyKind()]
-
-
-def with_cache_lists(data: dict[str, Any]) -> dict[str, Any]:
-    """A spec's data in which every group lists its caches, the single inline one too."""
-    groups = {key: data[key] for key in ("groups", "draft") if isinstance(data.get(key), list)}
-    return {**data, **{key: [_with_list(group) for group in groups[key]] for key in groups}}
-
-
-def _with_list(group: Any) -> Any:
-    if not isinstance(group, dict) or "caches" in group or set(group) <= {"name", "layers"}:
-        return group
-    own = {key: group[key] for key in ("name", "layers") if key in group}
-    cache = {key: value for key, value in group.items() if key not in own}
-    return {**own, "caches": [cache]}
-
-
-def _group(data: dict[str, Any]) -> Group:
-    caches = (kind_class(cache["kind"])(**cache) for cache in data["caches"])
-    return Group(name=data.get("name"), layers=data.get("layers"), caches=tuple(caches))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +121,8 @@ class ModelSpec(Input):
                 "draft_weights": tuple(
                     StoredWeights(**row) for row in known.get("draft_weights", ())
                 ),
-                "groups": tuple(_group(group) for group in known["groups"]),
-                "draft": tuple(_group(group) for group in known.get("draft", ())),
+                "groups": tuple(group_from(group) for group in known["groups"]),
+                "draft": tuple(group_from(group) for group in known.get("draft", ())),
             }
         )
 

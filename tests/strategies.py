@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from kvplan.groups import Group
 from kvplan.kinds import CacheKind
 from kvplan.kinds.cross_attention import CrossAttention
 from kvplan.kinds.deepseek_v4 import CompressedKV, CompressorState, LatentWindow
@@ -25,7 +26,7 @@ from kvplan.kinds.recurrent import (
 )
 from kvplan.kinds.sliding_window import ChunkedLocal, SlidingWindow
 from kvplan.kinds.state import State
-from kvplan.spec import Group, ModelSpec
+from kvplan.spec import ModelSpec
 from kvplan.stored import Parameters, StoredWeights
 
 small = st.integers(1, 8)

@@ -9,13 +9,14 @@ import pytest
 
 import kvplan
 from kvplan.errors import RefusedError, UsageError
+from kvplan.groups import Group
 from kvplan.kinds import CacheKind
 from kvplan.kinds.index_keys import PoolTail
 from kvplan.kinds.recurrent import Mlstm, RgLru, Rwkv, Rwkv4, ShortConv
 from kvplan.kinds.state import State
 from kvplan.parallel import Layout, check_layout, tensor_parallel_sizes
 from kvplan.question import ask
-from kvplan.spec import Group, ModelSpec
+from kvplan.spec import ModelSpec
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Protocol
 
 from kvplan.calc import PackedCaches
@@ -42,6 +43,16 @@ class Pool(Protocol):
     def pages(self, context_tokens: int) -> int:
         """Pages that the engine counts for one sequence of this context."""
 
+    def request_pages(self, tokens: int, context_tokens: int) -> int:
+        """Pages of a request of so many tokens, on a server for contexts of ``context_tokens``."""
+
+    @property
+    def state_pages(self) -> int:
+        """Pages of a sequence before its first token: recurrent states; 0 without any."""
+
+    def growth(self, stage: int) -> Fraction:
+        """Bytes that one more token of a long sequence takes on a GPU of this stage."""
+
     def waste(self, stage: int, context_tokens: int, sequences: int) -> tuple[Waste, ...]:
         """What pages take beyond the caches on a GPU of this stage, all but their unfilled ends."""
 
@@ -56,6 +67,13 @@ class Engine(Protocol):
     @property
     def version(self) -> str | None:
         """The version whose rules these are."""
+
+    def caches(self, caches: PackedCaches, settings: ServerSettings, gpu: Gpu) -> PackedCaches:
+        """The caches that the engine keeps of this model, in the formats that it chooses.
+
+        ``caches`` itself where these are the same. Raises KvplanError with the engine's own reason
+        where it does not serve the model, or not in this KV dtype on this GPU.
+        """
 
     def pool(
         self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu

@@ -14,6 +14,11 @@ class Arithmetic:
     name = "none"
     version = None
 
+    def caches(self, caches: PackedCaches, settings: ServerSettings, gpu: Gpu) -> PackedCaches:
+        """The caches as they are."""
+        del settings, gpu
+        return caches
+
     def pool(
         self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu
     ) -> None:

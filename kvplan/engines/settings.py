@@ -12,6 +12,7 @@ class ServerSettings:
     engine: str = "none"
     """Whose accounting a plan follows: ``none`` is the arithmetic itself, ``vllm`` the newest
     version known, ``vllm@0.12`` that one."""
+    kv_cache_dtype: str = "auto"
     max_num_seqs: int | None = None
     """vLLM's cap of concurrency, a data-parallel rank; ``sequences`` is the load of all ranks."""
     max_num_batched_tokens: int | None = None

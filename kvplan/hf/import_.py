@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kvplan.errors import RefusedError
+from kvplan.groups import Group
 from kvplan.hf.architecture import (
     Architecture,
     UnknownArchitectureError,
@@ -33,7 +34,7 @@ from kvplan.hf.sections import caches_beside, refuse_unread_sections
 from kvplan.hf.weight_facts import weight_facts
 from kvplan.hf.weights import weights
 from kvplan.kinds import kind_class
-from kvplan.spec import ClassDefault, Group, ModelSpec
+from kvplan.spec import ClassDefault, ModelSpec
 
 DTYPES = {
     "bfloat16": "bf16",

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
-from kvplan.spec import Group, ModelSpec
+from kvplan.groups import Group
+from kvplan.spec import ModelSpec
 
 Place = tuple[str | int, ...]
 

@@ -8,9 +8,10 @@ from functools import cached_property
 from math import inf
 
 from kvplan.calc import Footprint, PackedCaches
+from kvplan.engines.base import Engine, Waste
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
-from kvplan.planner.budget import Budget
+from kvplan.planner.budget import Budget, unlike
 from kvplan.planner.estimate import Step
 from kvplan.planner.limits import max_context
 from kvplan.planner.served import Served
@@ -32,8 +33,11 @@ class Plan:
 
     served: Served
     question: Question
+    engine: Engine
     caches: PackedCaches
     """The model's caches, and its drafter's beside them, before they are laid out."""
+    least: PackedCaches
+    """The same by arithmetic, where the engine keeps others than a model needs."""
     drafter: Served | None
     layout: Layout
     context_tokens: int
@@ -63,6 +67,57 @@ class Plan:
     def budget(self) -> Budget:
         """The fullest GPU."""
         return min(self.budgets, key=lambda budget: budget.free_bytes)
+
+    @property
+    def fullest_stage(self) -> int:
+        """The pipeline stage whose GPUs are the fullest, counted from 0."""
+        return next(i for i, budget in enumerate(self.budgets) if budget is self.budget)
+
+    @property
+    def page_count(self) -> int | None:
+        """Pages of every GPU's pool: as many as the GPU with the fewest has room for.
+
+        None without an engine's pages.
+        """
+        counts = [budget.page_count for budget in unlike(self.budgets)]
+        known = [count for count in counts if count is not None]
+        return min(known, default=None)
+
+    @cached_property
+    def waste(self) -> tuple[Waste, ...]:
+        """What the fullest GPU's pages take beyond its caches, in lines that add up."""
+        pages, cache = self.budget.pages, self.budget.cache
+        if pages is None:
+            return ()
+        stage = self.fullest_stage
+        lines = pages.pool.waste(stage, self.context_tokens, cache.sequences)
+        named_bytes = sum(line.size_bytes for line in lines)
+        kept = cache.total_bytes - self.least_cache.total_bytes
+        ends = self.budget.pages_bytes - named_bytes
+        return (
+            Waste(
+                "kept uncompressed", kept, f"{self.engine.name} keeps other caches of this model"
+            ),
+            *lines,
+            Waste("ends of pages", ends, "tokens that fill no whole page"),
+        )
+
+    @cached_property
+    def least_cache(self) -> Footprint:
+        """The arithmetic of the fullest GPU's caches, whatever an engine keeps."""
+        if self.least is self.caches:
+            return self.budget.cache
+        layout, cache, stage = self.layout, self.budget.cache, self.fullest_stage
+        spec = self.least.spec
+        cut = spec.stages(layout.pipeline, layout.partition)[stage] if layout.pipeline > 1 else None
+        return self.least.footprint(
+            cache.context_tokens,
+            cache.sequences,
+            layout.tensor,
+            layout.context,
+            cut,
+            last=stage == layout.pipeline - 1,
+        )
 
     @cached_property
     def max_context_tokens(self) -> int | None:

@@ -93,7 +93,10 @@ class Search:
         self.spec = self.served.spec
         self.question = question
         self.drafter = serve_drafter(question, self.spec)
-        self.caches: PackedCaches = packed_caches(self.spec, question, self.drafter)
+        self.least: PackedCaches = packed_caches(self.spec, question, self.drafter)
+        """The caches by arithmetic."""
+        self.caches: PackedCaches = self.engine.caches(self.least, question, question.gpu)
+        """Those that the engine keeps."""
         short = min(SHORT_CONTEXT, spec.native_context_tokens or SHORT_CONTEXT)
         self.context_tokens = question.context_tokens or short
         self.sequences = question.sequences or 1
@@ -237,7 +240,9 @@ class Search:
         return Plan(
             served=self.served,
             question=self.question,
+            engine=self.engine,
             caches=self.caches,
+            least=self.least,
             drafter=self.drafter,
             layout=layout,
             context_tokens=tokens,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from kvplan.errors import DOES_NOT_FIT
@@ -10,23 +9,27 @@ from kvplan.planner.budget import Budget
 from kvplan.planner.plan import Plan
 from kvplan.planner.runner_up import RunnerUp
 from kvplan.planner.weights import WeightsLine
-from kvplan.report import NO_LIMIT, UNKNOWN, Field, Report, Tone, facts
-from kvplan.units import gib, json_number, number, plural
+from kvplan.report import Report, facts
+from kvplan.units import json_number
 from kvplan.views.beside import beside_record, gpu_caveats, question_notes
 from kvplan.views.budget import budget_tables
 from kvplan.views.class_defaults import plan_class_defaults
 from kvplan.views.notes import routine, topology
+from kvplan.views.pages import (
+    bytes_per_token,
+    per_gpu_pages,
+    prints,
+    request_records,
+    state_sequences,
+    waste_table,
+)
+from kvplan.views.plan_facts import FACTS, PlanAnswer, cost
 from kvplan.views.verdict import verdict
 from kvplan.views.words import (
-    against,
     caveats,
     gpu_record,
-    gpus_in_words,
     layout_record,
-    stages_in_words,
 )
-
-_MILLION = 10**6
 
 
 def plan_report(plan: Plan, native: Plan | None = None, runner: RunnerUp | None = None) -> Report:
@@ -35,14 +38,14 @@ def plan_report(plan: Plan, native: Plan | None = None, runner: RunnerUp | None 
     ``native`` is the plan for the model's native context, where the question left it open.
     """
     record = _record(plan, native, runner)
-    answer = _Answer(plan, native, runner)
+    answer = PlanAnswer(plan, native, runner)
     return Report(
         command="plan",
         inputs=plan_inputs(plan),
         payload=record,
         records=[_row(plan_inputs(plan), record)],
         answer=verdict(plan),
-        tables=(facts("", _FACTS, answer), *budget_tables(plan)),
+        tables=(facts("", FACTS, answer), *budget_tables(plan), *waste_table(plan)),
         warnings=plan_warnings(plan),
         notes=(
             *question_notes(plan.question),
@@ -91,7 +94,11 @@ def _record(plan: Plan, native: Plan | None, runner: RunnerUp | None) -> dict[st
             "fits": native.fits,
             "layout": layout_record(native.layout, plan.spec),
         },
-        "per_gpu": _per_gpu(plan.budget),
+        "per_gpu": {
+            **_per_gpu(plan.budget),
+            "bytes_per_token": bytes_per_token(plan),
+            **per_gpu_pages(plan),
+        },
         "weights": _weights_by_part(plan.budget.weights),
         "one_copy_weights_bytes": plan.spec.weights_bytes,
         "stages": _stage_records(plan),
@@ -100,16 +107,26 @@ def _record(plan: Plan, native: Plan | None, runner: RunnerUp | None) -> dict[st
         "host": _host(plan),
         "weights_basis": plan.served.basis,
         "not_counted": list(plan.not_counted),
-        "capacity": {
-            "tokens": plan.tokens,
-            "max_concurrency": None if plan.tokens is None else plan.max_concurrency,
-            "fits": plan.fits,
-            "max_context_tokens": plan.max_context_tokens,
-            "max_sequences": plan.max_sequences,
-        },
+        "capacity": _capacity(plan),
         "decode": _decode(plan),
-        "cost": _cost(plan),
-        "engine": {"name": plan.question.engine, "version": None},
+        "cost": cost(plan),
+        "engine": {
+            "name": plan.engine.name,
+            "version": plan.engine.version,
+            "prints": prints(plan) or None,
+        },
+    }
+
+
+def _capacity(plan: Plan) -> dict[str, Any]:
+    return {
+        "tokens": plan.tokens,
+        "max_concurrency": None if plan.tokens is None else plan.max_concurrency,
+        "fits": plan.fits,
+        "max_context_tokens": plan.max_context_tokens,
+        "max_sequences": plan.max_sequences,
+        "requests": request_records(plan),
+        "state_sequences": state_sequences(plan),
     }
 
 
@@ -219,166 +236,5 @@ def _per_gpu(budget: Budget) -> dict[str, Any]:
         "growing_bytes": budget.growing_bytes,
         "fixed_bytes": budget.fixed_bytes,
         "draft_kv_bytes": budget.draft_cache_bytes,
-        "bytes_per_token": json_number(budget.cache.bytes_per_token),
-        "bytes_per_page": None,
-        "page_tokens": None,
-        "pages": None,
         "free_bytes": budget.free_bytes,
     }
-
-
-def _cost(plan: Plan) -> dict[str, Any] | None:
-    price = plan.question.price_per_gpu_hour
-    if price is None:
-        return None
-    hourly = price * plan.layout.gpus
-    return {
-        "per_hour": hourly,
-        "per_hour_per_million_tokens_held": (
-            hourly / (plan.tokens / _MILLION) if plan.tokens else None
-        ),
-    }
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """A plan and what is said beside it."""
-
-    plan: Plan
-    native: Plan | None
-    runner: RunnerUp | None
-
-
-def _longest(answer: _Answer) -> str:
-    plan, native = answer.plan, answer.plan.spec.native_context_tokens
-    beyond = native and plan.max_context_tokens and plan.max_context_tokens > native
-    mark = f", beyond the native {native:,}" if beyond else ""
-    load = plural(plan.sequences, "sequence")
-    return _limit(plan, plan.max_context_tokens, f"tokens for {load}{mark}")
-
-
-def _most(answer: _Answer) -> str:
-    plan = answer.plan
-    return _limit(plan, plan.max_sequences, f"of {plural(plan.context_tokens, 'token')}")
-
-
-def _native(answer: _Answer) -> str:
-    native = answer.native
-    if native is None or native.context_tokens <= answer.plan.context_tokens:
-        return ""
-    if not native.fits:
-        return f"{native.context_tokens:,} tokens fit on no count that was tried"
-    return f"{native.context_tokens:,} tokens need {gpus_in_words(native)}"
-
-
-def _limit(plan: Plan, value: int | None, of_what: str) -> str:
-    """A bound in words; nothing where not even the weights fit."""
-    if value is None:
-        return NO_LIMIT
-    if not plan.budget.has_room:
-        return ""
-    return f"{value:,} {of_what}" if value else f"none {of_what}"
-
-
-def _step(answer: _Answer) -> str:
-    plan = answer.plan
-    if not plan.fits:
-        return ""
-    if plan.step is None:
-        return f"{UNKNOWN}: the bandwidth of {plan.gpu.name} is not known"
-    return (
-        f"about {1_000 * plan.step.seconds:,.1f} ms, {plan.tokens_per_second or 0:,.0f} tokens/s; "
-        f"never less than {1_000 * (plan.decode_floor_seconds or 0):,.1f} ms"
-    )
-
-
-def _assumed(_: _Answer) -> Tone:
-    return "assumed"
-
-
-def _held(answer: _Answer) -> str:
-    plan = answer.plan
-    if plan.tokens is None:
-        return NO_LIMIT
-    if not plan.budget.has_room:
-        return ""
-    return f"{plan.tokens:,} in sequences of {plan.context_tokens:,}"
-
-
-def _weights(answer: _Answer) -> str:
-    """All parts of the weights on a GPU, and all GPUs' together where there are several."""
-    plan = answer.plan
-    here = gib(plan.budget.weights_bytes)
-    if plan.layout.gpus == 1 or plan.spec.weights_bytes is None:
-        return here
-    return f"{here} on each GPU, {gib(plan.spec.weights_bytes)} in one copy"
-
-
-def _stages(answer: _Answer) -> str:
-    """How the layers are split over pipeline stages, and by whose rule."""
-    plan = answer.plan
-    if plan.layout.pipeline == 1:
-        return ""
-    split = stages_in_words(plan.stage_layers)
-    return f"{split} layers, {'as given' if plan.layout.partition else 'even, as vLLM splits them'}"
-
-
-def _drafter_in_words(answer: _Answer) -> str:
-    plan = answer.plan
-    if plan.drafter is None:
-        return ""
-    packed, whole = plan.caches.drafter, plan.one_copy
-    dtype = packed.kv_cache_dtype if packed else UNKNOWN
-    return (
-        f"{plan.drafter.spec.name}, {dtype} cache: "
-        f"{number(whole.of_drafter.bytes_per_token)} of {number(whole.bytes_per_token)} B/token"
-    )
-
-
-def _lora_in_words(answer: _Answer) -> str:
-    lora = answer.plan.budget.lora
-    if lora is None:
-        return ""
-    ends = (
-        f" and {lora.vocabulary_bytes:,} B at embedding and head" if lora.vocabulary_bytes else ""
-    )
-    return f"{plural(lora.slots, 'slot')} of rank {lora.rank}: {lora.layer_bytes:,} B{ends} each"
-
-
-def _host_in_words(answer: _Answer) -> str:
-    plan = answer.plan
-    if plan.question.kv_offloading_bytes is None:
-        return ""
-    size = gib(plan.question.kv_offloading_bytes)
-    if plan.host_tokens is None:
-        return f"{size}, and nothing grows with a sequence"
-    return f"{size} hold {plan.host_tokens:,} tokens at {number(plan.host_bytes_per_token)} B"
-
-
-def _cost_in_words(answer: _Answer) -> str:
-    cost = _cost(answer.plan)
-    if cost is None:
-        return ""
-    share = cost["per_hour_per_million_tokens_held"]
-    held = UNKNOWN if share is None else f"{share:,.2f} an hour for a million tokens held"
-    return f"{cost['per_hour']:,.2f} an hour; {held}"
-
-
-_FACTS: tuple[Field[_Answer], ...] = (
-    Field("", _weights, "weights"),
-    Field("", _stages, "pipeline stages"),
-    Field("", _longest, "longest context"),
-    Field("", _most, "most sequences"),
-    Field("", _held, "tokens held"),
-    Field("", _drafter_in_words, "draft model"),
-    Field("", _lora_in_words, "LoRA"),
-    Field("", _host_in_words, "host memory"),
-    Field("", _native, "native context"),
-    Field("", _step, "decode step", tone=_assumed),
-    Field(
-        "",
-        lambda answer: against(answer.runner, answer.plan) if answer.runner else "",
-        "runner-up",
-    ),
-    Field("", _cost_in_words, "cost"),
-)

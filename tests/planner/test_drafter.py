@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kvplan
+from kvplan.groups import Group
 from kvplan.kinds.full_attention import FullAttention
 from kvplan.kinds.sliding_window import SlidingWindow
-from kvplan.spec import Group, ModelSpec
+from kvplan.spec import ModelSpec
 from kvplan.stored import StoredWeights
 from tests.command_line import answer
 from tests.command_line import kvplan as run

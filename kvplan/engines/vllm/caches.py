@@ -13,8 +13,8 @@ from typing import cast
 from kvplan.calc import PackedCaches, PackedSlot
 from kvplan.engines.vllm.layers import Kind, LayerPages
 from kvplan.errors import RefusedError
+from kvplan.groups import Group
 from kvplan.kinds import CacheKind
-from kvplan.spec import Group
 from kvplan.units import ceil_div
 
 _V4_WINDOW_TOKENS = 64  # models/deepseek_v4, DeepseekV4SWACache: block_size

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import lcm
 
 from kvplan.engines.vllm.layers import FULL, LATENT, LayerPages, Load
@@ -30,6 +31,15 @@ class Group:
     def pages(self, load: Load) -> int:
         """Blocks that one request of the context may need of this group."""
         return max(pages.pages(load) for pages in {pages for _, pages in self.layers})
+
+    @property
+    def is_state(self) -> bool:
+        """Whether its layers are recurrent."""
+        return self.layers[0][1].kind == "state"
+
+    def growth(self, context_parallel: int) -> Fraction:
+        """Blocks that one more token of a long request takes."""
+        return max(pages.growth(context_parallel) for pages in {pages for _, pages in self.layers})
 
     def stage_bytes(self, ends: Sequence[int], *, strides: bool) -> list[int]:
         """Bytes of a block that the layers of each pipeline stage use.

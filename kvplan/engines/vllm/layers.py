@@ -6,6 +6,7 @@ vLLM 0.33.0 v1/kv_cache_interface.py calls these KVCacheSpec. All sizes are of o
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Literal
 
 from kvplan.units import ceil_div
@@ -85,6 +86,12 @@ class LayerPages:
             return ceil_div(held, self.block_tokens)
         held = window - 1 + load.retained_tokens + load.in_flight_tokens
         return ceil_div(min(held, load.context_tokens), self.block_tokens) + 1
+
+    def growth(self, context_parallel: int) -> Fraction:
+        """Pages that one more token of a long request takes."""
+        if self.kind not in FULL:
+            return Fraction(0)
+        return Fraction(1, self.block_tokens * (context_parallel if self.is_shared else 1))
 
     def in_blocks_of(self, block_tokens: int) -> LayerPages:
         """The same layer in pages of another number of tokens, without padding."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import accumulate
 
 from kvplan.calc import PackedCaches
 from kvplan.engines.base import Waste
 from kvplan.engines.settings import ServerSettings
-from kvplan.engines.vllm.blocks import BlockSizes, Kernels, block_sizes
-from kvplan.engines.vllm.caches import layer_pages
+from kvplan.engines.vllm.blocks import Kernels, block_sizes
+from kvplan.engines.vllm.caches import BlockSizes, layer_pages
 from kvplan.engines.vllm.groups import Groups, group_layers
 from kvplan.engines.vllm.layers import Load
 from kvplan.engines.vllm.waste import waste
@@ -40,6 +41,23 @@ class BlockPool:
     def pages(self, context_tokens: int) -> int:
         """Blocks of a request of max_model_len, of all groups (kv_cache_utils.py:1061)."""
         return self.groups.pages(self.load(context_tokens))
+
+    def request_pages(self, tokens: int, context_tokens: int) -> int:
+        """Blocks of a request of so many tokens, where max_model_len is ``context_tokens``."""
+        return self.groups.pages(replace(self.load(context_tokens), context_tokens=tokens))
+
+    @property
+    def state_pages(self) -> int:
+        """Blocks of recurrent states that a request has before its first token."""
+        load = self.load(1)
+        states = (group for group in self.groups.groups if group.is_state)
+        return sum(group.pages(load) for group in states)
+
+    def growth(self, stage: int) -> Fraction:
+        """Bytes of the blocks that one more token of a long request takes, of every full group."""
+        shared = self.load(1).context_parallel
+        per_token = sum((group.growth(shared) for group in self.groups.groups), Fraction(0))
+        return per_token * self.stage_page_bytes[stage]
 
     def waste(self, stage: int, context_tokens: int, sequences: int) -> tuple[Waste, ...]:
         """What blocks take beyond the caches, and why, all but the unfilled ends of blocks."""

@@ -1,0 +1,122 @@
+"""An engine's pages: how many there are, what it prints of them, and what they waste."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kvplan.engines.base import Waste
+from kvplan.planner.budget import Pages
+from kvplan.planner.plan import Plan
+from kvplan.report import Field, Table, table
+from kvplan.units import KIB, gib, json_number
+
+REQUEST_TOKENS = (KIB, 4 * KIB, 16 * KIB, 64 * KIB)
+"""Lengths of requests for which it is said how many run at once."""
+
+
+def per_gpu_pages(plan: Plan) -> dict[str, Any]:
+    """Pages of the fullest GPU, and what they take beyond its caches."""
+    pages = plan.budget.pages
+    if pages is None:
+        return {"bytes_per_page": None, "page_tokens": None, "pages": None, "waste": None}
+    return {
+        "bytes_per_page": pages.page_bytes,
+        "page_tokens": pages.pool.page_tokens,
+        "pages": plan.page_count,
+        "sequence_pages": pages.sequence_pages,
+        "least_kv_bytes": plan.least_cache.total_bytes,
+        "waste": [
+            {"name": line.name, "bytes": line.size_bytes, "reason": line.reason}
+            for line in plan.waste
+        ],
+    }
+
+
+def bytes_per_token(plan: Plan) -> int | float:
+    """Growth of one GPU for one more token of a long sequence, in the engine's pages if any."""
+    pages = plan.budget.pages
+    if pages is None:
+        return json_number(plan.budget.cache.bytes_per_token)
+    return json_number(pages.pool.growth(plan.fullest_stage))
+
+
+def request_records(plan: Plan) -> list[dict[str, int]]:
+    """How many requests of these lengths run at once in all pools, as far as pages go."""
+    pages, count = plan.budget.pages, plan.page_count
+    if pages is None or count is None:
+        return []
+    lengths = [tokens for tokens in REQUEST_TOKENS if tokens < plan.context_tokens]
+    return [
+        {
+            "tokens": tokens,
+            "sequences": _at_once(plan, pages.pool.request_pages(tokens, plan.context_tokens)),
+        }
+        for tokens in (*lengths, plan.context_tokens)
+    ]
+
+
+def state_sequences(plan: Plan) -> int | None:
+    """Sequences that the blocks of recurrent states let start; None without any."""
+    pages = plan.budget.pages
+    if pages is None or plan.page_count is None or not pages.pool.state_pages:
+        return None
+    return _at_once(plan, pages.pool.state_pages)
+
+
+def _at_once(plan: Plan, request_pages: int) -> int:
+    pages, count = plan.budget.pages, plan.page_count
+    if pages is None or count is None or not request_pages:
+        return 0
+    in_group = max(0, count - pages.pool.reserved_pages) // request_pages
+    most = plan.question.max_num_seqs
+    return min(in_group, most or in_group) * plan.layout.sequence_groups
+
+
+def prints(plan: Plan) -> str:
+    """What the engine prints when it has made its pool; nothing without pages."""
+    if plan.budget.pages is None or plan.tokens is None:
+        return ""
+    concurrency = plan.max_concurrency / plan.layout.sequence_groups
+    tokens = int(concurrency * plan.context_tokens)
+    return (
+        f"GPU KV cache size: {tokens:,} tokens, Maximum concurrency for "
+        f"{plan.context_tokens:,} tokens per request: {concurrency:.2f}x"
+    )
+
+
+def blocks_in_words(plan: Plan) -> str:
+    """The pool of a GPU in a few words; nothing without pages."""
+    pages = plan.budget.pages
+    if pages is None or plan.page_count is None:
+        return ""
+    return (
+        f"{plan.page_count:,} of {pages.pool.page_tokens:,} tokens, {pages.page_bytes:,} B each; "
+        f"a sequence takes {pages.sequence_pages:,}"
+    )
+
+
+def requests_in_words(plan: Plan) -> str:
+    """How many shorter requests run at once; nothing without pages."""
+    shorter = request_records(plan)[:-1]
+    return ", ".join(f"{row['sequences']:,} of {row['tokens']:,}" for row in shorter)
+
+
+def waste_table(plan: Plan) -> Iterator[Table]:
+    """The caches' own bytes, every line of waste, and their sum."""
+    pages: Pages | None = plan.budget.pages
+    if pages is None or not plan.waste:
+        return
+    least = Waste("caches", plan.least_cache.total_bytes, "by arithmetic, not a byte more")
+    reserved = f"{plan.budget.cache.sequences:,} × {pages.sequence_pages:,} pages and "
+    total = Waste("in pages", plan.budget.kv_bytes, f"{reserved}{pages.pool.reserved_pages} more")
+    lines = [line for line in plan.waste if line.size_bytes]
+    yield table(f"What {plan.engine.name} takes of each GPU", _WASTE, [least, *lines, total])
+
+
+_WASTE: tuple[Field[Waste], ...] = (
+    Field("", lambda line: line.name, "Part", align="left"),
+    Field("", lambda line: line.size_bytes, "Bytes"),
+    Field("", lambda line: line.size_bytes, "", show=lambda line: gib(line.size_bytes), rank=2),
+    Field("", lambda line: line.reason, "Why", align="left", rank=1),
+)
