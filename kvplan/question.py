@@ -36,7 +36,7 @@ DEFAULT_UTILIZATION = 0.92  # vLLM 0.33.0's gpu_memory_utilization
 DEFAULT_LORA_RANK = 16  # vLLM 0.33.0 config/lora.py, max_lora_rank
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM 0.33.0 takes as ``max_lora_rank`` (config/lora.py, MaxLoRARanks)."""
-ENGINES = ("none",)
+ENGINES = ("none", "vllm")
 """Whose accounting a plan can follow; ``none`` is the arithmetic itself."""
 
 Model = str | Path | ModelSpec

@@ -189,6 +189,7 @@ class Engine(StrEnum):
     """Whose accounting a plan follows."""
 
     NONE = ENGINES[0]
+    VLLM = ENGINES[1]
 
 
 @dataclass(frozen=True, kw_only=True)

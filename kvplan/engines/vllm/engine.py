@@ -1,0 +1,36 @@
+"""vLLM 0.33.0 as one of the engines."""
+
+from __future__ import annotations
+
+from kvplan.calc import PackedCaches
+from kvplan.engines.settings import ServerSettings
+from kvplan.engines.vllm.blocks import Kernels
+from kvplan.engines.vllm.layers import Load
+from kvplan.engines.vllm.pool import BlockPool, block_pool
+from kvplan.engines.vllm.scheduler import max_in_flight_tokens
+from kvplan.gpu import Gpu
+from kvplan.parallel import Layout
+
+
+class Vllm:
+    """The newest version that is known."""
+
+    name = "vllm"
+    version = "0.33.0"
+
+    def caches(self, caches: PackedCaches, settings: ServerSettings, gpu: Gpu) -> PackedCaches:
+        """The caches that vLLM registers for this model. Raises RefusedError."""
+        del settings, gpu
+        return caches
+
+    def pool(
+        self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu
+    ) -> BlockPool:
+        """Its block pool in this layout. Raises RefusedError where vLLM would not start."""
+        kernels = Kernels(preferred_tokens=16, least_tokens=16, common_tokens=16)
+
+        def load(context_tokens: int) -> Load:
+            in_flight = max_in_flight_tokens(settings, gpu, layout, context_tokens)
+            return Load(context_tokens=context_tokens, in_flight_tokens=in_flight)
+
+        return block_pool(caches, layout, settings, kernels, load)
