@@ -43,6 +43,9 @@ class Pool(Protocol):
     def pages(self, context_tokens: int) -> int:
         """Pages that the engine counts for one sequence of this context."""
 
+    def max_num_seqs(self, context_tokens: int) -> int:
+        """Sequences that a group runs at once at the most, where nobody says how many."""
+
     def request_pages(self, tokens: int, context_tokens: int) -> int:
         """Pages of a request of so many tokens, on a server for contexts of ``context_tokens``."""
 

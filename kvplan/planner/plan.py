@@ -128,8 +128,25 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Whether weights and caches fit, and all sequences run at once."""
-        return self.budget.fits and not self.waiting
+        """Whether weights and caches fit, all sequences run at once, and the engine starts."""
+        return self.budget.fits and not self.waiting and not self.refusal
+
+    @property
+    def refusal(self) -> str:
+        """Why the engine does not start although everything fits; nothing where it does.
+
+        vLLM 0.33.0 config/compilation.py:1510: CUDA graphs need a block for the state of each of
+        max_num_seqs sequences.
+        """
+        pages, most = self.budget.pages, self.question.max_num_seqs
+        if pages is None or most is None or not pages.pool.state_pages:
+            return ""
+        if self.question.enforce_eager or most <= (self.page_count or 0):
+            return ""
+        return (
+            f"max_num_seqs ({most}) exceeds available Mamba cache blocks ({self.page_count}): "
+            "each decode sequence requires one"
+        )
 
     @property
     def not_counted(self) -> tuple[str, ...]:

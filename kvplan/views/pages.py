@@ -65,12 +65,33 @@ def state_sequences(plan: Plan) -> int | None:
 
 
 def _at_once(plan: Plan, request_pages: int) -> int:
+    """So many requests of all groups: as pages go, and no more than the server runs at once."""
     pages, count = plan.budget.pages, plan.page_count
     if pages is None or count is None or not request_pages:
         return 0
     in_group = max(0, count - pages.pool.reserved_pages) // request_pages
-    most = plan.question.max_num_seqs
-    return min(in_group, most or in_group) * plan.layout.sequence_groups
+    return min(in_group, most_sequences(plan, pages)) * plan.layout.sequence_groups
+
+
+def most_sequences(plan: Plan, pages: Pages) -> int:
+    """Sequences that a group runs at once: as given, else the engine's default or the load."""
+    given = plan.question.max_num_seqs
+    default = pages.pool.max_num_seqs(plan.context_tokens)
+    return given or max(default, plan.budget.cache.sequences)
+
+
+def page_warnings(plan: Plan) -> Iterator[str]:
+    """A default of the engine with which it would not start."""
+    pages, count = plan.budget.pages, plan.page_count
+    if pages is None or not pages.pool.state_pages or plan.question.enforce_eager:
+        return
+    default = pages.pool.max_num_seqs(plan.context_tokens)
+    if plan.question.max_num_seqs is None and count and default > count:
+        yield (
+            f"{plan.engine.name} does not start with its default max_num_seqs of {default:,}: a "
+            f"sequence needs a block for its state, and there are {count:,}; give --max-num-seqs "
+            f"{count}"
+        )
 
 
 def prints(plan: Plan) -> str:

@@ -17,6 +17,7 @@ from kvplan.views.class_defaults import plan_class_defaults
 from kvplan.views.notes import routine, topology
 from kvplan.views.pages import (
     bytes_per_token,
+    page_warnings,
     per_gpu_pages,
     prints,
     request_records,
@@ -77,7 +78,7 @@ def plan_inputs(plan: Plan) -> dict[str, Any]:
 
 def plan_warnings(plan: Plan) -> tuple[str, ...]:
     """What has to be known of a plan's figures."""
-    texts = (*caveats(plan), *topology(plan))
+    texts = (*caveats(plan), *topology(plan), *page_warnings(plan))
     return (*gpu_caveats(plan.question), *(f"{plan.spec.name}: {text}" for text in texts))
 
 

@@ -24,6 +24,8 @@ def shortfall(plan: Plan) -> str:
 def problem(plan: Plan) -> str:
     """Why the plan does not fit."""
     budget, where = plan.budget, gpus_in_words(plan)
+    if budget.fits and plan.refusal:
+        return f"does not start in {plan.engine.name}: {plan.refusal}"
     if budget.fits:
         ranks = plural(plan.layout.sequence_groups, "data-parallel rank")
         return (
@@ -49,6 +51,8 @@ def problem(plan: Plan) -> str:
 def advice(plan: Plan) -> str:
     """What to change where a plan does not fit."""
     budget = plan.budget
+    if budget.fits and plan.refusal:
+        return f"lower max_num_seqs to at most {plan.page_count}, or take more GPUs"
     if budget.fits:
         return "raise it, or take more GPUs"
     if budget.has_room:

@@ -7,7 +7,7 @@ from kvplan.engines.settings import ServerSettings
 from kvplan.engines.vllm.blocks import Kernels
 from kvplan.engines.vllm.layers import Load
 from kvplan.engines.vllm.pool import BlockPool, block_pool
-from kvplan.engines.vllm.scheduler import max_in_flight_tokens
+from kvplan.engines.vllm.scheduler import max_in_flight_tokens, max_num_seqs
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
 
@@ -33,4 +33,7 @@ class Vllm:
             in_flight = max_in_flight_tokens(settings, gpu, layout, context_tokens)
             return Load(context_tokens=context_tokens, in_flight_tokens=in_flight)
 
-        return block_pool(caches, layout, settings, kernels, load)
+        def sequences(context_tokens: int) -> int:
+            return max_num_seqs(settings, gpu, context_tokens)
+
+        return block_pool(caches, layout, settings, kernels, load, sequences)

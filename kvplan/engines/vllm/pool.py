@@ -31,6 +31,7 @@ class BlockPool:
     """The layers at which the pipeline stages end."""
     stage_page_bytes: tuple[int, ...]
     load: Callable[[int], Load]
+    max_num_seqs: Callable[[int], int]
     reserved_pages: int = NULL_BLOCKS
 
     @property
@@ -76,6 +77,7 @@ def block_pool(
     settings: ServerSettings,
     kernels: Kernels,
     load: Callable[[int], Load],
+    max_num_seqs: Callable[[int], int],
 ) -> BlockPool:
     """The pool of a server in this layout. Raises RefusedError where vLLM cannot make one."""
     blocks = block_sizes(caches, layout.tensor, settings, kernels)
@@ -92,5 +94,6 @@ def block_pool(
         blocks=blocks,
         ends=ends,
         stage_page_bytes=groups.block_bytes(ends),
+        max_num_seqs=max_num_seqs,
         load=lambda tokens: replace(load(tokens), context_parallel=shared),
     )
