@@ -75,7 +75,7 @@ class Classes:
         return ast.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
 
     def origins(self, path: Path, name: str) -> Iterator[tuple[Path, str]]:
-        """Where this name may come from that the file imports: platforms have files of their own."""
+        """Where an imported name may come from: platforms have files of their own."""
         for node in ast.walk(self.tree(path)):
             if not isinstance(node, ast.ImportFrom):
                 continue
@@ -98,8 +98,8 @@ class Classes:
         for node in ast.walk(self.tree(path)):
             if isinstance(node, ast.ClassDef) and node.name == name:
                 names = {name}
-                for base in node.bases:
-                    base = base.value if isinstance(base, ast.Subscript) else base
+                for item in node.bases:
+                    base = item.value if isinstance(item, ast.Subscript) else item
                     if isinstance(base, ast.Name):
                         names |= {base.id} | self.bases(path, base.id, seen)
                 return names
@@ -108,7 +108,7 @@ class Classes:
 
 
 def backend_classes() -> list[str]:
-    """Classes of transformers that vLLM's Transformers backend takes (_try_resolve_transformers)."""
+    """Classes of transformers that vLLM's Transformers backend takes."""
     import transformers
     from transformers.models.auto import modeling_auto
 
