@@ -14,7 +14,7 @@ from kvplan.errors import UsageError
 from kvplan.formats import cache_format
 from kvplan.groups import MAX_LAYERS, Group, group_from, with_cache_lists
 from kvplan.kinds import KINDS, CacheKind, kind_class
-from kvplan.limits import Count, Input, Limit, Text, Tokens
+from kvplan.limits import Count, Flag, Input, Limit, Text, Tokens
 from kvplan.stored import LoraWidths, Parameters, StoredWeights
 
 MOST_GROUPS, MOST_CACHES, MOST_ROWS = 256, 16, 1_000
@@ -57,10 +57,7 @@ class ModelSpec(Input):
     name: Text
     source: Text
     architecture: Text | None = None
-    """The class that the checkpoint names for itself: the first of config.json's architectures.
-
-    Engines choose their own model class by it.
-    """
+    """The first of config.json's ``architectures``: engines choose their model class by it."""
     aliases: tuple[Text, ...] = ()
     notes: Text | None = None
     assumptions: tuple[Text, ...] = ()
@@ -73,6 +70,8 @@ class ModelSpec(Input):
     dtype: Literal["bf16", "fp16", "fp32"]
     kv_cache_dtype: Text | None = None
     """The KV scheme that the checkpoint itself names; None where ``auto`` is the model's dtype."""
+    kv_cache_dtype_beside: Flag = False
+    """Whether hf_quant_config.json alone does, beside a config.json that names a quantization."""
     parameters: Parameters | None = None
     weights: tuple[StoredWeights, ...] = ()
     routed_experts: Annotated[int, Limit(gt=0, le=1_000_000)] | None = None

@@ -82,6 +82,7 @@ def model_spec(
         "native_context_tokens": context,
         "dtype": dtype,
         "kv_cache_dtype": _kv_cache_dtype(places, beside, model),
+        "kv_cache_dtype_beside": _is_named_beside(top, places, beside),
         "vocab_size": _size(lambda: text.size(_vocabulary_key(text))),
         "hidden_size": _size(model.hidden),
         "assumptions": (*reading.notes, *said, *caches_beside(top, text), *unnamed, *open_bytes),
@@ -186,6 +187,13 @@ def _kv_cache_dtype(levels: list[Config], beside: Config | None, model: Model) -
     if scheme is not None and not scheme.startswith("fp8"):
         levels[0].refuse(f"{scheme.origin} asks for {scheme}, this family is kept as {own}")
     return Word(own, scheme.origin if scheme else "this family's own layout in vLLM 0.33.0")
+
+
+def _is_named_beside(top: Config, levels: list[Config], beside: Config | None) -> bool:
+    """Whether only hf_quant_config.json names the KV dtype, and config.json a quantisation."""
+    if beside is None or not top.raw.get("quantization_config"):
+        return False
+    return kv_cache_scheme(levels, beside) is not None and kv_cache_scheme(levels, None) is None
 
 
 def _spec(

@@ -30,7 +30,7 @@ def to_yaml(spec: ModelSpec, provenance: Mapping[Place, str]) -> str:
             lines += [f"  - {_inline(row)}" for row in value]
         elif is_dataclass(value):
             lines.append(f"{key}: {_inline(value)}")
-        elif key == "native_context_tokens" or value not in (None, ()):
+        elif key == "native_context_tokens" or value not in (None, (), False):
             lines.append(f"{key}: {_scalar(value)}{_comment(provenance.get((key,)))}")
     return "\n".join(lines) + "\n"
 
