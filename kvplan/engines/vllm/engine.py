@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from kvplan.calc import PackedCaches
+from kvplan.calc import PackedCaches, pack
 from kvplan.engines.settings import ServerSettings
 from kvplan.engines.vllm.blocks import Kernels
 from kvplan.engines.vllm.layers import Load
+from kvplan.engines.vllm.models import as_vllm_keeps
 from kvplan.engines.vllm.pool import BlockPool, block_pool
 from kvplan.engines.vllm.scheduler import max_in_flight_tokens, max_num_seqs
 from kvplan.gpu import Gpu
@@ -20,8 +21,12 @@ class Vllm:
 
     def caches(self, caches: PackedCaches, settings: ServerSettings, gpu: Gpu) -> PackedCaches:
         """The caches that vLLM registers for this model. Raises RefusedError."""
-        del settings, gpu
-        return caches
+        del gpu
+        spec = as_vllm_keeps(caches.spec, caches.stored.beside)
+        if spec is caches.spec:
+            return caches
+        kept = pack(spec, settings.kv_cache_dtype, caches.stored.beside, draft=caches.draft)
+        return kept.beside(caches.drafter)
 
     def pool(
         self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu
