@@ -151,9 +151,9 @@ def _index_dtypes() -> Iterable[str]:
 
 
 def _state_dtypes() -> Iterable[str]:
-    from kvplan.dtypes import STATE_VALUES
+    from kvplan.dtypes import STATE_DTYPES
 
-    return STATE_VALUES
+    return STATE_DTYPES
 
 
 def _engines() -> Iterable[str]:

@@ -56,8 +56,7 @@ def _check_limit(modality: str, key: object, value: object) -> None:
         hint = f"it has {', '.join(known)}"
         raise UsageError(f"{LIMITS}: {modality} has no {str(key)[:60]!r}", hint)
     least = 0 if key == "count" else 1
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    if not is_whole or not least <= value <= MOST_SIZE:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST_SIZE:
         raise UsageError(
             f"{LIMITS}: {key} of {modality} has to be a whole number, {least} to {MOST_SIZE:,}, "
             f"not {str(value)[:60]!r}"
