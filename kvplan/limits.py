@@ -11,7 +11,16 @@ from math import inf
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from kvplan.errors import UsageError
-from kvplan.units import MOST_COUNT, MOST_TOKENS, number, parse_bytes, parse_tokens, positive
+from kvplan.units import (
+    AUTO_CONTEXT,
+    MOST_COUNT,
+    MOST_TOKENS,
+    number,
+    parse_bytes,
+    parse_context,
+    parse_tokens,
+    positive,
+)
 
 # No model and no load comes near these: they keep a mistyped figure from asking for 10^18 heads,
 # and every product of them within what a float can hold. MOST_COUNT and MOST_TOKENS are units'.
@@ -35,9 +44,14 @@ class Limit:
 class Reading:
     """What may be written as text: ``32k`` tokens, ``3GiB``, ``33,28`` layers."""
 
-    def __init__(self, parse: Callable[[str], Any], *, digits: bool = False) -> None:
-        """``digits``: a bare number is read as its digits are: ``44`` bytes are refused."""
-        self.parse, self.digits = parse, digits
+    def __init__(
+        self, parse: Callable[[str], Any], *, digits: bool = False, also: int | None = None
+    ) -> None:
+        """``digits``: a bare number is read as its digits are: ``44`` bytes are refused.
+
+        ``also`` is a number that is a word: -1.
+        """
+        self.parse, self.digits, self.also = parse, digits, also
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         """The scalar's schema behind a step that reads text (pydantic's hook)."""
@@ -47,7 +61,8 @@ class Reading:
 
     def _read(self, value: Any) -> Any:
         bare = self.digits and type(value) in (int, float) and 0 < value < MOST_COUNT
-        if not isinstance(value, str) and not bare:
+        word = type(value) is int and value == self.also
+        if not isinstance(value, str) and not bare and not word:
             return value
         try:
             return self.parse(str(value))
@@ -82,6 +97,9 @@ Count = Annotated[int, Limit(gt=0, le=MOST_COUNT)]
 Text = Annotated[str, Limit(min_length=1, max_length=2_000, pattern=r"\S")]
 Flag = Annotated[bool, Limit()]
 WrittenTokens = Annotated[int, Limit(gt=0, le=MOST_TOKENS), Reading(parse_tokens)]
+WrittenContext = Annotated[
+    Annotated[int, Limit(gt=0, le=MOST_TOKENS)] | None, Reading(parse_context, also=AUTO_CONTEXT)
+]
 WrittenBytes = Annotated[int, Limit(gt=0, le=MOST_COUNT), Reading(parse_bytes, digits=True)]
 WrittenBytesOrZero = Annotated[int, Limit(ge=0, le=MOST_COUNT), Reading(parse_bytes, digits=True)]
 Share = Annotated[float, Limit(gt=0, le=1, allow_inf_nan=False)]

@@ -5,23 +5,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypedDict, Unpack, cast
+from typing import Any, TypedDict, Unpack, cast
 
 from kvplan.dtypes import BesideDtypes
-from kvplan.engines.settings import ServerSettings
-from kvplan.errors import UsageError
+from kvplan.engines.json_options import read_mm_limits
+from kvplan.engines.settings import ServerSettings, check_settings
+from kvplan.engines.speculation import Speculation, read_speculation
+from kvplan.engines.versions import NONE, engine_version
+from kvplan.engines.vllm.backend_names import parse_backend
+from kvplan.errors import RefusedError, UsageError
 from kvplan.gpu import Gpu
 from kvplan.limits import MOST_PRICE, MOST_SIZE, amount, whole
 from kvplan.parallel import DEGREES, Layout, layout_of
 from kvplan.registry.names import load, load_gpu
 from kvplan.spec import ModelSpec
 from kvplan.units import (
+    AUTO_CONTEXT,
     KIB,
     MOST_COUNT,
     MOST_TOKENS,
+    is_auto,
     named,
     parse_bytes,
     parse_layers,
@@ -36,8 +42,6 @@ DEFAULT_UTILIZATION = 0.92  # vLLM 0.33.0's gpu_memory_utilization
 DEFAULT_LORA_RANK = 16  # vLLM 0.33.0 config/lora.py, max_lora_rank
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM 0.33.0 takes as ``max_lora_rank`` (config/lora.py, MaxLoRARanks)."""
-ENGINES = ("none", "vllm")
-"""Whose accounting a plan can follow; ``none`` is the arithmetic itself."""
 
 Model = str | Path | ModelSpec
 """A name, an alias, a file, or a spec that is loaded already."""
@@ -93,8 +97,7 @@ class Question(ServerSettings):
                 f"gpu_memory_utilization must be more than 0 and at most 1, not {share!r}"
             )
         self._check_beside()
-        if self.engine not in ENGINES:
-            raise UsageError(f"engine must be one of {', '.join(ENGINES)}, not {self.engine!r}")
+        check_settings(self)
 
     @property
     def beside(self) -> BesideDtypes:
@@ -138,6 +141,10 @@ _BOUNDS: dict[str, tuple[Callable[[str, object, int], int | float], str, int]] =
     "context_tokens": (whole, "context_tokens", MOST_TOKENS),
     "sequences": (whole, "sequences", MOST_COUNT),
     "max_num_seqs": (whole, "max_num_seqs", MOST_SIZE),
+    "max_num_batched_tokens": (whole, "max_num_batched_tokens", MOST_TOKENS),
+    "block_size": (whole, "block_size", MOST_SIZE),
+    "num_speculative_tokens": (whole, "num_speculative_tokens", MOST_SIZE),
+    "num_gpu_blocks_override": (whole, "num_gpu_blocks_override", MOST_COUNT),
     "gpus": (whole, "gpus", MOST_SIZE),
     "max_loras": (whole, "max_loras", MOST_SIZE),
     "kv_offloading_bytes": (whole, "kv_offloading_size", MOST_COUNT),
@@ -182,6 +189,16 @@ class Placement(BesideOptions, total=False):
     overhead: int | str | None
     kv_cache_memory_bytes: int | str | None
     engine: str
+    max_num_batched_tokens: int | None
+    block_size: int | None
+    attention_backend: str | None
+    enable_prefix_caching: bool
+    disable_hybrid_kv_cache_manager: bool
+    speculative_config: str | Mapping[str, Any] | None
+    num_speculative_tokens: int | None
+    num_gpu_blocks_override: int | None
+    enforce_eager: bool
+    limit_mm_per_prompt: str | Mapping[str, Any] | None
     price: float | None
     assume: str | None
     folder: Path
@@ -191,6 +208,7 @@ class Options(Placement, total=False):
     """A whole question as users write it; what is left out is found or a default."""
 
     context_tokens: int | str | None
+    """None, ``auto`` or -1 for the longest that fits."""
     sequences: int | None
 
 
@@ -203,15 +221,20 @@ def ask(models: Sequence[Model], **options: Unpack[Options]) -> Question:
     if isinstance(models, str | Path | ModelSpec):
         raise UsageError("models is a list of models, one or more", 'write ["llama3-70b"]')
     folder, gpu = options.get("folder"), options.get("gpu", DEFAULT_GPU)
-    context_tokens, drafter = options.get("context_tokens"), options.get("draft_model")
+    specs = tuple(as_spec(model, options.get("assume"), folder) for model in models)
+    options = with_drafting(options, specs)
+    drafter, limits = options.get("draft_model"), options.get("limit_mm_per_prompt")
+    backend = options.get("attention_backend")
     return Question(
-        models=tuple(as_spec(model, options.get("assume"), folder) for model in models),
+        models=specs,
         gpu=gpu if isinstance(gpu, Gpu) else load_gpu(gpu, folder),
-        context_tokens=(
-            None if context_tokens is None else as_tokens("context_tokens", context_tokens)
-        ),
+        context_tokens=_context(options.get("context_tokens")),
         layout=_layout(options),
         draft_model=None if drafter is None else as_spec(drafter, None, folder),
+        attention_backend=(
+            None if backend is None else named("attention_backend", parse_backend)(backend)
+        ),
+        limit_mm_per_prompt=None if limits is None else read_mm_limits(limits),
         kv_offloading_bytes=_bytes("kv_offloading_size", options.get("kv_offloading_size")),
         overhead_bytes=_bytes("overhead", options.get("overhead")),
         kv_cache_memory_bytes=_bytes("kv_cache_memory_bytes", options.get("kv_cache_memory_bytes")),
@@ -223,6 +246,7 @@ def ask(models: Sequence[Model], **options: Unpack[Options]) -> Question:
 _AS_WRITTEN = frozenset(field.name for field in fields(Question)) & (
     frozenset(Options.__annotations__)
     - {"context_tokens", "gpu", "draft_model", "kv_cache_memory_bytes"}
+    - {"attention_backend", "limit_mm_per_prompt"}
 )
 """Options that are a question's fields just as users write them."""
 
@@ -241,6 +265,13 @@ def _layout(options: Options) -> Layout | None:
 def as_spec(model: Model, assume: str | None = None, folder: Path | None = None) -> ModelSpec:
     """The model of this name or file, or the spec itself."""
     return model if isinstance(model, ModelSpec) else load(model, assume, folder)
+
+
+def _context(value: int | str | None) -> int | None:
+    """The tokens; None, to be found, for ``auto``."""
+    if value in (None, AUTO_CONTEXT) or (isinstance(value, str) and is_auto(value)):
+        return None
+    return as_tokens("context_tokens", value)
 
 
 def as_tokens(name: str, value: int | str) -> int:
@@ -263,3 +294,55 @@ def _partition(layers: str | Sequence[int]) -> tuple[int, ...]:
     if not layers:
         raise UsageError("pipeline_partition has no stage", "write 33,28")
     return tuple(positive("pipeline_partition", stage) for stage in layers)
+
+
+def with_drafting(options: Options, specs: tuple[ModelSpec, ...]) -> Options:
+    """The options with ``speculative_config`` read: who drafts, and how many tokens.
+
+    Where an engine is asked and no number is given, that of the model's own MTP layers is vLLM
+    0.33.0's (config/speculative.py: n_predict). Raises UsageError for two answers to one question.
+    """
+    given = options.get("speculative_config")
+    read: dict[str, Any] = {}
+    if given is not None:
+        for name in ("draft", "draft_model", "num_speculative_tokens"):
+            if options.get(name):
+                hint = f"leave {name} out"
+                raise UsageError(f"speculative_config and {name} say the same twice", hint)
+        read = _drafting(read_speculation(given), options, specs)
+    merged = cast("Options", {**options, **read})
+    engine, count = merged.get("engine", NONE), merged.get("num_speculative_tokens")
+    drafts = merged.get("draft") or merged.get("draft_model") is not None
+    if (
+        count is not None
+        or not (drafts or given is not None)
+        or engine_version(engine).name == NONE
+    ):
+        return merged
+    layers = {sum(group.layers or 0 for group in spec.draft) for spec in specs}
+    if not merged.get("draft") or len(layers) > 1 or 0 in layers:
+        raise UsageError(
+            "num_speculative_tokens is needed: how many tokens are drafted", "such as 3"
+        )
+    merged["num_speculative_tokens"] = layers.pop()
+    return merged
+
+
+def _drafting(said: Speculation, options: Options, specs: tuple[ModelSpec, ...]) -> dict[str, Any]:
+    """What a speculative_config says, as options of a question."""
+    read: dict[str, Any] = {
+        "speculative_config": said.text,
+        "num_speculative_tokens": said.num_speculative_tokens,
+        "draft": said.drafter == "layers",
+    }
+    if said.model is not None:
+        model = as_spec(said.model, None, options.get("folder"))
+        is_own = all(model == spec for spec in specs)
+        if said.drafter == "layers" and not is_own:
+            raise RefusedError(
+                f"speculative_config: MTP layers are counted in their own model, not {said.model}"
+            )
+        read |= {"draft": True} if is_own else {"draft_model": model}
+    if said.kv_cache_dtype != "auto":
+        read["draft_kv_cache_dtype"] = said.kv_cache_dtype
+    return read

@@ -75,6 +75,20 @@ def parse_tokens(text: str) -> int:
     return int(_bounded(tokens, MOST_TOKENS, text, "more tokens than any memory holds"))
 
 
+AUTO_CONTEXT = -1
+"""As vLLM 0.33.0 has it (engine/arg_utils.py, human_readable_int_or_auto), beside ``auto``."""
+
+
+def is_auto(text: str) -> bool:
+    """Whether a context is to be the longest that fits: ``auto`` or ``-1``."""
+    return text.lower() in ("auto", str(AUTO_CONTEXT))
+
+
+def parse_context(text: str) -> int | None:
+    """Tokens as ``parse_tokens`` reads them; None, to be found, for ``auto`` and ``-1``."""
+    return None if is_auto(text) else parse_tokens(text)
+
+
 def parse_bytes(text: str) -> int:
     """Bytes meant by ``"3GiB"`` (2^30), ``"80GB"`` (10^9), or by digits alone above a million.
 

@@ -66,7 +66,7 @@ def test_files_are_seen_from_the_folder_that_names_them(tmp_path: Path) -> None:
         (["llama3-8b"], {"pipeline_partition": [True, 31]}),
         (["llama3-8b"], {"price": float("nan")}),
         (["llama3-8b"], {"price": -1}),
-        (["llama3-8b"], {"engine": "vllm"}),
+        (["llama3-8b"], {"engine": "vllmm"}),
     ],
 )
 def test_what_cannot_be_asked_is_a_usage_error(models: Any, options: dict[str, Any]) -> None:
@@ -80,6 +80,10 @@ def test_what_cannot_be_asked_is_a_usage_error(models: Any, options: dict[str, A
         ("context_tokens", 2**60),
         ("sequences", 10**18),
         ("max_num_seqs", 10**6),
+        ("max_num_batched_tokens", 2**60),
+        ("block_size", 10**6),
+        ("num_speculative_tokens", 10**6),
+        ("num_gpu_blocks_override", 10**18),
         ("gpus", 10**6),
         ("max_loras", 10**6),
         ("kv_offloading_size", 10**18),
@@ -93,7 +97,7 @@ def test_what_cannot_be_asked_is_a_usage_error(models: Any, options: dict[str, A
     ],
 )
 def test_every_number_has_a_bound(name: str, most: int) -> None:
-    asked: dict[str, Any] = {name: most}
+    asked: dict[str, Any] = {name: most, "engine": "vllm"}
     ask(["llama3-70b"], **asked)
     for value in (most + 1, 10**400, 10**5_000):
         with pytest.raises(UsageError, match=f"{name} is more than {most:,}"):

@@ -36,8 +36,8 @@ ALLOWED: dict[str, set[str]] = {
     "hf": {"errors", "files", "groups", "json_text", "kinds", "spec", "stored", "units"},
     "registry": {"errors", "files", "gpu", "hf", "kinds", "limits", "spec", "units"},
     "engines": {
-        *("calc", "dtypes", "errors", "formats", "gpu", "groups", "kinds", "limits", "parallel"),
-        *("spec", "stored", "units"),
+        *("calc", "dtypes", "errors", "formats", "gpu", "groups", "json_text", "kinds", "limits"),
+        *("parallel", "spec", "stored", "units"),
     },
     "question": {
         "dtypes",
@@ -58,6 +58,7 @@ ALLOWED: dict[str, set[str]] = {
     "checks": {
         *GROUND,
         "calc",
+        "engines",
         "gpu",
         "kvplan",
         "parallel",
@@ -89,7 +90,17 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {
         *("dtypes", "formats"),
         *(GROUND - {"limits"}),
-        *{"checks", "hf", "kvplan", "measure", "planner", "question", "registry", "render"},
+        *{
+            "checks",
+            "engines",
+            "hf",
+            "kvplan",
+            "measure",
+            "planner",
+            "question",
+            "registry",
+            "render",
+        },
         "views",
     },
     "__main__": {"cli", "errors"},

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
+from kvplan.engines.versions import NONE
 from kvplan.limits import (
     Count,
     Flag,
@@ -17,6 +18,7 @@ from kvplan.limits import (
     Text,
     WrittenBytes,
     WrittenBytesOrZero,
+    WrittenContext,
     WrittenTokens,
 )
 from kvplan.parallel import DEGREES
@@ -68,7 +70,7 @@ class Deployment(Input):
     name: Text
     model: Text
     gpu: Text
-    engine: Literal["none"] = "none"
+    engine: Text = NONE
     gpus: Size | None = None
     tensor_parallel_size: Size | None = None
     pipeline_parallel_size: Size | None = None
@@ -77,9 +79,19 @@ class Deployment(Input):
     replicas: Size | None = None
     enable_expert_parallel: Flag = False
     pipeline_partition: WrittenLayers | None = None
-    context: WrittenTokens | None = None
+    context: WrittenContext = None
     sequences: Count | None = None
     max_num_seqs: Size | None = None
+    max_num_batched_tokens: Size | None = None
+    block_size: Size | None = None
+    attention_backend: Text | None = None
+    enable_prefix_caching: Flag = True
+    disable_hybrid_kv_cache_manager: Flag = False
+    speculative_config: dict[str, Any] | Text | None = None
+    num_speculative_tokens: Size | None = None
+    num_gpu_blocks_override: Count | None = None
+    enforce_eager: Flag = False
+    limit_mm_per_prompt: dict[str, Any] | Text | None = None
     dtype: Text = "auto"
     quantization: Text | None = None
     kv_cache_dtype: Text = "auto"

@@ -22,6 +22,8 @@ ALIASES = {
     "indexer_kv_dtype": "index_cache_dtype",
 }
 """Other names of keys: vLLM's, and what the command line calls them too."""
+_OPPOSITES = {"no_enable_prefix_caching": "enable_prefix_caching"}
+"""Keys that are true where the other is false, as flags that begin with ``--no-`` are."""
 _KEYS = frozenset(field.name for field in fields(Deployment))
 
 
@@ -46,7 +48,7 @@ def with_known_names(document: Document, path: Path) -> Document:
                 problems.append(
                     f"{path}:{line}: {both} are two names of the same; give one of them"
                 )
-            renamed[name] = mapping[own[-1]]
+            renamed[name] = _value(own[-1], mapping[own[-1]])
             moved |= {(*place, key): (*place, name) for key in keys if key != name and key in own}
         _put(data, place, renamed)
         lines = _moved(lines, moved)
@@ -72,8 +74,14 @@ def _by_name(mapping: dict[str, Any]) -> dict[str, list[str]]:
 
 def _known_name(key: str) -> str:
     spelt = key.replace("-", "_")
-    name = ALIASES.get(spelt, spelt)
+    name = (ALIASES | _OPPOSITES).get(spelt, spelt)
     return name if name in _KEYS else key
+
+
+def _value(key: str, value: Any) -> Any:
+    """The value under kvplan's name; what is no flag is left for the reading to refuse."""
+    is_opposite = key.replace("-", "_") in _OPPOSITES and isinstance(value, bool)
+    return not value if is_opposite else value
 
 
 def _put(data: dict[str, Any], place: Location, mapping: dict[str, Any]) -> None:

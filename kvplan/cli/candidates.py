@@ -85,7 +85,7 @@ def _by_name(command: Any) -> dict[str, Any]:
         name: param
         for param in command.params
         if param.param_type_name == "option"
-        for name in param.opts
+        for name in (*param.opts, *param.secondary_opts)
     }
 
 
@@ -119,7 +119,7 @@ def _words(command: Any, param: Any, metavar: str, current: str) -> Iterable[str
         return list(word_type)
     if metavar in _SOURCES:
         return _SOURCES[metavar](current)
-    return _DTYPES[param.name]() if param.name in _DTYPES else ()
+    return _VALUES[param.name]() if param.name in _VALUES else ()
 
 
 def _models(current: str) -> Iterable[str]:
@@ -156,16 +156,30 @@ def _state_dtypes() -> Iterable[str]:
     return STATE_DTYPES
 
 
+def _engines() -> Iterable[str]:
+    from kvplan.engines.versions import ENGINE_VERSIONS
+
+    return dict.fromkeys(name for row in ENGINE_VERSIONS for name in (row.name, row.full_name))
+
+
+def _backends() -> Iterable[str]:
+    from kvplan.engines.vllm.backend_names import AUTO, BACKENDS
+
+    return [AUTO, *BACKENDS]
+
+
 _SOURCES: dict[str, Callable[[str], Iterable[str]]] = {
     "MODEL": _models,
     "A": _models,
     "B": _models,
     "GPU": _gpus,
 }
-_DTYPES: dict[str, Callable[[], Iterable[str]]] = {
+_VALUES: dict[str, Callable[[], Iterable[str]]] = {
     "kv_cache_dtype": _kv_dtypes,
     "draft_kv_cache_dtype": _kv_dtypes,
     "index_cache_dtype": _index_dtypes,
     "mamba_cache_dtype": _state_dtypes,
     "mamba_ssm_cache_dtype": _state_dtypes,
+    "engine": _engines,
+    "attention_backend": _backends,
 }

@@ -10,11 +10,21 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from kvplan.cli.output import write
-from kvplan.cli.values import GPU, LAYOUT, MEASUREMENT, MEMORY, NUMBERS, OUTPUT, SPELLING, WORKLOAD
+from kvplan.cli.values import (
+    ENGINE,
+    GPU,
+    LAYOUT,
+    MEASUREMENT,
+    MEMORY,
+    NUMBERS,
+    OUTPUT,
+    SPELLING,
+    WORKLOAD,
+)
 from kvplan.errors import nearest
 
 _ARGUMENTS, _OWN = "Arguments", "Options"
-TITLES = (_ARGUMENTS, _OWN, MEASUREMENT, WORKLOAD, GPU, LAYOUT, MEMORY, OUTPUT)
+TITLES = (_ARGUMENTS, _OWN, MEASUREMENT, WORKLOAD, GPU, LAYOUT, MEMORY, ENGINE, OUTPUT)
 WIDEST = 100  # columns: longer lines are hard to read
 _LONGEST = 31  # "-pp, --pipeline-parallel-size N"; a longer name has a line of its own
 
@@ -163,7 +173,7 @@ def _options(ctx: Any) -> list[str]:
 
 def _names(param: Any) -> list[str]:
     """How an option is spelt; an argument has no name."""
-    return list(param.opts) if param.param_type_name == "option" else []
+    return [*param.opts, *param.secondary_opts] if param.param_type_name == "option" else []
 
 
 def _as_typed(ctx: Any, error: Any, typed: list[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kvplan.cli.engine_options import Serving
 from kvplan.cli.options import (
     Assume,
     Degrees,
@@ -29,6 +30,7 @@ def compare(
     hardware: Hardware = Hardware(),
     degrees: Degrees = Degrees(),
     server: Server = Server(),
+    serving: Serving = Serving(),
     display: Display = Display(),
     variants: Annotated[
         bool,
@@ -54,7 +56,7 @@ def compare(
 
     if variants and len(models) != 1:
         raise UsageError("--variants draws one model at a time", "name a single MODEL")
-    options = as_options(load, hardware, degrees, server, assume=assume)
+    options = as_options(load, hardware, degrees, server, serving, assume=assume)
     question = ask(models, **options)
     if variants:
         designs = comparing.variants(question.models[0], question.kv_cache_dtype)

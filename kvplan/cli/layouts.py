@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kvplan.cli.engine_options import Serving
 from kvplan.cli.options import (
     Assume,
     Display,
@@ -20,6 +21,7 @@ def layouts(
     load: Load = Load(context_tokens=DEFAULT_CONTEXT, sequences=1),
     hardware: Hardware = Hardware(gpus=8),
     server: Server = Server(),
+    serving: Serving = Serving(),
     display: Display = Display(),
     assume: Assume = None,
 ) -> None:
@@ -37,6 +39,6 @@ def layouts(
     from kvplan.question import ask
     from kvplan.views.layouts import layouts_report
 
-    options = as_options(load, hardware, server, assume=assume)
+    options = as_options(load, hardware, server, serving, assume=assume)
     question = ask([model], **options)
     answer(layouts_report(rank_layouts(question.models[0], question)), display.format, display)

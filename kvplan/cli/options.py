@@ -8,6 +8,7 @@ from typing import Annotated, Unpack, cast
 
 import typer
 
+from kvplan.cli.engine_options import Serving
 from kvplan.cli.values import (
     GPU,
     LAYOUT,
@@ -16,17 +17,16 @@ from kvplan.cli.values import (
     WORKLOAD,
     argument,
     choice,
+    context,
     count,
     option,
     size,
-    tokens,
 )
 from kvplan.errors import UsageError
 from kvplan.question import (
     DEFAULT_GPU,
     DEFAULT_LORA_RANK,
     DEFAULT_UTILIZATION,
-    ENGINES,
     Options,
 )
 from kvplan.units import parse_decimal, parse_layers
@@ -125,11 +125,11 @@ Draft = Annotated[
 ]
 Context = Annotated[
     int | None,
-    tokens(
+    context(
         "--ctx",
         "--max-model-len",
         panel=WORKLOAD,
-        help_="Tokens of a sequence: 131072, 128k, 1M.",
+        help_="Tokens of a sequence: 131072, 128k, 1M; auto is the longest that fits.",
     ),
 ]
 Sequences = Annotated[
@@ -183,13 +183,6 @@ ContextParallel = Annotated[
         help_="GPUs that share the entries of a cache.",
     ),
 ]
-
-
-class Engine(StrEnum):
-    """Whose accounting a plan follows."""
-
-    NONE = ENGINES[0]
-    VLLM = ENGINES[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,7 +259,7 @@ class Degrees:
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """How a server holds the model, what it may use of each GPU, and whose accounting that is."""
+    """How a server holds the model, and what it may use of each GPU."""
 
     dtype: Dtype = "auto"
     quantization: Quantization = None
@@ -313,16 +306,6 @@ class Server:
         count("--max-lora-rank", panel=WORKLOAD, help_="Rank of a slot."),
     ] = DEFAULT_LORA_RANK
     max_num_seqs: MaxNumSeqs = None
-    engine: Annotated[
-        Engine,
-        choice(
-            "--engine",
-            metavar="ENGINE",
-            among=Engine,
-            panel=MEMORY,
-            help_="Whose accounting; none is plain arithmetic",
-        ),
-    ] = Engine.NONE
 
 
 class Output(StrEnum):
@@ -381,7 +364,9 @@ class Display(Screen):
         return "json" if self.json else self.output.value
 
 
-def as_options(*groups: Load | Hardware | Degrees | Server, **others: Unpack[Options]) -> Options:
+def as_options(
+    *groups: Load | Hardware | Degrees | Server | Serving, **others: Unpack[Options]
+) -> Options:
     """The groups' values under the names that ``question.ask`` takes, and others beside them."""
     values = {field.name: getattr(group, field.name) for group in groups for field in fields(group)}
     return cast("Options", {**values, **others})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from kvplan.cli.engine_options import Serving
 from kvplan.cli.options import (
     Assume,
     Degrees,
@@ -36,6 +37,7 @@ def plan(
     hardware: Hardware = Hardware(),
     degrees: Degrees = Degrees(),
     server: Server = Server(),
+    serving: Serving = Serving(),
     display: Display = Display(),
     price: Price = None,
     assume: Assume = None,
@@ -55,7 +57,7 @@ def plan(
     from kvplan.question import ask
     from kvplan.views.plan import plan_report
 
-    options = as_options(load, hardware, degrees, server, assume=assume, price=price)
+    options = as_options(load, hardware, degrees, server, serving, assume=assume, price=price)
     question = ask([model], **options)
     spec = question.models[0]
     best = solve(spec, question)

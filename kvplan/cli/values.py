@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import typer
 
 from kvplan.errors import UsageError
-from kvplan.units import named, parse_bytes, parse_count, parse_tokens
+from kvplan.units import named, parse_bytes, parse_context, parse_count, parse_tokens
 
 WORKLOAD, GPU, LAYOUT, MEMORY, OUTPUT = "Workload", "GPU", "Layout", "Memory", "Output"
-MEASUREMENT = "Measurement"
+ENGINE, MEASUREMENT = "Engine", "Measurement"
 NUMBERS = {"N", "TOKENS", "BYTES"}
 SPELLING = (
     "Numbers are ASCII digits: 8, 0.92; no leading zeros, no signs, underscores or exponents. "
@@ -64,6 +64,11 @@ def count(*flags: str, help_: str, panel: str) -> Any:
 def tokens(*flags: str, help_: str, panel: str) -> Any:
     """An option that takes a context."""
     return option(*flags, metavar="TOKENS", help_=help_, read=parse_tokens, panel=panel)
+
+
+def context(*flags: str, help_: str, panel: str) -> Any:
+    """An option that takes a context, or ``auto``."""
+    return option(*flags, metavar="TOKENS", help_=help_, read=parse_context, panel=panel)
 
 
 def size(*flags: str, help_: str, panel: str) -> Any:

@@ -33,21 +33,28 @@ TEXTS = {
     *("--assume", "--kv-cache-dtype", "--mamba-cache-dtype", "--mamba-ssm-cache-dtype"),
     *("--index-cache-dtype", "--indexer-kv-dtype", "--draft-model", "--draft-kv-cache-dtype"),
     *("--gpu", "--dtype", "--quantization", "--layout", "--save", "--device", "--kind"),
-    "--search",
+    *("--search", "--attention-backend"),
     *("--baseline", "--from-hub", "-o", "--output", "--junit"),
 }
 # Words that are one of a few.
 WORDS = {"WHAT", "SHELL", "--format", "--engine", "--kernel"}
+# Objects of JSON.
+OBJECTS = {"--speculative-config", "-sc", "--limit-mm-per-prompt"}
 NUMBERS = {
     *("--ctx", "--max-model-len", "--sequences", "--max-num-seqs", "--gpus", "--replicas"),
     *("--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp"),
     *("--data-parallel-size", "-dp", "--decode-context-parallel-size", "-dcp"),
     *("--gpu-memory-utilization", "--overhead", "--kv-cache-memory-bytes", "--kv-offloading-size"),
     *("--max-loras", "--max-lora-rank", "--price", "--block-size", "--max-bytes"),
-    "--pipeline-partition",
+    *("--pipeline-partition", "--max-num-batched-tokens", "--num-speculative-tokens"),
+    "--num-gpu-blocks-override",
 }
 # A list of numbers may have blanks beside its commas.
-LEGAL = {("--pipeline-partition", " 8"), ("--pipeline-partition", "8 ")}
+LEGAL = {
+    *(("--pipeline-partition", " 8"), ("--pipeline-partition", "8 ")),
+    # what vLLM has for auto
+    *(("--ctx", "-1"), ("--max-model-len", "-1")),
+}
 NEEDED = {"diff": ["gpt2", "gpt2"], "import": ["config.json"], "check": ["deploy.yaml"], "list": []}
 
 
@@ -72,7 +79,7 @@ def asked(command: str, spelling: str, metavar: str, value: str) -> tuple[str, .
 
 def test_everything_that_takes_a_value_is_listed_here() -> None:
     names = {spelling or metavar.strip("[].") for _, spelling, metavar in values()}
-    assert names == TEXTS | WORDS | NUMBERS
+    assert names == TEXTS | WORDS | OBJECTS | NUMBERS
 
 
 @pytest.mark.parametrize(("command", "spelling", "metavar"), values())
