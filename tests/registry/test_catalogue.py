@@ -263,6 +263,8 @@ def test_gpus_have_a_sourced_memory_figure_below_the_drivers() -> None:
         ("b300", 8, "10.3"),
         ("gb300", 72, "10.3"),
         ("gh200", 1, "9.0"),
+        ("strix-halo-128gb", 1, None),  # a processor's own, as those of a Mac
+        ("m4-16gb", 1, None),
         ("l4", 8, "8.9"),
         ("v100", 8, "7.0"),
         ("mi300x", 8, None),
