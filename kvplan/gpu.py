@@ -11,6 +11,7 @@ from kvplan.limits import Count, Input, Share, Size, Text, WrittenBytes
 _ASSUMED_LINK_DOMAIN = 8
 LEAST_MEMORY_BYTES = 1 << 20
 _COMPUTE_CAPABILITY = re.compile(r"[1-9][0-9]?\.[0-9]")
+_GFX_TARGET = re.compile(r"gfx[1-9][0-9]?[0-9a-f]{2}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class Gpu(Input):
     """GPUs that reach one another at ``link_bytes_per_s``: more than a node in an NVL72 rack."""
     compute_capability: Text | None = None
     """NVIDIA's, as text ("9.0"): 10.0 comes after 9.0. None for other makers."""
+    gfx_target: Text | None = None
+    """AMD's, as LLVM and ROCm name it ("gfx942"). None for other makers."""
     sources: Text | None = None
     rates_basis: Literal["datasheet", "measured"] = "datasheet"
     """Whether bandwidth and FLOP rates are the maker's or were reached on a card."""
@@ -55,6 +58,8 @@ class Gpu(Input):
         capability = self.compute_capability
         if capability is not None and not _COMPUTE_CAPABILITY.fullmatch(capability):
             raise ValueError(f'compute_capability has to be like "9.0", not "{capability}"')
+        if self.gfx_target is not None and not _GFX_TARGET.fullmatch(self.gfx_target):
+            raise ValueError(f'gfx_target has to be like "gfx942", not "{self.gfx_target}"')
 
     @property
     def link_domain(self) -> int:

@@ -26,6 +26,7 @@ def card_memory(card: Card) -> Gpu:
         fp8_flops=None,
         link_bytes_per_s=None,
         gpus_per_node=None,
+        compute_capability=card.capability,
         sources="kvplan measure on this card",
         process_bytes=card.process_bytes,
     )

@@ -60,6 +60,7 @@ def test_a_deployment_names_its_gpu_file_relative_to_itself(tmp_path: Path) -> N
         (GPU + GPU.removeprefix("gpus:\n"), "has to list one GPU, not 2"),
         (GPU + "    compute_capability: 9.0\n", "compute_capability: has to be text, not 9.0"),
         (GPU + '    compute_capability: "sm_90"\n', 'has to be like "9.0", not "sm_90"'),
+        (GPU + '    gfx_target: "9.4"\n', 'has to be like "gfx942", not "9.4"'),
     ],
 )
 def test_wrong_gpu_files(text: str, message: str, tmp_path: Path) -> None:

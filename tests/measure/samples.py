@@ -17,6 +17,7 @@ H100 = Card(
     total_bytes=85_017_493_504,
     free_bytes=84_301_512_704,
     usable_bytes=84_299_415_552,
+    capability="9.0",
     driver=Driver("580.159.04", 85_520_809_984, 85_017_493_504, 0, 0),
     context_bytes=549_000_000,
     kernels_bytes=96_000_000,

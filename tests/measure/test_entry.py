@@ -20,6 +20,7 @@ def test_a_saved_card_is_a_gpu(tmp_path: Path) -> None:
     assert (gpu.bandwidth_bytes_per_s, gpu.rates_basis) == (3_100_000_000_000, "measured")
     assert gpu.driver_memory_mib == 81_559
     assert gpu.process_bytes == 714_000_000
+    assert gpu.compute_capability == "9.0"
     assert gpu.fp8_flops is None
     assert gpu.sources
     assert "2026-11-22 (torch 2.11.0+cu130, driver 580.159.04)" in gpu.sources

@@ -263,6 +263,8 @@ def test_gpus_have_a_sourced_memory_figure_below_the_drivers() -> None:
         ("b300", 8, "10.3"),
         ("gb300", 72, "10.3"),
         ("gh200", 1, "9.0"),
+        ("strix-halo-128gb", 1, None),  # a processor's own, as those of a Mac
+        ("m4-16gb", 1, None),
         ("l4", 8, "8.9"),
         ("v100", 8, "7.0"),
         ("mi300x", 8, None),
@@ -288,9 +290,10 @@ def test_a_node_is_a_link_domain_where_no_other_is_known() -> None:
     assert (gpu.link_domain, gpu.link_domain_is_assumed) == (2, False)
 
 
-def test_link_domains_are_whole_nodes_and_nvidia_cards_have_a_compute_capability() -> None:
+def test_link_domains_are_whole_nodes_and_every_maker_names_its_targets() -> None:
     for gpu in kvplan.gpus():
         assert (gpu.link_domain_gpus is None) == (gpu.gpus_per_node is None), gpu.name
         assert (gpu.link_domain_gpus or 0) % (gpu.gpus_per_node or 1) == 0, gpu.name
         assert gpu.description
         assert (gpu.compute_capability is None) != gpu.description.startswith("NVIDIA"), gpu.name
+        assert (gpu.gfx_target is None) != gpu.description.startswith("AMD"), gpu.name

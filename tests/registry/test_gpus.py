@@ -211,6 +211,89 @@ def test_bandwidth_is_clock_times_width(name: str, megahertz: int, bits: int) ->
     assert 0 <= 2 * megahertz * 10**6 * bits // 8 - rate < 10**9
 
 
+@pytest.mark.parametrize(
+    ("name", "gbit_per_s", "bits"),
+    # what one pin transfers, and the width, as published of each card
+    [
+        ("5080", 30, 256),
+        ("4080", 22.4, 256),
+        ("4070-ti-super", 21, 256),
+        ("a5000", 16, 384),
+        ("rtx-6000-ada", 20, 384),
+        ("l20", 18, 384),
+        ("rtx-pro-4000", 28, 192),
+        ("r9700", 20, 256),
+        ("b70", 19, 256),
+        ("strix-halo-128gb", 8, 256),
+    ],
+)
+def test_bandwidth_is_the_rate_of_a_pin_times_width(
+    name: str, gbit_per_s: float, bits: int
+) -> None:
+    assert kvplan.load_gpu(name).bandwidth_bytes_per_s == gbit_per_s * bits / 8 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("name", "gigabytes_per_s"),
+    [
+        ("h200-nvl", 4_800),  # NVIDIA: 4.8 TB/s
+        ("a800", 1_935),  # PCIe, as the A100 80 GB
+        ("a800-sxm", 2_039),
+        ("mi250x", 1_638),  # a die; AMD: 3.2 TB/s a card
+        ("m2-max-64gb", 400),  # Apple
+        ("m4-16gb", 120),
+        ("trn2-lnc2", 2_900 / 4),  # AWS: 2.9 TB/s a chip
+    ],
+)
+def test_bandwidth_is_the_makers(name: str, gigabytes_per_s: float) -> None:
+    assert kvplan.load_gpu(name).bandwidth_bytes_per_s == gigabytes_per_s * 10**9
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "gfx_target"),
+    [
+        # developer.nvidia.com/cuda-gpus; rocm.docs.amd.com, gpu-arch-specs
+        ("h200", "9.0", None),
+        ("b200", "10.0", None),
+        ("b300", "10.3", None),
+        ("5080", "12.0", None),
+        ("rtx-pro-4000", "12.0", None),
+        ("gb10", "12.1", None),
+        ("rtx-6000-ada", "8.9", None),
+        ("a30", "8.0", None),
+        ("3090", "8.6", None),
+        ("t4", "7.5", None),
+        ("2080ti", "7.5", None),
+        ("v100", "7.0", None),
+        ("p100-16gb", "6.0", None),
+        ("mi210", None, "gfx90a"),
+        ("mi250x", None, "gfx90a"),
+        ("mi300x", None, "gfx942"),
+        ("mi325x", None, "gfx942"),
+        ("mi355x", None, "gfx950"),
+        ("7900xtx", None, "gfx1100"),
+        ("r9700", None, "gfx1201"),
+        ("strix-halo-128gb", None, "gfx1151"),
+        ("gaudi3", None, None),
+        ("m4-16gb", None, None),
+        ("tpu-v6e", None, None),
+    ],
+)
+def test_what_kernels_are_built_for(
+    name: str, capability: str | None, gfx_target: str | None
+) -> None:
+    gpu = kvplan.load_gpu(name)
+    assert (gpu.compute_capability, gpu.gfx_target) == (capability, gfx_target)
+
+
+def test_the_share_of_a_strix_halo_is_asked_for() -> None:
+    """63,720 MiB in a HIP log of the default, half of 128 GB; other machines have other shares."""
+    assert kvplan.load_gpu("radeon-8060s-128gb").memory_bytes == 63_720 << 20
+    with pytest.raises(kvplan.UsageError) as error:
+        kvplan.load_gpu("strix-halo")
+    assert "did you mean strix-halo-128gb?" in str(error.value.hint)
+
+
 def test_the_names_of_every_entry_are_found_without_parsing_all() -> None:
     assert list(gpu_entries()) == [(gpu.name, *gpu.aliases) for gpu in kvplan.gpus()]
     for gpu in kvplan.gpus():

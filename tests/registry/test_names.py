@@ -60,6 +60,12 @@ def make_checkpoint(folder: Path) -> Path:
         ("mistral-7b-instruct-v0.3", "mistral-7b-v0.3"),
         ("Llama-3_3-Nemotron-Super-49B-v1", "nemotron-super-49b"),
         ("codellama-34b-instruct", "codellama-34b"),
+        ("deepseek-v3.2-exp", "deepseek-v3.2"),
+        ("mistral-small-3.2-24b-instruct-2506", "mistral-small-3.1-24b"),
+        ("Qwen2.5-0.5B-Instruct", "qwen2.5-0.5b"),
+        ("qwen3-4b-thinking-2507", "qwen3-4b-2507"),
+        ("qwen3-235b-2507", "qwen3-235b-a22b-2507"),
+        ("Kimi-K2-Instruct-0905", "kimi-k2-0905"),
     ],
 )
 def test_names_as_people_write_them(text: str, name: str) -> None:
@@ -94,6 +100,14 @@ def test_a_name_of_the_catalogue_needs_no_note(text: str, name: str) -> None:
         ("Qwen/Qwen2.5-7B-Instruct", 32_768, 15_231_233_024),
         ("Qwen/Qwen2.5-7B", 131_072, 15_231_233_024),
         ("Qwen/Qwen2.5-1.5B-Instruct", 32_768, 3_087_428_608),
+        ("Qwen/Qwen2.5-14B-Instruct", 32_768, 29_540_067_328),  # 14,770,033,664 parameters
+        ("Qwen/Qwen2.5-32B-Instruct", 32_768, 65_527_752_704),  # 32,763,876,352
+        ("Qwen/Qwen3-4B-Instruct-2507", 262_144, 8_044_936_192),  # 4,022,468,096
+        ("Qwen/Qwen3-30B-A3B-Instruct-2507", 262_144, 61_064_245_248),
+        ("Qwen/Qwen3-30B-A3B-Thinking-2507", 262_144, 61_064_245_248),
+        ("Qwen/Qwen3-235B-A22B-Instruct-2507", 262_144, 470_187_269_120),  # 235,093,634,560
+        # a byte and 4/16,384 of the 6,945,767,424 in projections, 2 of the other 1,244,967,936
+        ("Qwen/Qwen3-8B-FP8", 40_960, 9_437_399_040),
         ("google/gemma-2-9b-it", 8_192, 18_483_411_968),  # 9,241,705,984 parameters in bf16
         ("google/gemma-2-9b", 8_192, 36_966_823_936),
         ("google/gemma-2-2b-it", 8_192, 5_228_683_776),  # 2,614,341,888 parameters in bf16
@@ -108,7 +122,7 @@ def test_a_tune_with_figures_of_its_own_has_them(
     assert (spec.native_context_tokens, spec.weights_bytes) == (tokens, weights_bytes)
 
 
-@pytest.mark.parametrize("name", ["qwen3-32b", "qwen3-30b-a3b", "qwen3-235b-a22b"])
+@pytest.mark.parametrize("name", ["qwen3-8b", "qwen3-32b", "qwen3-30b-a3b", "qwen3-235b-a22b"])
 def test_fp8_in_blocks_has_a_scale_for_each(name: str) -> None:
     """A byte and 4/16,384 for each fp8 number; embedding, head, norms, routers stay in bf16."""
     base, fp8 = kvplan.load(name), kvplan.load(f"{name}-fp8")
@@ -142,16 +156,17 @@ def test_a_name_of_several_models_asks_which(text: str, listed: str) -> None:
     [
         # other weights, or another context, under nearly the same name
         "Qwen/Qwen3-8B-AWQ",
-        "qwen3-8b-fp8",
+        "qwen3-14b-fp8",
         "qwen3-14b-gptq-int4",
         "RedHatAI/Qwen3-14B-FP8-dynamic",
         "unsloth/Qwen3-8B-GGUF",
         "unsloth/Qwen3-8B",
         "google/gemma-2-27b",
         "state-spaces/mamba-2.8b",
-        "Qwen2.5-32B-Instruct",
-        "Qwen/Qwen3-30B-A3B-Instruct-2507",
-        "moonshotai/Kimi-K2-Instruct-0905",
+        "Qwen2.5-Coder-32B-Instruct",
+        "Qwen/Qwen3-30B-A3B-Instruct-2507-FP8",
+        "unsloth/Kimi-K2-Instruct-0905",
+        "deepseek-ai/DeepSeek-V4-Flash-0731",  # a drafter of another kind
         "meta-llama/Llama-4-Scout-17B-16E",
         "Mistral-7B-Instruct-v0.2",
         "llama-3-8b-262k",

@@ -35,7 +35,8 @@ def read_card(device: Device) -> Card:
         total_bytes=torch.cuda.mem_get_info(index)[1],
         free_bytes=device.free_bytes(),
         usable_bytes=device.usable_bytes(),
-        capability=f"{properties.major}.{properties.minor}",
+        # ROCm fills the same two numbers with its own: 9.4 is gfx942
+        capability=None if torch.version.hip else f"{properties.major}.{properties.minor}",
         multiprocessors=properties.multi_processor_count,
         driver=before,
         context_bytes=_decrease(before.free_bytes, context) if before else None,
