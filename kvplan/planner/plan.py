@@ -104,13 +104,13 @@ class Plan:
 
     @cached_property
     def least_cache(self) -> Footprint:
-        """The arithmetic of the fullest GPU's caches, whatever an engine keeps."""
-        if self.least is self.caches:
-            return self.budget.cache
+        """The arithmetic of the fullest GPU's caches, or what an engine keeps if that is less."""
         layout, cache, stage = self.layout, self.budget.cache, self.fullest_stage
+        if self.least is self.caches:
+            return cache
         spec = self.least.spec
         cut = spec.stages(layout.pipeline, layout.partition)[stage] if layout.pipeline > 1 else None
-        return self.least.footprint(
+        least = self.least.footprint(
             cache.context_tokens,
             cache.sequences,
             layout.tensor,
@@ -118,6 +118,7 @@ class Plan:
             cut,
             last=stage == layout.pipeline - 1,
         )
+        return min(cache, least, key=lambda footprint: footprint.total_bytes)
 
     @cached_property
     def max_context_tokens(self) -> int | None:

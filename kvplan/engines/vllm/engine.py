@@ -8,7 +8,11 @@ from kvplan.engines.vllm.blocks import Kernels
 from kvplan.engines.vllm.layers import Load
 from kvplan.engines.vllm.models import as_vllm_keeps
 from kvplan.engines.vllm.pool import BlockPool, block_pool
-from kvplan.engines.vllm.scheduler import max_in_flight_tokens, max_num_seqs
+from kvplan.engines.vllm.scheduler import (
+    max_in_flight_tokens,
+    max_num_batched_tokens,
+    max_num_seqs,
+)
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
 
@@ -35,8 +39,12 @@ class Vllm:
         kernels = Kernels(preferred_tokens=16, least_tokens=16, common_tokens=16)
 
         def load(context_tokens: int) -> Load:
-            in_flight = max_in_flight_tokens(settings, gpu, layout, context_tokens)
-            return Load(context_tokens=context_tokens, in_flight_tokens=in_flight)
+            return Load(
+                context_tokens=context_tokens,
+                in_flight_tokens=max_in_flight_tokens(settings, gpu, layout, context_tokens),
+                # config/scheduler.py:306: max_num_encoder_input_tokens
+                encoder_tokens=max_num_batched_tokens(settings, gpu, context_tokens),
+            )
 
         def sequences(context_tokens: int) -> int:
             return max_num_seqs(settings, gpu, context_tokens)
