@@ -187,10 +187,12 @@ def check_tensor_parallel(spec: ModelSpec, tensor_parallel: int, *, draft: bool 
     )
 
 
-def check_layout(spec: ModelSpec, layout: Layout) -> None:
+def check_layout(spec: ModelSpec, layout: Layout, least_block: int | None = None) -> None:
     """Raises UsageError, with the values that are possible, where a layout cannot be.
 
-    RefusedError where no engine says what the layout would hold.
+    ``least_block`` is the smallest block to which an engine refines an expert's scales; None where
+    slices have to keep the checkpoint's own. RefusedError where no engine says what the layout
+    would hold.
     """
     check_tensor_parallel(spec, layout.tensor)
     if layout.pipeline > spec.total_layers:
@@ -203,7 +205,7 @@ def check_layout(spec: ModelSpec, layout: Layout) -> None:
             f"pipeline_partition {' + '.join(map(str, layout.partition))} is "
             f"{sum(layout.partition)} layers; {spec.name} has {spec.total_layers}"
         )
-    _check_experts(spec, layout)
+    _check_experts(spec, layout, least_block)
     if layout.context > 1:
         _check_context(spec, layout)
 
@@ -219,7 +221,7 @@ def redundant_experts(spec: ModelSpec, layout: Layout) -> int:
     return -spec.routed_experts % (layout.tensor * layout.data)
 
 
-def _check_experts(spec: ModelSpec, layout: Layout) -> None:
+def _check_experts(spec: ModelSpec, layout: Layout, least_block: int | None) -> None:
     """Slices of experts have to divide their width, and whole quantisation blocks with it."""
     if not spec.has_routed_experts:
         if layout.expert_parallel:
@@ -230,6 +232,8 @@ def _check_experts(spec: ModelSpec, layout: Layout) -> None:
         return
     gpus, width = layout.tensor * layout.data, spec.expert_intermediate_size
     if layout.expert_parallel or gpus == 1 or width is None:
+        return
+    if least_block and not width % gpus and gcd(width // gpus, spec.expert_block) >= least_block:
         return
     if width % (gpus * spec.expert_block):
         blocks = f" in blocks of {spec.expert_block}" if spec.expert_block > 1 else ""

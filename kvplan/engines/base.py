@@ -11,6 +11,7 @@ from kvplan.calc import PackedCaches
 from kvplan.engines.settings import ServerSettings
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
+from kvplan.spec import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,9 @@ class Engine(Protocol):
     @property
     def version(self) -> str | None:
         """The version whose rules these are."""
+
+    def check(self, spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu) -> None:
+        """Raises UsageError for a layout that cannot be, RefusedError for one that it refuses."""
 
     def caches(self, caches: PackedCaches, settings: ServerSettings, gpu: Gpu) -> PackedCaches:
         """The caches that the engine keeps of this model, in the formats that it chooses.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from kvplan.calc import PackedCaches
 from kvplan.engines.settings import ServerSettings
 from kvplan.gpu import Gpu
-from kvplan.parallel import Layout
+from kvplan.parallel import Layout, check_layout
+from kvplan.spec import ModelSpec
 
 
 class Arithmetic:
@@ -13,6 +14,11 @@ class Arithmetic:
 
     name = "none"
     version = None
+
+    def check(self, spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu) -> None:
+        """What no engine could lay out."""
+        del settings, gpu
+        check_layout(spec, layout)
 
     def caches(self, caches: PackedCaches, settings: ServerSettings, gpu: Gpu) -> PackedCaches:
         """The caches as they are."""

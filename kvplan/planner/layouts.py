@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
 from math import lcm
@@ -20,6 +20,8 @@ MOST_LAYOUTS = 2_500
 """The most layouts of one number of GPUs that are planned: DeepSeek-V3 has 1,577 on 576 GPUs."""
 
 
+Check = Callable[[ModelSpec, Layout], None]
+"""Raises KvplanError for a layout that cannot be, or that an engine does not take."""
 Unasked = Literal["pipeline stages", "redundant experts", "idle ranks"]
 """What a layout may need that is not chosen where another layout does."""
 PIPELINE: Unasked = "pipeline stages"
@@ -28,7 +30,9 @@ IDLE: Unasked = "idle ranks"
 UNASKED = (PIPELINE, REDUNDANT, IDLE)
 
 
-def servers(spec: ModelSpec, gpu: Gpu, unasked: Unasked | None = None) -> Iterator[Layout]:
+def servers(
+    spec: ModelSpec, gpu: Gpu, unasked: Unasked | None = None, check: Check = check_layout
+) -> Iterator[Layout]:
     """One copy of a server in each eligible layout, fewest GPUs first.
 
     Tensor parallelism stays within a link domain; data-parallel ranks share routed experts, in
@@ -46,19 +50,23 @@ def servers(spec: ModelSpec, gpu: Gpu, unasked: Unasked | None = None) -> Iterat
                 continue
             for stages in divisors(groups):
                 if (stages > 1) is (unasked == PIPELINE):
-                    yield from _ranks(spec, Layout(tensor, stages, groups // stages), unasked)
+                    yield from _ranks(
+                        spec, Layout(tensor, stages, groups // stages), check, unasked
+                    )
 
 
-def _ranks(spec: ModelSpec, sliced: Layout, unasked: Unasked | None) -> Iterator[Layout]:
+def _ranks(
+    spec: ModelSpec, sliced: Layout, check: Check, unasked: Unasked | None
+) -> Iterator[Layout]:
     """Data-parallel ranks with slices of experts where these can be, and with whole ones."""
     if sliced.data > 1 and not spec.has_routed_experts:
         return
     whole = replace(sliced, expert_parallel=True)
-    if unasked != REDUNDANT and is_possible(spec, sliced):
+    if unasked != REDUNDANT and is_possible(spec, sliced, check):
         yield sliced
     shared = spec.has_routed_experts and sliced.tensor * sliced.data > 1
     uneven = redundant_experts(spec, whole) > 0
-    if shared and uneven is (unasked == REDUNDANT) and is_possible(spec, whole):
+    if shared and uneven is (unasked == REDUNDANT) and is_possible(spec, whole, check):
         yield whole
 
 
@@ -71,7 +79,7 @@ def fewest_gpus(layout: Layout, replicas: int, domain: int) -> int:
     return ceil_div(gpus, step) * step
 
 
-def layouts(spec: ModelSpec, gpus: int) -> tuple[Layout, ...]:
+def layouts(spec: ModelSpec, gpus: int, check: Check = check_layout) -> tuple[Layout, ...]:
     """Every layout of exactly so many GPUs that engines offer for this model.
 
     Tensor groups, data-parallel ranks with experts in slices or whole, pipeline stages, decode
@@ -90,7 +98,7 @@ def layouts(spec: ModelSpec, gpus: int) -> tuple[Layout, ...]:
         for whole in ((False, True) if spec.has_routed_experts else (False,))
         if (data == 1 or spec.has_routed_experts) and not (whole and tensor * data == 1)
     )
-    possible = (layout for layout in candidates if is_possible(spec, layout))
+    possible = (layout for layout in candidates if is_possible(spec, layout, check))
     listed = tuple(islice(possible, MOST_LAYOUTS + 1))
     if len(listed) > MOST_LAYOUTS:
         raise UsageError(
@@ -100,10 +108,10 @@ def layouts(spec: ModelSpec, gpus: int) -> tuple[Layout, ...]:
     return listed
 
 
-def is_possible(spec: ModelSpec, layout: Layout) -> bool:
+def is_possible(spec: ModelSpec, layout: Layout, check: Check = check_layout) -> bool:
     """Whether there is such a layout of this model."""
     try:
-        check_layout(spec, layout)
+        check(spec, layout)
     except (UsageError, RefusedError):
         return False
     return True

@@ -15,7 +15,7 @@ from math import inf
 from kvplan.calc import PackedCaches
 from kvplan.engines import engine_of
 from kvplan.engines.base import Pool
-from kvplan.parallel import Layout, check_layout, redundant_experts
+from kvplan.parallel import Layout, redundant_experts
 from kvplan.planner.budget import Budget, by_stage, stage_budgets, unlike
 from kvplan.planner.drafter import check_drafter, packed_caches, serve_drafter, suits_drafter
 from kvplan.planner.estimate import estimate, least_read_bytes
@@ -106,11 +106,16 @@ class Search:
 
     def layouts(self, gpus: int) -> list[Layout]:
         """Every layout of exactly so many GPUs, of the model and its drafter."""
-        return list(filter(self._suits_drafter, layouts(self.spec, gpus)))
+        return list(filter(self._suits_drafter, layouts(self.spec, gpus, self.check)))
 
     def servers(self, unasked: Unasked | None) -> Iterator[Layout]:
         """The eligible layouts of one server, of the model and its drafter."""
-        return filter(self._suits_drafter, servers(self.spec, self.question.gpu, unasked))
+        eligible = servers(self.spec, self.question.gpu, unasked, self.check)
+        return filter(self._suits_drafter, eligible)
+
+    def check(self, spec: ModelSpec, layout: Layout) -> None:
+        """Raises KvplanError for a layout that cannot be, or that the engine does not take."""
+        self.engine.check(spec, layout, self.question, self.question.gpu)
 
     def _suits_drafter(self, layout: Layout) -> bool:
         return self.drafter is None or suits_drafter(self.drafter.spec, layout)
@@ -229,7 +234,7 @@ class Search:
         self, layout: Layout, context_tokens: int | None = None, sequences: int | None = None
     ) -> Plan:
         """The model in this layout: what fits, how long a context, how many sequences."""
-        check_layout(self.spec, layout)
+        self.check(self.spec, layout)
         if self.drafter is not None:
             check_drafter(self.drafter.spec, layout)
         tokens, load = context_tokens or self.context_tokens, sequences or self.sequences

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kvplan.calc import PackedCaches, pack
 from kvplan.engines.settings import ServerSettings
-from kvplan.engines.vllm.blocks import Kernels
+from kvplan.engines.vllm.backends import backends
 from kvplan.engines.vllm.layers import Load
 from kvplan.engines.vllm.models import as_vllm_keeps
 from kvplan.engines.vllm.pool import BlockPool, block_pool
@@ -14,7 +14,11 @@ from kvplan.engines.vllm.scheduler import (
     max_num_seqs,
 )
 from kvplan.gpu import Gpu
-from kvplan.parallel import Layout
+from kvplan.parallel import Layout, check_layout
+from kvplan.spec import ModelSpec
+
+_LEAST_BLOCK = 32
+"""model_executor/layers/fused_moe/oracle/fp8.py:292, refine_fp8_moe_block_shape."""
 
 
 class Vllm:
@@ -23,20 +27,27 @@ class Vllm:
     name = "vllm"
     version = "0.33.0"
 
+    def check(self, spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu) -> None:
+        """What vLLM would not lay out."""
+        del settings, gpu
+        check_layout(spec, layout, _LEAST_BLOCK)
+
     def caches(self, caches: PackedCaches, settings: ServerSettings, gpu: Gpu) -> PackedCaches:
-        """The caches that vLLM registers for this model. Raises RefusedError."""
-        del gpu
-        spec = as_vllm_keeps(caches.spec, caches.stored.beside)
-        if spec is caches.spec:
-            return caches
-        kept = pack(spec, settings.kv_cache_dtype, caches.stored.beside, draft=caches.draft)
-        return kept.beside(caches.drafter)
+        """The caches that vLLM registers for this model, in the dtype that its backend stores.
+
+        Raises RefusedError where vLLM does not serve it so.
+        """
+        kept = _kept(caches, settings, gpu, settings.kv_cache_dtype)
+        drafter = caches.drafter
+        if drafter is not None:
+            drafter = _kept(drafter, settings, gpu, drafter.kv_cache_dtype)
+        return kept if kept is caches else kept.beside(drafter)
 
     def pool(
         self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu
     ) -> BlockPool:
         """Its block pool in this layout. Raises RefusedError where vLLM would not start."""
-        kernels = Kernels(preferred_tokens=16, least_tokens=16, common_tokens=16)
+        chosen = backends(caches.spec, layout, settings, gpu, settings.kv_cache_dtype)
 
         def load(context_tokens: int) -> Load:
             return Load(
@@ -49,4 +60,14 @@ class Vllm:
         def sequences(context_tokens: int) -> int:
             return max_num_seqs(settings, gpu, context_tokens)
 
-        return block_pool(caches, layout, settings, kernels, load, sequences)
+        return block_pool(caches, layout, settings, chosen.kernels, load, sequences)
+
+
+def _kept(
+    caches: PackedCaches, settings: ServerSettings, gpu: Gpu, kv_cache_dtype: str
+) -> PackedCaches:
+    spec = as_vllm_keeps(caches.spec, caches.stored.beside)
+    stored = backends(spec, Layout(), settings, gpu, kv_cache_dtype).kv_cache_dtype
+    if spec is caches.spec and stored == caches.kv_cache_dtype:
+        return caches
+    return pack(spec, stored, caches.stored.beside, draft=caches.draft)
