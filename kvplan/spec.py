@@ -67,6 +67,10 @@ class ModelSpec(Input):
     name_note: Text | None = field(default=None, compare=False)
     """How the name that was asked for was read, where it is none of its own: answers say so."""
     native_context_tokens: Tokens | None
+    max_position_embeddings: Tokens | None = None
+    """What the file states where YaRN makes the native context longer: engines go by it."""
+    original_max_position_embeddings: Tokens | None = None
+    """The length before LongRoPE, at which vLLM serves a model where no other is asked for."""
     dtype: Literal["bf16", "fp16", "fp32"]
     kv_cache_dtype: Text | None = None
     """The KV scheme that the checkpoint itself names; None where ``auto`` is the model's dtype."""

@@ -37,6 +37,8 @@ _NOT_STRETCHED = ("default", "llama3", "longrope", "su", "mrope", "proportional"
 """Types of files in which max_position_embeddings is the stretched context already, or which
 stretch nothing. DeepSeek's deepseek_llama_scaling is vLLM's name for one of them."""
 
+_LONGROPE = ("su", "longrope")
+
 _SAME_TYPE = {("su", "longrope"), ("mrope", "default")}
 """Old ``type`` and new ``rope_type`` that mean the same (vLLM 0.33.0 patch_legacy_rope_type)."""
 
@@ -75,6 +77,28 @@ def native_context(levels: Sequence[Config], family: Family) -> tuple[Figure | N
         if stretched is not None and stretched > context:
             context = stretched
     return context, notes
+
+
+def positions_stated(
+    levels: Sequence[Config], family: Family, context: Figure | None
+) -> dict[str, Figure]:
+    """Lengths that the file states beside its native context, and that engines go by.
+
+    ``max_position_embeddings`` where YaRN stretches it, and the original length that LongRoPE is
+    served at where nothing else is asked for (vLLM 0.33.0 config/model.py:2616, 2652).
+    """
+    longest, positions = _positions(levels)
+    stated = longest if longest is not None else positions
+    facts: dict[str, Figure] = {}
+    if stated is None or context is None or family.context_is_stretched:
+        return facts
+    kinds = {scaling.kind for scaling in _scalings(levels)}
+    if stated != context and any(kind.endswith("yarn") for kind in kinds):
+        facts["max_position_embeddings"] = stated
+    original = levels[0].maybe(_ORIGINAL, most=MAX_TOKENS) if levels[0].has(_ORIGINAL) else None
+    if original is not None and original != context and not kinds.isdisjoint(_LONGROPE):
+        facts[_ORIGINAL] = original
+    return facts
 
 
 def _positions(levels: Sequence[Config]) -> tuple[Figure | None, Figure | None]:

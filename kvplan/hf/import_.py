@@ -24,7 +24,7 @@ from kvplan.hf.blocks.base import Model, kept
 from kvplan.hf.checkpoint import Checkpoint
 from kvplan.hf.class_names import task_notes
 from kvplan.hf.config import MAX_SIZE, MAX_TOKENS, Config, UncountedError, Word, shown
-from kvplan.hf.context import native_context
+from kvplan.hf.context import native_context, positions_stated
 from kvplan.hf.families.base import Family
 from kvplan.hf.file_levels import levels_to
 from kvplan.hf.grouping import Provenance, bare, grouped, origins
@@ -76,10 +76,12 @@ def model_spec(
     if checkpoint is not None:
         layers = len(model.layers)
         counted, open_bytes = checkpoint_weights(checkpoint, places, layers, counted, open_bytes)
-    context, stretched = native_context(levels_to(top, text)[::-1], found.family)
+    levels = levels_to(top, text)[::-1]
+    context, stretched = native_context(levels, found.family)
     said = (*task_notes(top.architecture, found.task, text), *model.assumptions, *stretched)
     facts: dict[str, Any] = {
         "native_context_tokens": context,
+        **positions_stated(levels, found.family, context),
         "dtype": dtype,
         "kv_cache_dtype": _kv_cache_dtype(places, beside, model),
         "kv_cache_dtype_beside": _is_named_beside(top, places, beside),
