@@ -89,7 +89,12 @@ def _kind_of(words: set[str], sources: Sources) -> str:
 
 _KINDS = (
     *(("bool", "flag"), ("Literal", "word"), ("tuple", "list"), ("list", "list"), ("set", "list")),
-    *(("int", "integer"), ("float", "decimal"), ("dict", "json"), ("MultiModalDummyOptions", "json")),
+    *(
+        ("int", "integer"),
+        ("float", "decimal"),
+        ("dict", "json"),
+        ("MultiModalDummyOptions", "json"),
+    ),
 )
 
 
