@@ -56,7 +56,12 @@ def test_a_row_may_stand_for_a_span_of_releases(monkeypatch: pytest.MonkeyPatch)
     rows = (*versions.ENGINE_VERSIONS, older)
     monkeypatch.setattr(versions, "ENGINE_VERSIONS", rows)
     resolve = engine_version.__wrapped__
-    for text, version in [("0.12", "0.12"), ("0.9.0", "0.9.0"), ("0.25", "0.25"), ("0.33", "0.33.0")]:
+    for text, version in [
+        ("0.12", "0.12"),
+        ("0.9.0", "0.9.0"),
+        ("0.25", "0.25"),
+        ("0.33", "0.33.0"),
+    ]:
         assert resolve(f"vllm@{text}").version == version
     for text in ("0.8.5", "0.25.2", "0.26"):
         with pytest.raises(RefusedError) as refused:
