@@ -14,6 +14,7 @@ from kvplan.cli.commands import WIDEST, Command, Commands, NoSuchWordError
 from kvplan.cli.compare import compare
 from kvplan.cli.completion import completion
 from kvplan.cli.diff import diff
+from kvplan.cli.engines import engines
 from kvplan.cli.groups import spelled_out
 from kvplan.cli.help import help_
 from kvplan.cli.import_ import import_
@@ -36,7 +37,7 @@ Examples:
     kvplan compare llama3.3-70b deepseek-v3 --ctx 128k
 """
 COMMANDS = (
-    *(compare, show, plan, layouts, measure, list_, check, diff, import_),
+    *(compare, show, plan, layouts, measure, list_, engines, check, diff, import_),
     *(help_, completion),
 )
 # What a shell asks in the place of a command; see kvplan/cli/completion.py.

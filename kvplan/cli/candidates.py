@@ -114,9 +114,10 @@ def _values(root: Any, command: Any, param: Any, current: str) -> Candidates:
 
 def _words(command: Any, param: Any, metavar: str, current: str) -> Iterable[str]:
     annotation = command.callback.__annotations__[param.name]
-    word_type = get_args(annotation)[0]
-    if isinstance(word_type, type) and issubclass(word_type, StrEnum):
-        return list(word_type)
+    own = get_args(annotation)[0]
+    for word_type in (own, *get_args(own)):  # X, or X | None
+        if isinstance(word_type, type) and issubclass(word_type, StrEnum):
+            return list(word_type)
     if metavar in _SOURCES:
         return _SOURCES[metavar](current)
     return _VALUES[param.name]() if param.name in _VALUES else ()

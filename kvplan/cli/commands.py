@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -54,7 +54,8 @@ class _Help:
         """As typer does it. Raises NoSuchWordError for an option that is not known."""
         typed = list(args)
         try:
-            return cast("list[str]", super().parse_args(ctx, args))  # type: ignore[misc]
+            words = _with_words(ctx, args)
+            return cast("list[str]", super().parse_args(ctx, words))  # type: ignore[misc]
         except typer.TyperException as error:
             if not hasattr(error, "possibilities"):
                 raise
@@ -165,6 +166,18 @@ def _rows(rows: Iterable[tuple[str, str]], names_width: int, width: int) -> str:
         else:
             lines.append(f"  {name}".ljust(len(left)) + body.removeprefix(left))
     return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _with_words(ctx: Any, args: list[str]) -> list[str]:
+    """The arguments with the first word for an option that may stand without one: ``--emit``."""
+    optional = {
+        name: next(iter(get_args(ctx.command.callback.__annotations__[param.name])[0].__args__[0]))
+        for param in ctx.command.params
+        if (param.metavar or "").startswith("[=")
+        for name in param.opts
+    }
+    end = args.index("--") if "--" in args else len(args)
+    return [*(f"{a}={optional[a]}" if a in optional else a for a in args[:end]), *args[end:]]
 
 
 def _options(ctx: Any) -> list[str]:

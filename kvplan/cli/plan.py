@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
+from kvplan.cli.emit import Emit, emit
 from kvplan.cli.engine_options import Serving
 from kvplan.cli.options import (
     Assume,
@@ -17,6 +19,8 @@ from kvplan.cli.options import (
 )
 from kvplan.cli.output import answer
 from kvplan.cli.values import GPU, option
+from kvplan.engines.versions import NONE, VLLM
+from kvplan.errors import UsageError
 from kvplan.units import parse_decimal
 
 Price = Annotated[
@@ -40,6 +44,7 @@ def plan(
     serving: Serving = Serving(),
     display: Display = Display(),
     price: Price = None,
+    form: Emit = None,
     assume: Assume = None,
 ) -> None:
     """Plan a deployment: what fits, how long, on how many GPUs.
@@ -51,16 +56,24 @@ def plan(
         kvplan plan deepseek-v3 --gpu h200 --ctx 32k --sequences 64
         # How many sequences fit on four H100s, with the cache in FP8?
         kvplan plan llama3.3-70b --gpus 4 --ctx 32k --kv-cache-dtype fp8
+        # And the command that starts the server, for vLLM.
+        kvplan plan llama3.3-70b --gpus 4 --ctx 32k --kv-cache-dtype fp8 --emit
     """
     from kvplan.planner.runner_up import runner_up
     from kvplan.planner.solve import solve, solve_native
     from kvplan.question import ask
     from kvplan.views.plan import plan_report
 
+    if form is not None and display.format != "table":
+        raise UsageError(f"--emit prints a command, not {display.format}", "leave --format out")
+    if form is not None and serving.engine == NONE:
+        serving = replace(serving, engine=VLLM)
     options = as_options(load, hardware, degrees, server, serving, assume=assume, price=price)
     question = ask([model], **options)
     spec = question.models[0]
     best = solve(spec, question)
+    if form is not None:
+        emit(best, form, model, load, display)
     answer(
         plan_report(best, solve_native(spec, question), runner_up(best)), display.format, display
     )

@@ -53,6 +53,11 @@ _OF_ENGINES = {
 """Settings that change nothing in plain arithmetic, with what does instead."""
 
 
+def options_of(version: EngineVersion) -> tuple[str, ...]:
+    """Settings that this engine reads and plain arithmetic does not."""
+    return () if version.name == NONE else tuple(_OF_ENGINES)
+
+
 def check_settings(settings: ServerSettings) -> None:
     """Raises KvplanError for an engine that is not known, and for what only one would read."""
     if settings.engine_version.name != NONE:

@@ -33,14 +33,14 @@ class EngineVersion:
         return first[: len(asked)] <= asked <= last[: len(asked)]
 
 
-NONE = "none"
+NONE, VLLM = "none", "vllm"
 ENGINE_VERSIONS = (
     EngineVersion(
         name=NONE,
         answers=("caches and weights to the byte", "layouts", "an estimate of a decode step"),
     ),
     EngineVersion(
-        name="vllm",
+        name=VLLM,
         version="0.33.0",
         answers=(
             "blocks and their sizes",

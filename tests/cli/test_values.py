@@ -37,7 +37,7 @@ TEXTS = {
     *("--baseline", "--from-hub", "-o", "--output", "--junit"),
 }
 # Words that are one of a few.
-WORDS = {"WHAT", "SHELL", "--format", "--engine", "--kernel"}
+WORDS = {"WHAT", "SHELL", "--format", "--engine", "--kernel", "--emit"}
 # Objects of JSON.
 OBJECTS = {"--speculative-config", "-sc", "--limit-mm-per-prompt"}
 NUMBERS = {
@@ -74,7 +74,10 @@ def asked(command: str, spelling: str, metavar: str, value: str) -> tuple[str, .
     if not spelling:
         others = ["gpt2"] if metavar == "B" else []
         return (command, "--", *others, value, *(["gpt2"] if metavar == "A" else []))
-    return (command, *NEEDED.get(command, ["gpt2"]), spelling, value)
+    given = NEEDED.get(command, ["gpt2"])
+    if metavar.startswith("[="):  # it may stand alone: the next word is not its value
+        return (command, *given, f"{spelling}={value}")
+    return (command, *given, spelling, value)
 
 
 def test_everything_that_takes_a_value_is_listed_here() -> None:

@@ -1,0 +1,196 @@
+"""The command that realises a plan: as a shell takes it, and as a Kubernetes container has it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kvplan.dtypes import AUTO
+from kvplan.engines.vllm.command import HEAD, Launch, Process, Value, processes
+from kvplan.engines.vllm.scheduler import max_num_seqs
+from kvplan.errors import UsageError
+from kvplan.planner.plan import Plan
+from kvplan.question import DEFAULT_LORA_RANK, DEFAULT_UTILIZATION, Question
+from kvplan.units import GIB, ceil_div, plural
+
+_NODE_GPUS = 8
+"""GPUs of a node where they are not known."""
+_ONLINE = "fp8"
+"""What vLLM 0.33.0 quantises a 16-bit checkpoint to when it loads it, under kvplan's own name."""
+_INDEXER = {"fp4": "mxfp4"}
+
+
+@dataclass(frozen=True)
+class Names:
+    """The model and its drafter as vLLM finds them: Hugging Face ids, or folders."""
+
+    model: str
+    draft_model: str | None = None
+
+
+@dataclass(frozen=True)
+class Command:
+    """What is printed: the command of the first node, and what has to be known of the others."""
+
+    text: str
+    notes: tuple[str, ...]
+
+
+def shell_command(plan: Plan, names: Names) -> Command:
+    """The plan as a line of a shell. Raises KvplanError where no command can realise it."""
+    first, *others = processes(_launch(plan, names))
+    count = len(others) + 1
+    notes = [
+        f"on node {number} of {count} run: {process.line}"
+        for number, process in enumerate(others, start=2)
+    ]
+    return Command(f"{first.line}\n", (*_notes(plan, first, count), *notes))
+
+
+def container(plan: Plan, names: Names) -> Command:
+    """The plan as part of a Kubernetes container, in YAML. Raises KvplanError."""
+    first, *others = processes(_launch(plan, names))
+    count = len(others) + 1
+    notes = [
+        f"the container on node {number} of {count} has the args: {json.dumps(_args(process))}"
+        for number, process in enumerate(others, start=2)
+    ]
+    return Command(_yaml(first, plan), (*_notes(plan, first, count), *notes))
+
+
+def _yaml(process: Process, plan: Plan) -> str:
+    """A container's command, arguments, environment and GPUs; every text is quoted."""
+    lines = ['command: ["vllm", "serve"]', "args:"]
+    lines += [f"  - {json.dumps(word)}" for word in _args(process)]
+    if process.environment:
+        lines.append("env:")
+    for name, value in process.environment.items():
+        lines += [f"  - name: {name}", f"    value: {json.dumps(value)}"]
+    maker = "nvidia.com" if plan.gpu.compute_capability else "amd.com"
+    lines += ["resources:", "  limits:", f'    {maker}/gpu: "{process.gpus}"']
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _args(process: Process) -> list[str]:
+    pairs = process.arguments
+    return [process.model, *(n if value is None else f"{n}={value}" for n, value in pairs)]
+
+
+def _notes(plan: Plan, first: Process, nodes: int) -> list[str]:
+    notes = []
+    replicas = plan.layout.of(plan.spec).replicas
+    if replicas > 1:
+        notes.append(
+            f"the plan has {plural(replicas, 'replica')}: start the server so many times, each on "
+            f"{plural(first.gpus * nodes, 'GPU')} of its own"
+        )
+    if nodes > 1:
+        notes.append(
+            f"this is the first of {nodes} nodes of {plural(first.gpus, 'GPU')}: put its address "
+            f"in the place of {HEAD}"
+        )
+    if plan.question.overhead_bytes is not None:
+        notes.append("overhead is what you measured; vLLM measures its own when it starts")
+    return notes
+
+
+def _launch(plan: Plan, names: Names) -> Launch:
+    question = plan.question
+    options: dict[str, Value | None] = {
+        "max-model-len": plan.context_tokens,
+        "max-num-seqs": _max_num_seqs(plan),
+        "dtype": _unless(AUTO, question.dtype),
+        "quantization": _quantization(plan),
+        "kv-cache-dtype": _unless(AUTO, question.kv_cache_dtype),
+        "mamba-cache-dtype": _unless(AUTO, question.mamba_cache_dtype),
+        "mamba-ssm-cache-dtype": _unless(AUTO, question.mamba_ssm_cache_dtype),
+        "attention-config": _indexer(question.index_cache_dtype),
+        "gpu-memory-utilization": _utilization(question),
+        "kv-cache-memory-bytes": _whole(question.kv_cache_memory_bytes),
+        "kv-offloading-size": _gibibytes(question.kv_offloading_bytes),
+        "enable-lora": question.max_loras is not None,
+        "max-loras": question.max_loras if question.max_loras != 1 else None,
+        "max-lora-rank": (
+            question.max_lora_rank if question.max_lora_rank != DEFAULT_LORA_RANK else None
+        ),
+        "speculative-config": _speculation(question, names),
+    }
+    return Launch(
+        model=names.model,
+        layout=plan.layout.of(plan.spec),
+        settings=question,
+        options=options,
+        node_gpus=plan.gpu.gpus_per_node or _NODE_GPUS,
+    )
+
+
+def _unless(default: str, value: str) -> str | None:
+    return None if value == default else value
+
+
+def _utilization(question: Question) -> float | None:
+    share = question.gpu_memory_utilization
+    return None if share == DEFAULT_UTILIZATION else share
+
+
+def _max_num_seqs(plan: Plan) -> int | None:
+    """The cap that was given, or what a load needs where vLLM's default would keep it waiting."""
+    question = plan.question
+    if question.max_num_seqs is not None or question.sequences is None:
+        return question.max_num_seqs
+    running = ceil_div(question.sequences, plan.layout.sequence_groups)
+    default = max_num_seqs(question, plan.gpu, plan.context_tokens)
+    return running if running > default else None
+
+
+def _quantization(plan: Plan) -> str | None:
+    """Raises UsageError for a hypothesis that vLLM does not make true when it loads the model."""
+    name = plan.question.quantization
+    if name is None or name == _ONLINE:
+        return name
+    raise UsageError(
+        f"vLLM does not quantise to {name} when it loads a model: no command realises the plan",
+        "name a checkpoint that is quantised, and leave quantization out",
+    )
+
+
+def _indexer(dtype: str) -> Mapping[str, str] | None:
+    if dtype == AUTO:
+        return None
+    word = _INDEXER.get(dtype, dtype)
+    if word not in ("bf16", "fp8", "mxfp4", "nvfp4"):
+        raise UsageError(f"vLLM has no index_cache_dtype {dtype}", "it has bf16, fp8, mxfp4")
+    return {"indexer_kv_dtype": word}
+
+
+def _whole(size_bytes: float | None) -> int | None:
+    return None if size_bytes is None else int(size_bytes)
+
+
+def _gibibytes(size_bytes: int | None) -> int | float | None:
+    if size_bytes is None:
+        return None
+    return size_bytes // GIB if size_bytes % GIB == 0 else size_bytes / GIB
+
+
+def _speculation(question: Question, names: Names) -> Mapping[str, Value] | None:
+    """As it was given, with the drafter as vLLM finds it; else what drafts, and how many tokens."""
+    if question.speculative_config is not None:
+        given: dict[str, Value] = json.loads(question.speculative_config)
+        return given | ({"model": names.draft_model} if names.draft_model else {})
+    count = question.num_speculative_tokens
+    if count is None:
+        return None
+    if question.draft_model is not None:
+        config: dict[str, Value] = {"model": names.draft_model or question.draft_model.name}
+        if question.draft_kv_cache_dtype != AUTO:
+            config["kv_cache_dtype"] = question.draft_kv_cache_dtype
+    elif question.draft:
+        config = {"method": "mtp"}
+    else:
+        raise UsageError(
+            "num_speculative_tokens does not say who drafts",
+            'speculative_config does: {"method": "ngram"}',
+        )
+    return config | {"num_speculative_tokens": count}
