@@ -13,8 +13,11 @@ from kvplan.engines.vllm.scheduler import (
     max_num_batched_tokens,
     max_num_seqs,
 )
+from kvplan.engines.vllm.weights import loaded_weights
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
+from kvplan.spec import ModelSpec
+from kvplan.weights import StageLayers, WeightsLine
 
 
 class Vllm:
@@ -31,6 +34,17 @@ class Vllm:
             return caches
         kept = pack(spec, settings.kv_cache_dtype, caches.stored.beside, draft=caches.draft)
         return kept.beside(caches.drafter)
+
+    def weights(
+        self,
+        spec: ModelSpec,
+        layout: Layout,
+        stage: StageLayers,
+        settings: ServerSettings,
+        gpu: Gpu,
+    ) -> tuple[WeightsLine, ...]:
+        """Weights as it pads, copies and repacks them."""
+        return loaded_weights(spec, layout, stage, settings, gpu)
 
     def pool(
         self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu
