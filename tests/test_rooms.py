@@ -31,13 +31,14 @@ ALLOWED: dict[str, set[str]] = {
     "gpu": {"limits"},
     "dtypes": {"errors", "formats", "kinds", "spec"},
     "parallel": {"errors", "kinds", "limits", "spec", "units"},
+    "weights": {"parallel", "spec", "stored", "units"},
     "calc": {"dtypes", "errors", "formats", "kinds", "limits", "parallel", "spec", "units"},
     "multi_head": {"calc", "dtypes", "errors", "formats", "groups", "spec"},
     "hf": {"errors", "files", "groups", "json_text", "kinds", "spec", "stored", "units"},
     "registry": {"errors", "files", "gpu", "hf", "kinds", "limits", "spec", "units"},
     "engines": {
         *("calc", "dtypes", "errors", "formats", "gpu", "groups", "json_text", "kinds", "limits"),
-        *("parallel", "spec", "stored", "units"),
+        *("parallel", "spec", "stored", "units", "weights"),
     },
     "question": {
         "dtypes",
@@ -53,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "planner": {
         *("calc", "dtypes", "engines", "errors", "formats", "gpu", "kinds"),
         *("multi_head", "parallel"),
-        *("question", "spec", "stored", "units"),
+        *("question", "spec", "stored", "units", "weights"),
     },
     "checks": {
         *GROUND,
@@ -77,6 +78,7 @@ ALLOWED: dict[str, set[str]] = {
         "planner",
         "question",
         "spec",
+        "weights",
     },
     "api": {"calc", "checks", "dtypes", "planner", "question", "spec"},
     "views": {
@@ -84,7 +86,7 @@ ALLOWED: dict[str, set[str]] = {
         *{"calc", "checks", "dtypes", "engines", "formats", "gpu", "measure", "multi_head"},
         "parallel",
         "planner",
-        *{"question", "spec"},
+        *{"question", "spec", "weights"},
     },
     "render": {"report", "units"},
     "cli": {

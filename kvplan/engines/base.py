@@ -12,6 +12,7 @@ from kvplan.engines.settings import ServerSettings
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
 from kvplan.spec import ModelSpec
+from kvplan.weights import StageLayers, WeightsLine
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,16 @@ class Engine(Protocol):
         ``caches`` itself where these are the same. Raises KvplanError with the engine's own reason
         where it does not serve the model, or not in this KV dtype on this GPU.
         """
+
+    def weights(
+        self,
+        spec: ModelSpec,
+        layout: Layout,
+        stage: StageLayers,
+        settings: ServerSettings,
+        gpu: Gpu,
+    ) -> tuple[WeightsLine, ...]:
+        """What a GPU of this stage holds of a model's weights, part by part."""
 
     def pool(
         self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu

@@ -7,6 +7,7 @@ from kvplan.engines.settings import ServerSettings
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout, check_layout
 from kvplan.spec import ModelSpec
+from kvplan.weights import StageLayers, WeightsLine, weights_on_rank
 
 
 class Arithmetic:
@@ -24,6 +25,18 @@ class Arithmetic:
         """The caches as they are."""
         del settings, gpu
         return caches
+
+    def weights(
+        self,
+        spec: ModelSpec,
+        layout: Layout,
+        stage: StageLayers,
+        settings: ServerSettings,
+        gpu: Gpu,
+    ) -> tuple[WeightsLine, ...]:
+        """The checkpoint's bytes, divided."""
+        del settings, gpu
+        return weights_on_rank(spec, layout, stage)
 
     def pool(
         self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu

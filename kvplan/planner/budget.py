@@ -16,9 +16,9 @@ from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
 from kvplan.planner.loaded import LoadedStage, loaded_stages
 from kvplan.planner.lora import LoraSlots
-from kvplan.planner.weights import WeightsLine
 from kvplan.question import Question
 from kvplan.units import ceil_div
+from kvplan.weights import WeightsLine
 
 Figure = TypeVar("Figure")
 

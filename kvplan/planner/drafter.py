@@ -7,16 +7,21 @@ the last pipeline stage, a copy of it for each data-parallel rank.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kvplan.calc import PackedCaches, pack
 from kvplan.errors import RefusedError
 from kvplan.parallel import Layout, check_layout
 from kvplan.planner.layouts import is_possible
 from kvplan.planner.served import DTYPES, Served, serve
-from kvplan.planner.weights import WeightsLine, weights_on_rank
 from kvplan.question import Question
 from kvplan.spec import ModelSpec
+from kvplan.weights import StageLayers, WeightsLine, weights_on_rank
 
 EMBEDDING = "embedding"
+
+StageWeights = Callable[[ModelSpec, Layout, StageLayers], tuple[WeightsLine, ...]]
+"""How an engine lays weights out on a GPU of a stage."""
 
 
 def serve_drafter(question: Question, spec: ModelSpec) -> Served | None:
@@ -60,7 +65,9 @@ def suits_drafter(drafter: ModelSpec, layout: Layout) -> bool:
     return is_possible(drafter, drafter_layout(drafter, layout))
 
 
-def drafter_weights(drafter: ModelSpec, spec: ModelSpec, layout: Layout) -> tuple[WeightsLine, ...]:
+def drafter_weights(
+    drafter: ModelSpec, spec: ModelSpec, layout: Layout, weights: StageWeights = weights_on_rank
+) -> tuple[WeightsLine, ...]:
     """Weights of a drafter on a GPU of the last pipeline stage.
 
     A drafter without an embedding of its own (EAGLE) reads the model's; with pipeline stages that
@@ -72,8 +79,9 @@ def drafter_weights(drafter: ModelSpec, spec: ModelSpec, layout: Layout) -> tupl
             f"the weights of {drafter.name}, the draft model, are not known",
             "give parameters and weights in its spec, or the caches' room: kv_cache_memory_bytes",
         )
-    own = weights_on_rank(drafter, drafter_layout(drafter, layout), drafter.total_layers)
+    stage = StageLayers(drafter.total_layers)
+    own = weights(drafter, drafter_layout(drafter, layout), stage)
     if layout.pipeline == 1 or any(line.part in (EMBEDDING, "all") for line in own):
         return own
-    shared = weights_on_rank(spec, layout, 0, first=True, last=False)
+    shared = weights(spec, layout, StageLayers(0, first=True, last=False))
     return (*own, *(line for line in shared if line.part == EMBEDDING))

@@ -14,9 +14,10 @@ from kvplan.calc import Footprint
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
 from kvplan.planner.budget import Budget, by_stage
-from kvplan.planner.weights import WeightsLine, active_experts, read_bytes
+from kvplan.planner.weights import active_experts, read_bytes
 from kvplan.spec import ModelSpec
 from kvplan.units import ceil_div
+from kvplan.weights import WeightsLine
 
 LATENCY_SECONDS = 12e-6
 """Of a collective of two GPUs before its first byte: NCCL 2.28.9 on two H100, in a CUDA graph,

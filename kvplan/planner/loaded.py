@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from kvplan.calc import PackedCaches
+from kvplan.engines import engine_of
 from kvplan.errors import RefusedError
 from kvplan.parallel import Layout
 from kvplan.planner.drafter import drafter_weights
 from kvplan.planner.lora import LoraSlots, lora_slots
-from kvplan.planner.weights import WeightsLine, weights_on_rank
 from kvplan.question import Question
 from kvplan.spec import ModelSpec
+from kvplan.weights import StageLayers, WeightsLine
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def _loaded(
     last: bool,
 ) -> LoadedStage:
     spec, layers = caches.spec, stage.total_layers
-    weights = weights_on_rank(spec, layout, layers, first=first, last=last, draft=caches.draft)
+    own = StageLayers(layers, first, last, caches.draft)
+    weights = engine_of(question).weights(spec, layout, own, question, question.gpu)
     return LoadedStage(
         stage=stage,
         weights=weights,
@@ -92,4 +95,5 @@ def _drafter_weights(
     drafter = caches.drafter.spec
     if drafter.weights_bytes is None and question.kv_cache_memory_bytes is not None:
         return ()
-    return drafter_weights(drafter, caches.spec, layout)
+    weights = partial(engine_of(question).weights, settings=question, gpu=question.gpu)
+    return drafter_weights(drafter, caches.spec, layout, weights)

@@ -8,7 +8,6 @@ from kvplan.errors import DOES_NOT_FIT
 from kvplan.planner.budget import Budget
 from kvplan.planner.plan import Plan
 from kvplan.planner.runner_up import RunnerUp
-from kvplan.planner.weights import WeightsLine
 from kvplan.report import Report, facts
 from kvplan.units import json_number
 from kvplan.views.beside import beside_record, gpu_caveats, question_notes
@@ -31,6 +30,7 @@ from kvplan.views.words import (
     gpu_record,
     layout_record,
 )
+from kvplan.weights import WeightsLine
 
 
 def plan_report(plan: Plan, native: Plan | None = None, runner: RunnerUp | None = None) -> Report:

@@ -10,8 +10,8 @@ import kvplan
 from kvplan import hf
 from kvplan.errors import RefusedError, SpecError
 from kvplan.parallel import Layout
-from kvplan.planner.weights import weights_on_rank
 from kvplan.stored import Parameters
+from kvplan.weights import StageLayers, weights_on_rank
 from tests.hf.safetensors_files import Tensors
 from tests.hf.small_llama import CONFIG, PARAMETERS, UNKNOWN, layer, llama, read, rows
 
@@ -100,7 +100,7 @@ def test_a_second_copy_of_a_tied_head_is_stored_and_not_loaded(tmp_path: Path) -
     assert rows(spec)["lm_head", "bf16", "buffers"] == 800
     assert spec.parameters is not None
     assert spec.parameters.total == PARAMETERS - 800
-    lines = weights_on_rank(spec, Layout(1), 2)
+    lines = weights_on_rank(spec, Layout(1), StageLayers(2))
     assert sum(line.size_bytes for line in lines) == 2 * (PARAMETERS - 800)
 
 
@@ -120,7 +120,7 @@ def test_a_truncated_file_is_refused_and_missing_shards_are_said(tmp_path: Path)
 def test_what_has_no_known_name_is_copied_to_every_gpu(tmp_path: Path) -> None:
     tensors = {**llama(), "model.layers.1.zork": ("F64", (3,))}
     spec = read(tmp_path, tensors, UNKNOWN, "full_attention")
-    lines = {line.part: line for line in weights_on_rank(spec, Layout(tensor=2), 2)}
+    lines = {line.part: line for line in weights_on_rank(spec, Layout(tensor=2), StageLayers(2))}
     assert (lines["other"].shared_by, lines["other"].size_bytes) == (1, 24)
     # halves of q and o, 8 × 8 each, and the one KV head's k and v, 4 × 8 each, on both GPUs
     assert (lines["attention"].shared_by, lines["attention"].size_bytes) == (2, 2 * 2 * 128)

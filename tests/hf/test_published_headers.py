@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kvplan.parallel import Layout
-from kvplan.planner.weights import weights_on_rank
+from kvplan.weights import StageLayers, weights_on_rank
 from tests.hf.safetensors_files import Tensors, size_bytes
 from tests.hf.small_llama import CONFIG, read
 
@@ -37,7 +37,7 @@ def test_qwen3_0_6b_stores_its_tied_head(tmp_path: Path) -> None:
     assert spec.weights_bytes == 2 * 751_632_384
     assert spec.parameters is not None
     assert spec.parameters.total == 596_049_920
-    lines = weights_on_rank(spec, Layout(1), 28)
+    lines = weights_on_rank(spec, Layout(1), StageLayers(28))
     assert sum(line.size_bytes for line in lines) == 2 * 596_049_920
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import kvplan
 from kvplan.parallel import Layout
-from kvplan.planner.weights import weights_on_rank
+from kvplan.weights import StageLayers, weights_on_rank
 
 GIB = 2**30
 LLAMA = kvplan.load("llama3-70b")
@@ -18,7 +18,9 @@ DEEPSEEK = kvplan.load("deepseek-v3")
 
 def weights_bytes(model: str, layout: Layout) -> int:
     spec = kvplan.load(model)
-    return sum(line.size_bytes for line in weights_on_rank(spec, layout, spec.total_layers))
+    return sum(
+        line.size_bytes for line in weights_on_rank(spec, layout, StageLayers(spec.total_layers))
+    )
 
 
 def test_norms_are_copied_and_all_else_is_split() -> None:
@@ -38,7 +40,7 @@ def test_data_parallel_ranks_copy_all_but_the_routed_experts() -> None:
 def test_experts_are_whole_where_they_are_dealt_out() -> None:
     """256 experts over 72 GPUs: the fullest has 4, and not 3.56."""
     experts = 653_908_770_816 + 159_645_696
-    lines = weights_on_rank(DEEPSEEK, Layout(1, data=72, expert_parallel=True), 61)
+    lines = weights_on_rank(DEEPSEEK, Layout(1, data=72, expert_parallel=True), StageLayers(61))
     assert next(line.size_bytes for line in lines if line.part == "routed_experts") == (
         experts * 4 // 256
     )
@@ -49,17 +51,17 @@ def test_stages_take_their_share_of_layers_and_the_ends_their_own() -> None:
     stages = LLAMA.stages(4)
     assert [stage.total_layers for stage in stages] == [20] * 4
     assert [stage.total_layers for stage in DEEPSEEK.stages(4)] == [15, 15, 16, 15]
-    first = weights_on_rank(LLAMA, Layout(1, pipeline=4), 20, first=True, last=False)
+    first = weights_on_rank(LLAMA, Layout(1, pipeline=4), StageLayers(20, first=True, last=False))
     assert {line.part for line in first} == {"embedding", "attention", "dense_mlp", "norm"}
     embedding = 128_256 * 8_192 * 2
     layers = 141_107_412_992 - 2 * embedding
-    middle = weights_on_rank(LLAMA, Layout(1, pipeline=4), 20, first=False, last=False)
+    middle = weights_on_rank(LLAMA, Layout(1, pipeline=4), StageLayers(20, first=False, last=False))
     assert sum(line.size_bytes for line in middle) == layers // 4
 
 
 def attention_bytes(model: str, tensor: int) -> int:
     spec = kvplan.load(model)
-    lines = weights_on_rank(spec, Layout(tensor), spec.total_layers)
+    lines = weights_on_rank(spec, Layout(tensor), StageLayers(spec.total_layers))
     return next(line.size_bytes for line in lines if line.part == "attention")
 
 

@@ -13,9 +13,11 @@ from kvplan.engines.vllm.scheduler import (
     max_num_batched_tokens,
     max_num_seqs,
 )
+from kvplan.engines.vllm.weights import loaded_weights
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout, check_layout
 from kvplan.spec import ModelSpec
+from kvplan.weights import StageLayers, WeightsLine
 
 _LEAST_BLOCK = 32
 """model_executor/layers/fused_moe/oracle/fp8.py:292, refine_fp8_moe_block_shape."""
@@ -42,6 +44,17 @@ class Vllm:
         if drafter is not None:
             drafter = _kept(drafter, settings, gpu, drafter.kv_cache_dtype)
         return kept if kept is caches else kept.beside(drafter)
+
+    def weights(
+        self,
+        spec: ModelSpec,
+        layout: Layout,
+        stage: StageLayers,
+        settings: ServerSettings,
+        gpu: Gpu,
+    ) -> tuple[WeightsLine, ...]:
+        """Weights as it pads, copies and repacks them."""
+        return loaded_weights(spec, layout, stage, settings, gpu)
 
     def pool(
         self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu

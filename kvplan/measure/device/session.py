@@ -38,9 +38,9 @@ from kvplan.parallel import Layout, check_tensor_parallel
 from kvplan.planner.drafter import drafter_weights
 from kvplan.planner.plan import Plan
 from kvplan.planner.solve import solve
-from kvplan.planner.weights import weights_on_rank
 from kvplan.question import Question
 from kvplan.units import ceil_div
+from kvplan.weights import StageLayers, weights_on_rank
 
 OnStep = Callable[[str, float], None]
 """Hears what is being done, and what share of it all is behind it."""
@@ -178,7 +178,7 @@ def _weights_bytes(device: Device, question: CacheQuestion) -> int:
     """Weights of one GPU, in whole segments so that caches share none with them."""
     spec = question.spec
     where = Layout(tensor=question.tensor_parallel)
-    lines = weights_on_rank(spec, where, spec.total_layers)
+    lines = weights_on_rank(spec, where, StageLayers(spec.total_layers))
     if question.drafter is not None:
         lines += drafter_weights(question.drafter, spec, where)
     segment = LARGE_SEGMENT if device.allocator.expandable else OWN_ROUNDING
