@@ -5,9 +5,11 @@ from __future__ import annotations
 from kvplan.calc import PackedCaches, pack
 from kvplan.engines.settings import ServerSettings
 from kvplan.engines.vllm.backends import backends
+from kvplan.engines.vllm.caches import BlockSizes
+from kvplan.engines.vllm.groups import Groups
 from kvplan.engines.vllm.layers import Load
 from kvplan.engines.vllm.models import as_vllm_keeps
-from kvplan.engines.vllm.pool import BlockPool, block_pool
+from kvplan.engines.vllm.pool import BlockPool, grouped, stage_ends
 from kvplan.engines.vllm.scheduler import (
     max_in_flight_tokens,
     max_num_batched_tokens,
@@ -24,10 +26,13 @@ _LEAST_BLOCK = 32
 
 
 class Vllm:
-    """The newest version that is known."""
+    """The newest version that is known, of one model under one question."""
 
     name = "vllm"
     version = "0.33.0"
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], tuple[BlockSizes, Groups]] = {}
 
     def check(self, spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu) -> None:
         """What vLLM would not lay out."""
@@ -60,20 +65,36 @@ class Vllm:
         self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu
     ) -> BlockPool:
         """Its block pool in this layout. Raises RefusedError where vLLM would not start."""
-        chosen = backends(caches.spec, layout, settings, gpu, settings.kv_cache_dtype)
+        blocks, groups = self._grouped(caches, layout, settings, gpu)
+        ends = stage_ends(caches, layout)
 
         def load(context_tokens: int) -> Load:
             return Load(
                 context_tokens=context_tokens,
                 in_flight_tokens=max_in_flight_tokens(settings, gpu, layout, context_tokens),
+                context_parallel=layout.context,
                 # config/scheduler.py:306: max_num_encoder_input_tokens
                 encoder_tokens=max_num_batched_tokens(settings, gpu, context_tokens),
             )
 
-        def sequences(context_tokens: int) -> int:
-            return max_num_seqs(settings, gpu, context_tokens)
+        return BlockPool(
+            groups=groups,
+            blocks=blocks,
+            ends=ends,
+            stage_page_bytes=groups.block_bytes(ends),
+            load=load,
+            max_num_seqs=lambda tokens: max_num_seqs(settings, gpu, tokens),
+        )
 
-        return block_pool(caches, layout, settings, chosen.kernels, load, sequences)
+    def _grouped(
+        self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu
+    ) -> tuple[BlockSizes, Groups]:
+        """Block sizes and groups, worked out once for layouts that differ in neither."""
+        key = (layout.tensor, layout.context)
+        if key not in self._known:
+            kernels = backends(caches.spec, layout, settings, gpu, settings.kv_cache_dtype).kernels
+            self._known[key] = grouped(caches, layout.tensor, settings, kernels)
+        return self._known[key]
 
 
 def _kept(

@@ -10,8 +10,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from math import lcm
 
 from kvplan.engines.vllm.layers import FULL, LATENT, LayerPages, Load
@@ -28,9 +29,14 @@ class Group:
 
     layers: tuple[tuple[int, LayerPages], ...]
 
+    @cached_property
+    def kinds(self) -> tuple[LayerPages, ...]:
+        """The different pages of its layers."""
+        return tuple(_different(self.layers))
+
     def pages(self, load: Load) -> int:
         """Blocks that one request of the context may need of this group."""
-        return max(pages.pages(load) for pages in {pages for _, pages in self.layers})
+        return max(pages.pages(load) for pages in self.kinds)
 
     @property
     def is_state(self) -> bool:
@@ -39,7 +45,7 @@ class Group:
 
     def growth(self, context_parallel: int) -> Fraction:
         """Blocks that one more token of a long request takes."""
-        return max(pages.growth(context_parallel) for pages in {pages for _, pages in self.layers})
+        return max(pages.growth(context_parallel) for pages in self.kinds)
 
     def stage_bytes(self, ends: Sequence[int], *, strides: bool) -> list[int]:
         """Bytes of a block that the layers of each pipeline stage use.
@@ -47,11 +53,18 @@ class Group:
         ``ends`` are the numbers of the first layers that are not in a stage any more; what comes
         after the last layer (drafts) is on the last stage.
         """
+        own = {id(pages): pages.stride if strides else pages.page_bytes for _, pages in self.layers}
+        if len(ends) == 1:
+            return [sum(own[id(pages)] for _, pages in self.layers)]
         sizes = [0] * len(ends)
         for index, pages in self.layers:
-            stage = min(bisect_right(ends, index), len(ends) - 1)
-            sizes[stage] += pages.stride if strides else pages.page_bytes
+            sizes[min(bisect_right(ends, index), len(ends) - 1)] += own[id(pages)]
         return sizes
+
+
+def _different(layers: Iterable[tuple[int, LayerPages]]) -> Iterable[LayerPages]:
+    """The pages without repetition; layers of one kind share one object, so most go by that."""
+    return dict.fromkeys({id(pages): pages for _, pages in layers}.values())
 
 
 @dataclass(frozen=True)
@@ -71,8 +84,7 @@ class Groups:
         widest = tuple(map(max, zip(*sizes, strict=True))) or (0,) * len(ends)
         if not self.packed:
             return widest
-        strides = (pages.stride_bytes for group in self.groups for _, pages in group.layers)
-        alignment = lcm(*strides)
+        alignment = lcm(*(pages.stride_bytes for group in self.groups for pages in group.kinds))
         return tuple(ceil_div(size, alignment) * alignment for size in widest)
 
 
@@ -89,9 +101,10 @@ def group_layers(
         layers = _without_hybrid_manager(layers)
     if not layers:
         return Groups(())
-    if _can_share_table(pages for _, pages in layers) or _is_uniform(p for _, p in layers):
+    different = tuple(_different(layers))
+    if _can_share_table(different) or _is_uniform(different):
         return Groups((Group(tuple(layers)),), packed)
-    if packed and len({pages.page_bytes for _, pages in layers}) > 1:
+    if packed and len({pages.page_bytes for pages in different}) > 1:
         return Groups(tuple(_packed_groups(layers)), packed)
     try:
         alike = _with_one_page_size(layers)
@@ -156,7 +169,8 @@ def _without_hybrid_manager(
 
 def _promoted(layers: Sequence[tuple[int, LayerPages]]) -> Sequence[tuple[int, LayerPages]]:
     kinds = {pages.kind for _, pages in layers}
-    if not layers or _can_share_table(p for _, p in layers) or _is_uniform(p for _, p in layers):
+    different = tuple(_different(layers))
+    if not layers or _can_share_table(different) or _is_uniform(different):
         return layers
     if not kinds & FULL or not kinds & {"sliding", "sliding_mla", "chunked"}:
         return layers
@@ -187,11 +201,10 @@ def _with_one_page_size(
 
     unify_kv_cache_spec_page_size. Raises RefusedError for a latent's page that does not divide it.
     """
-    largest = max(pages.page_bytes for _, pages in layers)
+    different = tuple(_different(layers))
+    largest = max(pages.page_bytes for pages in different)
     resized: dict[LayerPages, LayerPages] = {}
-    for _, pages in layers:
-        if pages in resized:
-            continue
+    for pages in different:
         if pages.page_bytes == largest:
             resized[pages] = pages
         elif pages.kind == "state":
@@ -206,7 +219,8 @@ def _with_one_page_size(
                 "vLLM cannot bring this model's pages to one size: page size is not divisible by "
                 "the maximum page size and cannot be padded (non-MLA attention layers only)"
             )
-    return [(index, resized[pages]) for index, pages in layers]
+    same = {id(pages): resized[pages] for _, pages in layers}
+    return [(index, same[id(pages)]) for index, pages in layers]
 
 
 def _split(layers: Sequence[tuple[int, LayerPages]]) -> list[Group]:
@@ -217,15 +231,14 @@ def _split(layers: Sequence[tuple[int, LayerPages]]) -> list[Group]:
     """
     buckets: list[list[tuple[int, LayerPages]]] = []
     kinds: list[set[LayerPages]] = []
+    bucket_of: dict[int, int] = {}
     for item in layers:
-        for bucket, members in zip(buckets, kinds, strict=True):
-            if item[1] in members or _can_share_table((*members, item[1])):
-                bucket.append(item)
-                members.add(item[1])
-                break
-        else:
-            buckets.append([item])
-            kinds.append({item[1]})
+        if id(item[1]) not in bucket_of:
+            bucket_of[id(item[1])] = _bucket_of(item[1], kinds)
+        number = bucket_of[id(item[1])]
+        if number == len(buckets):
+            buckets.append([])
+        buckets[number].append(item)
     fewest, most = min(map(len, buckets)), max(map(len, buckets))
     size = most if most < fewest * _FEW_MORE else fewest
     groups = []
@@ -235,11 +248,22 @@ def _split(layers: Sequence[tuple[int, LayerPages]]) -> list[Group]:
     return groups
 
 
+def _bucket_of(pages: LayerPages, kinds: list[set[LayerPages]]) -> int:
+    """The bucket that these pages can share a table with; a new one where there is none."""
+    for number, members in enumerate(kinds):
+        if pages in members or _can_share_table((*members, pages)):
+            members.add(pages)
+            return number
+    kinds.append({pages})
+    return len(kinds) - 1
+
+
 @dataclass
 class _Bucket:
     """Layers that always need as many tokens as one another, by the size of their pages."""
 
     layers: list[tuple[int, LayerPages]]
+    kinds: dict[LayerPages, None] = field(default_factory=dict)
 
     @property
     def by_size(self) -> dict[int, list[tuple[int, LayerPages]]]:
@@ -296,13 +320,17 @@ def _packed_groups(layers: Sequence[tuple[int, LayerPages]]) -> Iterable[Group]:
 
 def _buckets(layers: Sequence[tuple[int, LayerPages]]) -> list[_Bucket]:
     buckets: list[_Bucket] = []
+    bucket_of: dict[int, _Bucket] = {}
     for item in layers:
-        for bucket in buckets:
-            if _is_uniform(pages for _, pages in (*bucket.layers, item)):
-                bucket.layers.append(item)
-                break
-        else:
-            buckets.append(_Bucket([item]))
+        pages = item[1]
+        if id(pages) not in bucket_of:
+            fitting = (each for each in buckets if _is_uniform((*each.kinds, pages)))
+            bucket = next(fitting, None) or _Bucket([])
+            if not bucket.layers:
+                buckets.append(bucket)
+            bucket.kinds[pages] = None
+            bucket_of[id(pages)] = bucket
+        bucket_of[id(pages)].layers.append(item)
     return buckets
 
 

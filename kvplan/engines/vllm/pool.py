@@ -71,29 +71,22 @@ class BlockPool:
         return (null, *waste(self.groups, self.ends, stage, load, sequences))
 
 
-def block_pool(
-    caches: PackedCaches,
-    layout: Layout,
-    settings: ServerSettings,
-    kernels: Kernels,
-    load: Callable[[int], Load],
-    max_num_seqs: Callable[[int], int],
-) -> BlockPool:
-    """The pool of a server in this layout. Raises RefusedError where vLLM cannot make one."""
-    blocks = block_sizes(caches, layout.tensor, settings, kernels)
+def grouped(
+    caches: PackedCaches, tensor_parallel: int, settings: ServerSettings, kernels: Kernels
+) -> tuple[BlockSizes, Groups]:
+    """Block sizes and groups on a tensor-parallel group, whatever its pipeline stages are.
+
+    Raises RefusedError where vLLM cannot make them.
+    """
+    blocks = block_sizes(caches, tensor_parallel, settings, kernels)
     groups = group_layers(
-        layer_pages(caches, layout.tensor, blocks),
+        layer_pages(caches, tensor_parallel, blocks),
         packed=kernels.packed,
         hybrid=not settings.disable_hybrid_kv_cache_manager,
     )
-    sizes = caches.spec.stage_layers(layout.pipeline, layout.partition)
-    ends = tuple(accumulate(sizes))
-    shared = layout.context
-    return BlockPool(
-        groups=groups,
-        blocks=blocks,
-        ends=ends,
-        stage_page_bytes=groups.block_bytes(ends),
-        max_num_seqs=max_num_seqs,
-        load=lambda tokens: replace(load(tokens), context_parallel=shared),
-    )
+    return blocks, groups
+
+
+def stage_ends(caches: PackedCaches, layout: Layout) -> tuple[int, ...]:
+    """The layers at which the pipeline stages end."""
+    return tuple(accumulate(caches.spec.stage_layers(layout.pipeline, layout.partition)))
