@@ -76,6 +76,7 @@ class Deployment(Input):
     pipeline_parallel_size: Size | None = None
     data_parallel_size: Size | None = None
     decode_context_parallel_size: Size | None = None
+    prefill_context_parallel_size: Size | None = None
     replicas: Size | None = None
     enable_expert_parallel: Flag = False
     pipeline_partition: WrittenLayers | None = None

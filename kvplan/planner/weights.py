@@ -107,7 +107,7 @@ def _shared_by(part: str, layout: Layout) -> int:
     if part in _COPIED:
         return 1
     if part == "routed_experts":
-        return layout.tensor * layout.data
+        return layout.stage_gpus
     return layout.tensor
 
 
