@@ -21,8 +21,10 @@ class Layout:
     layer's heads. ``data`` such groups (data-parallel ranks) have sequences, caches and attention
     weights of their own and share the routed experts, in slices or whole (``expert_parallel``);
     SGLang calls the same ``--enable-dp-attention``. ``context`` GPUs of a tensor group divide the
-    entries of the cache (decode context parallelism). ``replicas`` copies of all that have nothing
-    in common.
+    entries of the cache (decode context parallelism). ``prefill`` such groups share the tokens of
+    each prompt, and keep weights and caches of their own (prefill context parallelism); their
+    experts are shared, and ``context`` may go over them. ``replicas`` copies of all that have
+    nothing in common.
     """
 
     tensor: int = 1
@@ -34,6 +36,7 @@ class Layout:
     """Whole experts on each GPU in place of slices of all."""
     partition: tuple[int, ...] = ()
     """Layers of each pipeline stage where somebody gave them; empty for an even split."""
+    prefill: int = 1
 
     @property
     def gpus(self) -> int:
@@ -43,7 +46,12 @@ class Layout:
     @property
     def server_gpus(self) -> int:
         """GPUs of one copy of the server."""
-        return self.tensor * self.pipeline * self.data
+        return self.stage_gpus * self.pipeline
+
+    @property
+    def stage_gpus(self) -> int:
+        """GPUs of a pipeline stage: those that share the routed experts."""
+        return self.tensor * self.data * self.prefill
 
     @property
     def sequence_groups(self) -> int:
@@ -52,13 +60,15 @@ class Layout:
 
     @property
     def name(self) -> str:
-        """The layout in the field's shorthand: ``TP8``, ``DP8+EP8``, ``PP2×TP4``, ``TP8+DCP8``."""
+        """The layout in the field's shorthand: ``TP8``, ``DP8+EP8``, ``PP2×TP4``, ``TP4+PCP2``."""
         stages = f"PP{self.pipeline}×" if self.pipeline > 1 else ""
         inner = f"TP{self.tensor}"
         if self.data > 1:
             inner = f"DP{self.data}" + (f"×{inner}" if self.tensor > 1 else "")
         if self.expert_parallel:
-            inner += f"+EP{self.tensor * self.data}"
+            inner += f"+EP{self.stage_gpus}"
+        if self.prefill > 1:
+            inner += f"+PCP{self.prefill}"
         shared = f"+DCP{self.context}" if self.context > 1 else ""
         copies = f"{self.replicas} × " if self.replicas > 1 else ""
         return f"{copies}{stages}{inner}{shared}"
@@ -73,7 +83,9 @@ class Layout:
         """The parallelism that leaves a link domain of so many GPUs; None where nothing does."""
         if self.tensor > domain_gpus:
             return "TP"
-        if self.tensor * self.data > domain_gpus:
+        if self.tensor * self.prefill > domain_gpus:
+            return "PCP"
+        if self.stage_gpus > domain_gpus:
             return "EP" if self.expert_parallel else "DP"
         return "PP" if self.server_gpus > domain_gpus else None
 
@@ -84,6 +96,7 @@ DEGREES = {
     _PIPELINE: "pipeline",
     "data_parallel_size": "data",
     "decode_context_parallel_size": "context",
+    "prefill_context_parallel_size": "prefill",
     "replicas": "replicas",
 }
 """The degrees of a layout under the names that users write, and ``Layout``'s own."""
@@ -218,7 +231,7 @@ def redundant_experts(spec: ModelSpec, layout: Layout) -> int:
     """
     if not layout.expert_parallel or not spec.routed_experts:
         return 0
-    return -spec.routed_experts % (layout.tensor * layout.data)
+    return -spec.routed_experts % layout.stage_gpus
 
 
 def _check_experts(spec: ModelSpec, layout: Layout, least_block: int | None) -> None:
@@ -230,7 +243,7 @@ def _check_experts(spec: ModelSpec, layout: Layout, least_block: int | None) -> 
                 "leave enable_expert_parallel out",
             )
         return
-    gpus, width = layout.tensor * layout.data, spec.expert_intermediate_size
+    gpus, width = layout.stage_gpus, spec.expert_intermediate_size
     if layout.expert_parallel or gpus == 1 or width is None:
         return
     if least_block and not width % gpus and gcd(width // gpus, spec.expert_block) >= least_block:
@@ -244,8 +257,20 @@ def _check_experts(spec: ModelSpec, layout: Layout, least_block: int | None) -> 
 
 
 def _check_context(spec: ModelSpec, layout: Layout) -> None:
-    """The limits of vLLM 0.33.0 config/model.py:1578 and of its sliding-window backends."""
-    if layout.tensor % layout.context:
+    """The limits of vLLM 0.33.0 config/model.py:1578 and of its sliding-window backends.
+
+    Over prefill groups, the cache is divided among them or among all their GPUs
+    (config/parallel.py:595).
+    """
+    if layout.prefill > 1:
+        possible = sorted({1, layout.prefill, layout.tensor * layout.prefill})
+        if layout.context not in possible:
+            raise UsageError(
+                f"decode_context_parallel_size {layout.context} does not go over "
+                f"prefill_context_parallel_size {layout.prefill} or all GPUs of a stage",
+                f"possible: {', '.join(map(str, possible))}",
+            )
+    elif layout.tensor % layout.context:
         raise UsageError(
             f"decode_context_parallel_size {layout.context} does not divide "
             f"tensor_parallel_size {layout.tensor}",

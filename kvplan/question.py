@@ -182,6 +182,7 @@ class Placement(BesideOptions, total=False):
     pipeline_parallel_size: int | None
     data_parallel_size: int | None
     decode_context_parallel_size: int | None
+    prefill_context_parallel_size: int | None
     replicas: int | None
     enable_expert_parallel: bool
     pipeline_partition: str | Sequence[int] | None

@@ -88,7 +88,7 @@ def shared_by(part: str, layout: Layout) -> int:
     if part in COPIED:
         return 1
     if part == "routed_experts":
-        return layout.tensor * layout.data
+        return layout.stage_gpus
     return layout.tensor
 
 

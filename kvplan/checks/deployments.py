@@ -76,6 +76,7 @@ class Deployment(Input):
     pipeline_parallel_size: Size | None = None
     data_parallel_size: Size | None = None
     decode_context_parallel_size: Size | None = None
+    prefill_context_parallel_size: Size | None = None
     replicas: Size | None = None
     enable_expert_parallel: Flag = False
     pipeline_partition: WrittenLayers | None = None
@@ -87,11 +88,12 @@ class Deployment(Input):
     attention_backend: Text | None = None
     enable_prefix_caching: Flag = True
     disable_hybrid_kv_cache_manager: Flag = False
-    speculative_config: dict[str, Any] | Text | None = None
+    speculative_config: Any = None
+    """A mapping, or a text of JSON, as limit_mm_per_prompt is too."""
     num_speculative_tokens: Size | None = None
     num_gpu_blocks_override: Count | None = None
     enforce_eager: Flag = False
-    limit_mm_per_prompt: dict[str, Any] | Text | None = None
+    limit_mm_per_prompt: Any = None
     dtype: Text = "auto"
     quantization: Text | None = None
     kv_cache_dtype: Text = "auto"

@@ -18,6 +18,7 @@ ALIASES = {
     "pp": "pipeline_parallel_size",
     "dp": "data_parallel_size",
     "dcp": "decode_context_parallel_size",
+    "pcp": "prefill_context_parallel_size",
     "ep": "enable_expert_parallel",
     "indexer_kv_dtype": "index_cache_dtype",
 }

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from kvplan.cli.options import Load, Screen
+from kvplan.cli.engine_options import Serving
+from kvplan.cli.options import Display, Load, Screen
 from kvplan.cli.output import complain, say, write
 from kvplan.cli.values import ENGINE, choice
+from kvplan.engines.versions import NONE, VLLM
+from kvplan.errors import UsageError
 
 if TYPE_CHECKING:
     from kvplan.planner.plan import Plan
@@ -35,6 +39,15 @@ Emit = Annotated[
 ]
 
 
+def of_server(serving: Serving, form: Form | None, display: Display) -> Serving:
+    """The options of a plan whose command is to be printed: vLLM's, unless a version is named."""
+    if form is None:
+        return serving
+    if display.format != "table":
+        raise UsageError(f"--emit prints a command, not {display.format}", "leave --format out")
+    return replace(serving, engine=VLLM) if serving.engine == NONE else serving
+
+
 def emit(plan: Plan, form: Form, model: str, load: Load, screen: Screen) -> NoReturn:
     """Print the command alone on stdout, the rest on stderr; exit as the plan does.
 
@@ -50,7 +63,7 @@ def emit(plan: Plan, form: Form, model: str, load: Load, screen: Screen) -> NoRe
         raise typer.Exit(report.exit_code)
     own, drafter = _checkpoints(plan, model, load)
     command = (container if form is Form.K8S else shell_command)(
-        plan, Names(own.name, drafter and drafter.name)
+        plan, Names(own.name, drafter.name if drafter else None)
     )
     write(command.text)
     if not screen.quiet:

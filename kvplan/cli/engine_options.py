@@ -90,7 +90,7 @@ class Serving:
             metavar="JSON",
             read=_speculation,
             panel=ENGINE,
-            help_='Drafting as vLLM takes it: {"method": "mtp", "num_speculative_tokens": 1}.',
+            help_="How tokens are drafted: method, model, num_speculative_tokens and so on.",
         ),
     ] = None
     num_speculative_tokens: Annotated[
@@ -116,6 +116,6 @@ class Serving:
             metavar="JSON",
             read=read_mm_limits,
             panel=ENGINE,
-            help_='The most images, videos and audios of a request: {"image": 0}.',
+            help_="The most images, videos and audios of a request.",
         ),
     ] = None

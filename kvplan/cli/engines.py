@@ -7,11 +7,13 @@ from kvplan.cli.output import answer
 
 
 def engines(display: Display = Display()) -> None:
-    """List the engines whose accounting kvplan knows, and their versions.
+    """List the engines that --engine takes, with their versions.
 
     Examples:
         # Whose accounting can a plan follow, and what does each answer?
         kvplan engines
+        # Which options does only an engine read?
+        kvplan engines --json
     """
     from kvplan.views.engines import engines_report
 

@@ -183,6 +183,15 @@ ContextParallel = Annotated[
         help_="GPUs that share the entries of a cache.",
     ),
 ]
+PrefillParallel = Annotated[
+    int | None,
+    count(
+        "--prefill-context-parallel-size",
+        "-pcp",
+        panel=LAYOUT,
+        help_="Groups that share each prompt's tokens.",
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +244,7 @@ class Degrees:
     pipeline_parallel_size: PipelineParallel = None
     data_parallel_size: DataParallel = None
     decode_context_parallel_size: ContextParallel = None
+    prefill_context_parallel_size: PrefillParallel = None
     replicas: Replicas = None
     enable_expert_parallel: Annotated[
         bool,

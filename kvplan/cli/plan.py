@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
-from kvplan.cli.emit import Emit, emit
+from kvplan.cli.emit import Emit, emit, of_server
 from kvplan.cli.engine_options import Serving
 from kvplan.cli.options import (
     Assume,
@@ -19,8 +18,6 @@ from kvplan.cli.options import (
 )
 from kvplan.cli.output import answer
 from kvplan.cli.values import GPU, option
-from kvplan.engines.versions import NONE, VLLM
-from kvplan.errors import UsageError
 from kvplan.units import parse_decimal
 
 Price = Annotated[
@@ -54,9 +51,7 @@ def plan(
     Examples:
         # How many GPUs do 64 sequences of 32k tokens take?
         kvplan plan deepseek-v3 --gpu h200 --ctx 32k --sequences 64
-        # How many sequences fit on four H100s, with the cache in FP8?
-        kvplan plan llama3.3-70b --gpus 4 --ctx 32k --kv-cache-dtype fp8
-        # And the command that starts the server, for vLLM.
+        # Which command starts vLLM on four H100s, with the cache in FP8?
         kvplan plan llama3.3-70b --gpus 4 --ctx 32k --kv-cache-dtype fp8 --emit
     """
     from kvplan.planner.runner_up import runner_up
@@ -64,10 +59,7 @@ def plan(
     from kvplan.question import ask
     from kvplan.views.plan import plan_report
 
-    if form is not None and display.format != "table":
-        raise UsageError(f"--emit prints a command, not {display.format}", "leave --format out")
-    if form is not None and serving.engine == NONE:
-        serving = replace(serving, engine=VLLM)
+    serving = of_server(serving, form, display)
     options = as_options(load, hardware, degrees, server, serving, assume=assume, price=price)
     question = ask([model], **options)
     spec = question.models[0]

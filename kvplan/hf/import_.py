@@ -83,8 +83,7 @@ def model_spec(
         "native_context_tokens": context,
         **positions_stated(levels, found.family, context),
         "dtype": dtype,
-        "kv_cache_dtype": _kv_cache_dtype(places, beside, model),
-        "kv_cache_dtype_beside": _is_named_beside(top, places, beside),
+        **_kv_cache(top, places, beside, model),
         "vocab_size": _size(lambda: text.size(_vocabulary_key(text))),
         "hidden_size": _size(model.hidden),
         "assumptions": (*reading.notes, *said, *caches_beside(top, text), *unnamed, *open_bytes),
@@ -191,11 +190,17 @@ def _kv_cache_dtype(levels: list[Config], beside: Config | None, model: Model) -
     return Word(own, scheme.origin if scheme else "this family's own layout in vLLM 0.33.0")
 
 
-def _is_named_beside(top: Config, levels: list[Config], beside: Config | None) -> bool:
-    """Whether only hf_quant_config.json names the KV dtype, and config.json a quantisation."""
-    if beside is None or not top.raw.get("quantization_config"):
-        return False
-    return kv_cache_scheme(levels, beside) is not None and kv_cache_scheme(levels, None) is None
+def _kv_cache(
+    top: Config, levels: list[Config], beside: Config | None, model: Model
+) -> dict[str, Any]:
+    """The KV dtype, and whether only hf_quant_config.json names it where config.json could."""
+    dtype = _kv_cache_dtype(levels, beside, model)
+    could = beside is not None and bool(top.raw.get("quantization_config"))
+    named = could and kv_cache_scheme(levels, beside) is not None
+    return {
+        "kv_cache_dtype": dtype,
+        "kv_cache_dtype_beside": named and kv_cache_scheme(levels, None) is None,
+    }
 
 
 def _spec(

@@ -64,7 +64,7 @@ def _ranks(
     whole = replace(sliced, expert_parallel=True)
     if unasked != REDUNDANT and is_possible(spec, sliced, check):
         yield sliced
-    shared = spec.has_routed_experts and sliced.tensor * sliced.data > 1
+    shared = spec.has_routed_experts and sliced.stage_gpus > 1
     uneven = redundant_experts(spec, whole) > 0
     if shared and uneven is (unasked == REDUNDANT) and is_possible(spec, whole, check):
         yield whole

@@ -85,7 +85,7 @@ def _refuse_unknown(spec: ModelSpec) -> None:
 def _on_rank(spec: ModelSpec, widths: LoraWidths, layout: Layout) -> int:
     """Numbers of one part for each unit of the rank, on the fullest GPU."""
     if widths.part == "routed_experts":
-        gpus = layout.tensor * layout.data
+        gpus = layout.stage_gpus
         if layout.expert_parallel and spec.routed_experts:
             here, experts = ceil_div(spec.routed_experts, gpus), spec.routed_experts
             return ceil_div((widths.copied + widths.divided) * here, experts)

@@ -21,7 +21,7 @@ def topology(plan: Plan) -> tuple[str, ...]:
         texts.append(f"{crossing} crosses the links between nodes of {domain} GPUs")
     spare = redundant_experts(plan.spec, plan.layout)
     if spare:
-        gpus, experts = plan.layout.tensor * plan.layout.data, plan.spec.routed_experts or 0
+        gpus, experts = plan.layout.stage_gpus, plan.spec.routed_experts or 0
         texts.append(
             f"{experts} experts do not divide over {gpus} GPUs: the fullest holds "
             f"{(experts + spare) // gpus}, as all do with {spare} redundant experts (vLLM's "

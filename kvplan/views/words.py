@@ -43,6 +43,7 @@ def layout_record(layout: Layout, spec: ModelSpec | None = None) -> dict[str, An
         "pipeline_parallel": layout.pipeline,
         "data_parallel": layout.data,
         "decode_context_parallel": layout.context,
+        "prefill_context_parallel": layout.prefill,
         "replicas": layout.replicas,
         "expert_parallel": layout.expert_parallel,
         "pipeline_layers": stages and list(stages),

@@ -70,7 +70,7 @@ def test_a_backend_is_named_in_any_case() -> None:
     assert ask(["llama3-8b"], engine="vllm", attention_backend="flashinfer").attention_backend == (
         "FLASHINFER"
     )
-    with pytest.raises(UsageError, match="attention_backend: 'flash_atn'.*FLASH_ATTN"):
+    with pytest.raises(UsageError, match=r"attention_backend: 'flash_atn'.*FLASH_ATTN"):
         ask(["llama3-8b"], engine="vllm", attention_backend="flash_atn")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,7 +120,7 @@ def _text(value: Value) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _nodes(layout: Layout, node_gpus: int) -> Sequence[tuple[int, dict[str, Value]]]:
+def _nodes(layout: Layout, node_gpus: int) -> Iterator[tuple[int, dict[str, Value]]]:
     """GPUs of each node, and the arguments that are its own.
 
     vLLM 0.33.0 config/parallel.py: ``nnodes`` divide the ranks of a tensor and pipeline group,
@@ -128,32 +128,24 @@ def _nodes(layout: Layout, node_gpus: int) -> Sequence[tuple[int, dict[str, Valu
     """
     group, ranks = layout.server_gpus // layout.data, layout.data
     if layout.server_gpus <= node_gpus:
-        return [(layout.server_gpus, {})]
-    if ranks == 1:
+        yield layout.server_gpus, {}
+    elif ranks == 1:
         count = next(n for n in range(ceil_div(group, node_gpus), group + 1) if group % n == 0)
-        return [
-            (
-                group // count,
-                {"nnodes": count, "node-rank": node, "master-addr": HEAD} | _later(node),
-            )
-            for node in range(count)
-        ]
-    if group > node_gpus:
+        for node in range(count):
+            own: dict[str, Value] = {"nnodes": count, "node-rank": node, "master-addr": HEAD}
+            yield group // count, own | _later(node)
+    elif group > node_gpus:
         raise RefusedError(
             f"data-parallel ranks of {plural(group, 'GPU')} span nodes of {node_gpus}: how vLLM "
             "places these is not known",
             "a rank within a node: less tensor or pipeline parallelism",
         )
-    local = next(n for n in range(node_gpus // group, 0, -1) if ranks % n == 0)
-    return [
-        (
-            local * group,
-            {"data-parallel-size-local": local, "data-parallel-address": HEAD}
-            | ({"data-parallel-start-rank": first} if first else {})
-            | _later(first),
-        )
-        for first in range(0, ranks, local)
-    ]
+    else:
+        local = next(n for n in range(node_gpus // group, 0, -1) if ranks % n == 0)
+        for first in range(0, ranks, local):
+            own = {"data-parallel-size-local": local, "data-parallel-address": HEAD}
+            start: dict[str, Value] = {"data-parallel-start-rank": first} if first else {}
+            yield local * group, own | start | _later(first)
 
 
 def _later(node: int) -> dict[str, Value]:

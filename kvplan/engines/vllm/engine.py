@@ -90,7 +90,7 @@ class Vllm:
         self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu
     ) -> tuple[BlockSizes, Groups]:
         """Block sizes and groups, worked out once for layouts that differ in neither."""
-        key = (layout.tensor, layout.context)
+        key = (layout.tensor, layout.context, layout.prefill)
         if key not in self._known:
             kernels = backends(caches.spec, layout, settings, gpu, settings.kv_cache_dtype).kernels
             self._known[key] = grouped(caches, layout.tensor, settings, kernels)

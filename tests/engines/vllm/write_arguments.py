@@ -114,7 +114,7 @@ def arguments(folder: Path) -> Iterator[tuple[list[str], dict[str, object]]]:
         }
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("add_argument"):
-                names = [part.value for part in node.args if isinstance(part, ast.Constant)]
+                names = [str(part.value) for part in node.args if isinstance(part, ast.Constant)]
                 if names and names[0].startswith("-"):
                     yield names, _value(node, configs, sources)
     for frontend in FRONTEND:
