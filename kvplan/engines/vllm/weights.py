@@ -11,11 +11,13 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import ceil
 
 from kvplan.engines.settings import ServerSettings
 from kvplan.engines.vllm.experts import capability, expert_bytes
 from kvplan.engines.vllm.matrices import matrices
 from kvplan.engines.vllm.rotary import rotates_as_known, table_bytes
+from kvplan.engines.vllm.stages import share_of_layers
 from kvplan.gpu import Gpu
 from kvplan.kinds.mla import LatentAttention
 from kvplan.parallel import Layout
@@ -58,26 +60,24 @@ ROUNDING = "rounding"
 
 @dataclass(frozen=True)
 class _Stage:
-    """One GPU of a pipeline stage with ``layers`` of a model's."""
+    """One GPU of a pipeline stage."""
 
     spec: ModelSpec
     layout: Layout
     gpu: Gpu
-    layers: int
+    own: StageLayers
 
-    def in_layers(self, size_bytes: int) -> int:
-        """Of bytes in all layers, those of this stage's."""
-        return ceil_div(size_bytes * self.layers, self.spec.total_layers)
+    def in_layers(self, size_bytes: int, part: str = "") -> int:
+        """Of a part's bytes in all layers, those of this stage's."""
+        share = share_of_layers(self.spec, part, self.layout, self.gpu, self.own)
+        return ceil(size_bytes * share)
 
 
 def loaded_weights(
     spec: ModelSpec, layout: Layout, own: StageLayers, settings: ServerSettings, gpu: Gpu
 ) -> tuple[WeightsLine, ...]:
-    """The weights of a GPU whose stage has these layers, part by part.
-
-    A stage's share of the layers' weights is its share of the layers.
-    """
-    stage = _Stage(spec, layout, gpu, own.count)
+    """The weights of a GPU whose stage has these layers, part by part."""
+    stage = _Stage(spec, layout, gpu, own)
     left_out = _left_out(spec, settings)
     lines = []
     for part, rows in _by_part(spec.weights).items():
@@ -128,7 +128,7 @@ def _is_tied(spec: ModelSpec) -> bool:
 
 
 def _in_stage(stage: _Stage, loaded: WeightsLine) -> WeightsLine:
-    size_bytes = stage.in_layers(loaded.size_bytes)
+    size_bytes = stage.in_layers(loaded.size_bytes, loaded.part)
     return WeightsLine(loaded.part, loaded.shared_by, size_bytes, loaded.assumes)
 
 

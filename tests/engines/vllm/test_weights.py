@@ -232,6 +232,21 @@ def test_a_tower_that_no_request_uses_is_not_loaded() -> None:
     assert "vision" not in parts
 
 
+def test_the_first_stage_has_the_layers_without_experts() -> None:
+    # DeepSeek-V3 has 3 of them before 58 with experts; stages of 31 and 30.
+    spec = kvplan.load("deepseek-v3")
+    layout = Layout(8, pipeline=2)
+    whole = lines(spec, Layout(8))
+    first = lines(spec, layout, stage=StageLayers(31, first=True, last=False))
+    last = lines(spec, layout, stage=StageLayers(30, first=False, last=True))
+    routed = whole["routed_experts"].size_bytes
+    assert first["routed_experts"].size_bytes == ceil_div(routed * 28, 58)
+    assert last["routed_experts"].size_bytes == ceil_div(routed * 30, 58)
+    assert first["dense_mlp"].size_bytes == whole["dense_mlp"].size_bytes
+    assert last["dense_mlp"].size_bytes == 0
+    assert first["norm"].size_bytes == ceil_div(whole["norm"].size_bytes * 31, 61)
+
+
 def test_shared_experts_are_whole_where_tokens_are_divided() -> None:
     spec = kvplan.load("deepseek-v3")
     own = lines(spec, Layout(2, data=4, expert_parallel=True))["shared_experts"]
