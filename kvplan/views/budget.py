@@ -26,6 +26,9 @@ _PARTS = {
     "draft": "draft layers",
     "router": "routers",
     "norm": "norms",
+    "tables": "rotary tables",
+    "absorbed": "16-bit copies of MLA's projections",
+    "rounding": "rounding of the allocator",
 }
 _SMALL = 0.005
 """Share of a card below which a part of the weights stands in one line with others like it."""

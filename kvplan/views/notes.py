@@ -32,7 +32,17 @@ def topology(plan: Plan) -> tuple[str, ...]:
 
 def routine(plan: Plan) -> tuple[Note, ...]:
     """What a plan's figures rest on as a matter of routine."""
-    return (*estimates([plan]), *_nodes(plan), *decode_notes(plan))
+    return (*estimates([plan]), *_weights(plan), *_nodes(plan), *decode_notes(plan))
+
+
+def _weights(plan: Plan) -> tuple[Note, ...]:
+    """What the bytes of an engine's weights rest on that nobody has said."""
+    lines = (*plan.budget.weights, *plan.budget.draft_weights)
+    assumed = dict.fromkeys(line.assumes for line in lines if line.assumes)
+    return tuple(
+        Note("weights", f"weights as {plan.engine.name} lays them out are taken with {text}")
+        for text in assumed
+    )
 
 
 def _nodes(plan: Plan) -> tuple[Note, ...]:

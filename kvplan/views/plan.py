@@ -163,7 +163,13 @@ def _columns_of_weights(lines: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _weights_by_part(lines: tuple[WeightsLine, ...]) -> list[dict[str, Any]]:
     return [
-        {"part": line.part, "shared_by": line.shared_by, "bytes": line.size_bytes} for line in lines
+        {
+            "part": line.part,
+            "shared_by": line.shared_by,
+            "bytes": line.size_bytes,
+            **({"basis": "assumed"} if line.assumes else {}),
+        }
+        for line in lines
     ]
 
 

@@ -16,7 +16,7 @@ from kvplan.spec import ModelSpec
 from kvplan.stored import WEIGHT_BITS, StoredWeights
 from kvplan.units import ceil_div
 
-_MATRICES = 3  # gate, up and down; what has biases (gpt-oss) has all three
+_GATED = 3  # gate, up and down
 _HOPPER, _BLACKWELL = 9, 10  # major compute capability of H100 and B200; consumer Blackwell is 12
 _PLAIN_BITS = 16
 _BLOCK = 128  # rows and columns of fp8 under one scale
@@ -41,17 +41,26 @@ class Experts:
     """Whether OpenAI's Triton kernel takes them, on Hopper."""
 
     @property
+    def _all_matrices(self) -> int:
+        """Matrices of an expert's size in all layers."""
+        return self.matrices.elements // (self.count * self.hidden * self.width)
+
+    @property
+    def _in_layer(self) -> int:
+        """Matrices of an expert: gate, up and down, or up and down where three do not divide."""
+        return _GATED if self._all_matrices % _GATED == 0 else _GATED - 1
+
+    @property
     def layers(self) -> int:
         """Layers that have them."""
-        one = self.count * self.hidden * self.width
-        return self.matrices.elements // one // _MATRICES
+        return self._all_matrices // self._in_layer
 
     @property
     def matrix_bytes(self) -> tuple[int, int]:
-        """Gate and up of all experts here, which are one matrix, and down, of one layer."""
+        """All but down of all experts here, which are one matrix, and down, of one layer."""
         hidden, width = self.padded
         down = self.here * hidden * width * WEIGHT_BITS[self.matrices.dtype] // 8
-        return (_MATRICES - 1) * down, down
+        return (self._in_layer - 1) * down, down
 
     @property
     def share(self) -> Fraction:

@@ -84,6 +84,18 @@ _CLASSES: dict[str, _Rotation] = {
         _LOCAL_AND_GLOBAL,
     ),
     "Gemma3ForConditionalGeneration": _SCALED_GLOBAL,  # rope_scaling: linear, factor 8
+    **dict.fromkeys(  # models/llama.py and its kind: head_dim, whole
+        (
+            *("LlamaForCausalLM", "MistralForCausalLM", "MixtralForCausalLM"),
+            *("Mistral3ForConditionalGeneration", "Llama4ForConditionalGeneration"),
+            *("Qwen2ForCausalLM", "Qwen2MoeForCausalLM", "Qwen3ForCausalLM"),
+            *("Qwen3MoeForCausalLM", "GemmaForCausalLM", "Gemma2ForCausalLM"),
+            *("Gemma4ForConditionalGeneration", "Olmo2ForCausalLM", "Starcoder2ForCausalLM"),
+            *("CohereForCausalLM", "Cohere2ForCausalLM", "InternLM2ForCausalLM"),
+            *("SmolLM3ForCausalLM", "DbrxForCausalLM"),
+        ),
+        _Rotation(),
+    ),
     "GptOssForCausalLM": _Rotation(number_bytes=4),  # gpt_oss.py:114 dtype=torch.float32
 }
 

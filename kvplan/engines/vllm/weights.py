@@ -11,13 +11,13 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from math import ceil
 
 from kvplan.engines.settings import ServerSettings
 from kvplan.engines.vllm.experts import capability, expert_bytes
 from kvplan.engines.vllm.matrices import matrices
 from kvplan.engines.vllm.rotary import rotates_as_known, table_bytes
-from kvplan.errors import UsageError
+from kvplan.engines.vllm.stages import share_of_layers
 from kvplan.gpu import Gpu
 from kvplan.kinds.mla import LatentAttention
 from kvplan.parallel import Layout
@@ -37,19 +37,21 @@ _COPIED_TOWERS = frozenset(
     }
 )
 """Others are divided as the language model is (--mm-encoder-tp-mode weights, the default)."""
-_IMAGES_ALONE = frozenset(
-    {
-        *("Gemma3ForConditionalGeneration", "Llama4ForConditionalGeneration"),
-        *("Mistral3ForConditionalGeneration", "PixtralForConditionalGeneration"),
-    }
-)
-"""Classes that take no videos; others have a tower unless both are left out."""
+_IMAGES = frozenset({"image"})
+_SEES = {
+    "Gemma3ForConditionalGeneration": _IMAGES,
+    "Llama4ForConditionalGeneration": _IMAGES,
+    "Mistral3ForConditionalGeneration": _IMAGES,
+    "PixtralForConditionalGeneration": _IMAGES,
+    "KimiK25ForConditionalGeneration": frozenset({"vision_chunk"}),
+}
+"""What a class's tower is for, where that is not images and videos."""
 _NATIVE_FP8 = (8, 9)
 _BLOCK = 128
 _PLAIN_BITS = 16
 
-_ROCM = "experts padded as vLLM does on ROCm, and no repacking beyond it"
-_UNPADDED = "experts as published: what a kernel pads of them is not known"
+_ROCM = "experts padded as on ROCm, and no repacking beyond it"
+_UNPADDED = "experts as published, as what a kernel pads of them is not known"
 
 TABLES = "tables"
 ABSORBED = "absorbed"
@@ -58,26 +60,24 @@ ROUNDING = "rounding"
 
 @dataclass(frozen=True)
 class _Stage:
-    """One GPU of a pipeline stage with ``layers`` of a model's."""
+    """One GPU of a pipeline stage."""
 
     spec: ModelSpec
     layout: Layout
     gpu: Gpu
-    layers: int
+    own: StageLayers
 
-    def in_layers(self, size_bytes: int) -> int:
-        """Of bytes in all layers, those of this stage's."""
-        return ceil_div(size_bytes * self.layers, self.spec.total_layers)
+    def in_layers(self, size_bytes: int, part: str = "") -> int:
+        """Of a part's bytes in all layers, those of this stage's."""
+        share = share_of_layers(self.spec, part, self.layout, self.gpu, self.own)
+        return ceil(size_bytes * share)
 
 
 def loaded_weights(
     spec: ModelSpec, layout: Layout, own: StageLayers, settings: ServerSettings, gpu: Gpu
 ) -> tuple[WeightsLine, ...]:
-    """The weights of a GPU whose stage has these layers, part by part.
-
-    A stage's share of the layers' weights is its share of the layers.
-    """
-    stage = _Stage(spec, layout, gpu, own.count)
+    """The weights of a GPU whose stage has these layers, part by part."""
+    stage = _Stage(spec, layout, gpu, own)
     left_out = _left_out(spec, settings)
     lines = []
     for part, rows in _by_part(spec.weights).items():
@@ -104,22 +104,10 @@ def _left_out(spec: ModelSpec, settings: ServerSettings) -> set[str]:
 
     models/interfaces.py:347 _mark_tower_model, --limit-mm-per-prompt.
     """
-    none = {name for name, limit in _limits(settings).items() if limit in (0, {"count": 0})}
-    sees = {"image"} if spec.architecture in _IMAGES_ALONE else {"image", "video"}
+    limits = json.loads(settings.limit_mm_per_prompt or "{}")
+    none = {name for name, limit in limits.items() if limit in (0, {"count": 0})}
+    sees = _SEES.get(spec.architecture or "", _IMAGES | {"video"})
     return {part for part, takes in (("vision", sees), ("audio", {"audio"})) if takes <= none}
-
-
-def _limits(settings: ServerSettings) -> dict[str, Any]:
-    try:
-        limits = json.loads(settings.limit_mm_per_prompt or "{}")
-    except ValueError:
-        limits = None
-    if not isinstance(limits, dict):
-        raise UsageError(
-            f"limit_mm_per_prompt has to be a JSON object, not {settings.limit_mm_per_prompt!r}",
-            """write '{"image": 0}'""",
-        )
-    return limits
 
 
 def _by_part(rows: Iterable[StoredWeights]) -> dict[str, list[StoredWeights]]:
@@ -140,7 +128,7 @@ def _is_tied(spec: ModelSpec) -> bool:
 
 
 def _in_stage(stage: _Stage, loaded: WeightsLine) -> WeightsLine:
-    size_bytes = stage.in_layers(loaded.size_bytes)
+    size_bytes = stage.in_layers(loaded.size_bytes, loaded.part)
     return WeightsLine(loaded.part, loaded.shared_by, size_bytes, loaded.assumes)
 
 
