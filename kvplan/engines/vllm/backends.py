@@ -258,7 +258,7 @@ def _kernels(asked: _Asked, chosen: _Chosen) -> Kernels:
             checkpoint_tokens=checkpoint_tokens,
             checkpoint_pages=checkpoint_pages,
         )
-    preferred = asked.settings.block_size or _preferred(rows)
+    preferred = _given(asked, rows) or _preferred(rows)
     return Kernels(
         preferred_tokens=preferred,
         least_tokens=min(rows[0][1]),
@@ -267,6 +267,17 @@ def _kernels(asked: _Asked, chosen: _Chosen) -> Kernels:
         checkpoint_pages=checkpoint_pages,
         window_tokens=_window_tokens(asked, chosen, preferred),
         packed=packs_blocks(backend for _, backend in chosen),
+    )
+
+
+def _given(asked: _Asked, rows: Sequence[tuple[Backend, tuple[int, ...], Wanted]]) -> int | None:
+    """--block-size, which every backend has to be able to split (v1/worker/utils.py:555)."""
+    tokens = asked.settings.block_size
+    if tokens is None or all(any(tokens % size == 0 for size in sizes) for _, sizes, _ in rows):
+        return tokens
+    names = "; ".join(f"{backend.name}: {list(sizes)}" for backend, sizes, _ in rows)
+    raise RefusedError(
+        f"{asked.spec.name}: vLLM 0.33.0 refuses it: No common block size for {tokens} ({names})."
     )
 
 

@@ -1,0 +1,206 @@
+"""What vLLM refuses before it loads a model, in its own words.
+
+vLLM 0.33.0 config/model.py:1542, verify_with_parallel_config; config/parallel.py:595;
+v1/worker/cp_utils.py, check_attention_cp_compatibility.
+"""
+
+from __future__ import annotations
+
+from kvplan.dtypes import AUTO
+from kvplan.engines.settings import ServerSettings
+from kvplan.engines.vllm.architectures import RELEASE, model_class
+from kvplan.engines.vllm.backends import backends
+from kvplan.engines.vllm.models import as_vllm_keeps
+from kvplan.errors import KvplanError, RefusedError
+from kvplan.formats import cache_format
+from kvplan.gpu import Gpu
+from kvplan.kinds import CacheKind
+from kvplan.kinds.full_attention import AttentionHeads
+from kvplan.kinds.mla import LatentAttention
+from kvplan.parallel import Layout
+from kvplan.spec import ModelSpec
+
+_PCP_AND_DCP = ("DeepseekV32ForCausalLM", "GlmMoeDsaForCausalLM")
+"""models/deepseek_v32/attention.py:124, supports_pcp_dcp."""
+_ONE_STAGE = ("AliceAIForCausalLM",)
+"""Classes that refuse stages by themselves (models/config.py:53)."""
+
+_LEAST_CAPABILITY = {"mxfp4": 80, "fp8": 75}
+"""get_min_capability of the methods that store these (layers/quantization)."""
+
+
+def check(spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu) -> None:
+    """Raises RefusedError, with vLLM's reason, where it would not start with these.
+
+    ``spec`` is the model as its checkpoint has it.
+    """
+    kept = as_vllm_keeps(spec)
+    _check_heads(kept, layout.tensor)
+    _check_pipeline(kept, layout)
+    _check_context_parallel(kept, layout)
+    _check_prefill_parallel(kept, layout)
+    _check_quantization(kept, gpu)
+    _check_plain_dtype(kept, settings.kv_cache_dtype)
+    backends(kept, layout, settings, gpu, settings.kv_cache_dtype)
+    _check_own_backends(kept, layout)
+
+
+def is_accepted(spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu) -> bool:
+    """Whether vLLM would start in this layout."""
+    try:
+        check(spec, layout, settings, gpu)
+    except KvplanError:
+        return False
+    return True
+
+
+def _refuse(spec: ModelSpec, reason: str, hint: str = "") -> None:
+    raise RefusedError(f"{spec.name}: {RELEASE} refuses it: {reason}", hint)
+
+
+def _kinds(spec: ModelSpec) -> list[CacheKind]:
+    seen = dict.fromkeys(kind for group in spec.groups for kind in group.caches)
+    return [kind for kind in seen if kind.slots()]
+
+
+def _check_heads(spec: ModelSpec, tensor: int) -> None:
+    """Query heads divide; KV heads divide or are copied evenly, which the model classes assert."""
+    for kind in _kinds(spec):
+        heads = kind.query_heads()
+        if heads is not None and heads % tensor:
+            _refuse(
+                spec,
+                f"Total number of attention heads ({heads}) must be divisible by tensor parallel "
+                f"size ({tensor}).",
+            )
+        if isinstance(kind, AttentionHeads):
+            kv_heads = kind.num_key_value_heads
+            if kv_heads % tensor and tensor % kv_heads:
+                _refuse(
+                    spec,
+                    f"its model class asserts that tensor parallel size ({tensor}) divides the "
+                    f"KV heads ({kv_heads}), or is a multiple of them",
+                )
+
+
+def _check_pipeline(spec: ModelSpec, layout: Layout) -> None:
+    if layout.pipeline == 1:
+        return
+    served = model_class(spec)
+    alone = spec.architecture in _ONE_STAGE
+    if alone or (served is not None and not served.pipeline):
+        _refuse(
+            spec,
+            "Pipeline parallelism is not supported for this model. Supported models implement the "
+            "`SupportsPP` interface.",
+        )
+    if any(
+        kind.kind == "short_conv" and getattr(kind, "split", "") == "whole" for kind in _kinds(spec)
+    ):
+        _refuse(spec, "Qwen4Exp N-gram PLE embedding requires pipeline_parallel_size=1")
+
+
+def _check_context_parallel(spec: ModelSpec, layout: Layout) -> None:
+    """config/parallel.py:595, config/model.py:1578."""
+    tensor, context = layout.tensor, layout.context
+    if context == 1:
+        return
+    if layout.prefill == 1 and tensor % context:
+        _refuse(spec, f"tp_size={tensor} must be divisible by dcp_size={context}.")
+    for kind in _kinds(spec):
+        if kind.kind == "chunked_local":
+            _refuse(spec, "DCP not support chunked local attn now.")
+        if kind.fixed_entries() > 1 and kind.is_attention and not kind.per_encoder_input:
+            _refuse(
+                spec, "DCP not support sliding window.", "leave decode_context_parallel_size out"
+            )
+    attention = next((kind for kind in _kinds(spec) if isinstance(kind, AttentionHeads)), None)
+    if attention is not None and not any(isinstance(k, LatentAttention) for k in _kinds(spec)):
+        _check_grouped_context(spec, layout, attention)
+
+
+def _check_grouped_context(spec: ModelSpec, layout: Layout, kind: AttentionHeads) -> None:
+    tensor, context, kv_heads = layout.tensor, layout.context, kind.num_key_value_heads
+    if tensor <= kv_heads:
+        _refuse(
+            spec,
+            "Decode context parallelism for GQA/MQA requires `--tensor-parallel-size` "
+            f"({tensor}) to be greater than the model's total number of KV heads ({kv_heads}). "
+            "Increase `--tensor-parallel-size` or set `--decode-context-parallel-size 1`.",
+        )
+    most = tensor // kv_heads
+    if context > most:
+        _refuse(
+            spec,
+            f"`--decode-context-parallel-size` ({context}) exceeds the maximum supported value "
+            f"({most}) for `--tensor-parallel-size` ({tensor}) and {kv_heads} model KV heads.",
+        )
+    shared = kind.num_attention_heads // kv_heads
+    if shared % context:
+        _refuse(
+            spec,
+            f"The model's number of query heads per KV head ({shared}) must be divisible by "
+            f"`--decode-context-parallel-size` ({context}) for GQA/MQA.",
+        )
+
+
+def _check_prefill_parallel(spec: ModelSpec, layout: Layout) -> None:
+    if layout.prefill == 1:
+        return
+    tensor, prefill, context = layout.tensor, layout.prefill, layout.context
+    sizes = sorted({1, prefill, tensor * prefill})
+    if context not in sizes:
+        _refuse(
+            spec,
+            "When PCP is enabled, DCP must be disabled, span the PCP axis, or span the full TP x "
+            f"PCP axis. Got TP={tensor}, PCP={prefill}, DCP={context}; valid DCP sizes are "
+            f"{sizes}.",
+        )
+    if context > 1 and spec.architecture not in _PCP_AND_DCP:
+        _refuse(spec, "MLAAttention does not support PCP+DCP.")
+
+
+def _check_own_backends(spec: ModelSpec, layout: Layout) -> None:
+    """Backends of a model's own and of recurrent states do not share a prompt's tokens.
+
+    Those of DeepSeek-V4.1 do (models/deepseek_v41/sparse_mla.py:260).
+    """
+    if layout.prefill == 1 or (spec.architecture or "").startswith("DeepseekV41"):
+        return
+    for kind in _kinds(spec):
+        shares = isinstance(kind, LatentAttention) or kind.kind == "index_keys"
+        if not shares:
+            _refuse(
+                spec,
+                "PCP requires attention backend support, but that of its "
+                f"{kind.tag()} layers does not support PCP.",
+            )
+
+
+def _check_plain_dtype(spec: ModelSpec, kv_cache_dtype: str) -> None:
+    """config/vllm.py:1492: 16-bit caches are in the model's own dtype."""
+    names = {"bf16": "bfloat16", "fp16": "float16"}
+    given = cache_format(kv_cache_dtype).name if kv_cache_dtype.lower() != AUTO else AUTO
+    if given in names and given != spec.dtype:
+        own = names.get(spec.dtype, "float32")
+        _refuse(
+            spec,
+            f'kv_cache_dtype="{names[given]}" is incompatible with dtype="{own}". Please set '
+            f"`--kv-cache-dtype` to `auto` or `{own}`.",
+        )
+
+
+def _check_quantization(spec: ModelSpec, gpu: Gpu) -> None:
+    """config/vllm.py:930."""
+    if gpu.compute_capability is None:
+        return
+    major, _, minor = gpu.compute_capability.partition(".")
+    capability = 10 * int(major) + int(minor)
+    for stored in dict.fromkeys(row.dtype for row in spec.weights):
+        least = _LEAST_CAPABILITY.get(stored, 0)
+        if capability < least:
+            _refuse(
+                spec,
+                f"The quantization method {stored} is not supported for the current GPU. Minimum "
+                f"capability: {least}. Current capability: {capability}.",
+            )
