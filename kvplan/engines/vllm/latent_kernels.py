@@ -236,15 +236,15 @@ def _names(wanted: Wanted) -> tuple[str, ...]:
         hopper = ("FLASHINFER_MLA_SPARSE_SM90",)
         sparse = hopper + tail if wanted.head_size == _ROPE_FREE_HEAD else tail + hopper
         return ("FLASH_ATTN_MLA", "FLASHMLA", "FLASHINFER_MLA", "TRITON_MLA", *sparse)
-    sparse = ("FLASHMLA_SPARSE", "FLASHINFER_MLA_SPARSE")
+    blackwell: tuple[str, ...] = ("FLASHMLA_SPARSE", "FLASHINFER_MLA_SPARSE")
     if wanted.is_quantized:
-        sparse = ("FLASHINFER_MLA_SPARSE", "FLASHMLA_SPARSE")
+        blackwell = ("FLASHINFER_MLA_SPARSE", "FLASHMLA_SPARSE")
     elif wanted.query_heads <= _FEW_HEADS:
-        sparse = ("FLASH_ATTN_MLA_SPARSE_FA4", "FLASHINFER_MLA_SPARSE", "FLASHMLA_SPARSE")
+        blackwell = ("FLASH_ATTN_MLA_SPARSE_FA4", "FLASHINFER_MLA_SPARSE", "FLASHMLA_SPARSE")
     return (
         *("FLASHINFER_MLA", "TOKENSPEED_MLA", "CUTLASS_MLA", "FLASH_ATTN_MLA", "FLASHMLA"),
         "TRITON_MLA",
-        *sparse,
+        *blackwell,
     )
 
 

@@ -33,9 +33,9 @@ def tables(vllm: Path) -> dict[str, dict[str, Any]]:
     """The dictionaries of literals in the registry, by their names."""
     found: dict[str, dict[str, Any]] = {}
     for node in ast.parse((vllm / MODELS / "registry.py").read_text(encoding="utf-8")).body:
-        target = node.target if isinstance(node, ast.AnnAssign) else None
-        if isinstance(node, ast.Assign):
-            target = node.targets[0]
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            continue
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
         if not isinstance(target, ast.Name) or not isinstance(node.value, ast.Dict):
             continue
         pairs = zip(node.value.keys, node.value.values, strict=True)
