@@ -71,10 +71,12 @@ class Vllm:
         def load(context_tokens: int) -> Load:
             return Load(
                 context_tokens=context_tokens,
-                in_flight_tokens=max_in_flight_tokens(settings, gpu, layout, context_tokens),
+                in_flight_tokens=max_in_flight_tokens(
+                    settings, gpu, layout, context_tokens, caches.spec
+                ),
                 context_parallel=layout.context,
                 # config/scheduler.py:306: max_num_encoder_input_tokens
-                encoder_tokens=max_num_batched_tokens(settings, gpu, context_tokens),
+                encoder_tokens=max_num_batched_tokens(settings, gpu, context_tokens, caches.spec),
             )
 
         return BlockPool(
@@ -83,7 +85,7 @@ class Vllm:
             ends=ends,
             stage_page_bytes=groups.block_bytes(ends),
             load=load,
-            max_num_seqs=lambda tokens: max_num_seqs(settings, gpu, tokens),
+            max_num_seqs=lambda tokens: max_num_seqs(settings, gpu, tokens, caches.spec),
         )
 
     def _grouped(
