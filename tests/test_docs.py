@@ -66,3 +66,10 @@ def test_the_deployments_for_ci_pass_and_fail_as_told(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("context: 32k", "context: 64k"))
     failed = [finding for finding in kvplan.check(path).findings if finding.status == "failed"]
     assert message(failed[0]) in " ".join(PAGES["checks"].split())
+
+
+def test_the_command_of_a_plan_is_what_is_printed() -> None:
+    asked, printed = re.findall(
+        r"    \$ kvplan (.*--emit)\n    (vllm serve .*)\n", PAGES["engines"]
+    )[0]
+    assert command(*asked.split()).stdout == f"{printed}\n"

@@ -18,6 +18,7 @@ PLANS = {
     "meta-llama/Llama-3.3-70B-Instruct": "-tp 4 -pp 2 --pipeline-partition 41,39 --enforce-eager",
     "deepseek-v3": "--gpu h200 -dp 8 -ep --draft --max-num-batched-tokens 4096 --block-size 64",
     "deepseek-ai/DeepSeek-R1": "--gpu h200 -tp 8 -dcp 8 --gpu-memory-utilization 0.9",
+    "deepseek-v2-lite": "-pcp 2 --ctx 32k",
     "gemma3-27b": "--gpus 2 --disable-hybrid-kv-cache-manager --no-enable-prefix-caching --ctx 64k",
     "qwen3-8b": "--gpu rtx-4090 --dtype float16 --sequences 2 --max-num-seqs 4 --ctx 8k",
     "llama3.1-8b": "-tp 2 --draft-model llama3.2-1b --num-speculative-tokens 3 --ctx 16k",

@@ -83,6 +83,7 @@ def _flags(launch: Launch) -> Iterator[tuple[str, Value]]:
         "pipeline-parallel-size": layout.pipeline,
         "data-parallel-size": layout.data,
         "decode-context-parallel-size": layout.context,
+        "prefill-context-parallel-size": layout.prefill,
     }
     yield from ((name, degree) for name, degree in degrees.items() if degree > 1)
     others: dict[str, Value | None] = {

@@ -33,6 +33,10 @@ def test_defaults_are_left_out() -> None:
 
 def test_degrees() -> None:
     layout = Layout(tensor=2, pipeline=2, data=2, context=2, expert_parallel=True)
+    assert line(Layout(tensor=2, context=4, prefill=2)) == (
+        "vllm serve org/M --tensor-parallel-size 2 --decode-context-parallel-size 4 "
+        "--prefill-context-parallel-size 2"
+    )
     assert line(layout) == (
         "vllm serve org/M --tensor-parallel-size 2 --pipeline-parallel-size 2 "
         "--data-parallel-size 2 --decode-context-parallel-size 2 --enable-expert-parallel"
