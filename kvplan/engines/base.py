@@ -76,6 +76,12 @@ class Engine(Protocol):
     def check(self, spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu) -> None:
         """Raises UsageError for a layout that cannot be, RefusedError for one that it refuses."""
 
+    def native_context(self, spec: ModelSpec) -> int | None:
+        """Tokens of the context that it serves where none is given; None where not known."""
+
+    def check_context(self, spec: ModelSpec, context_tokens: int) -> None:
+        """Raises RefusedError for a context that it does not serve."""
+
     def caches(self, caches: PackedCaches, settings: ServerSettings, gpu: Gpu) -> PackedCaches:
         """The caches that the engine keeps of this model, in the formats that it chooses.
 

@@ -21,6 +21,14 @@ class Arithmetic:
         del settings, gpu
         check_layout(spec, layout)
 
+    def native_context(self, spec: ModelSpec) -> int | None:
+        """As the config has it."""
+        return spec.native_context_tokens
+
+    def check_context(self, spec: ModelSpec, context_tokens: int) -> None:
+        """Any context is counted."""
+        del spec, context_tokens
+
     def caches(self, caches: PackedCaches, settings: ServerSettings, gpu: Gpu) -> PackedCaches:
         """The caches as they are."""
         del settings, gpu

@@ -53,8 +53,7 @@ def solve(spec: ModelSpec, question: Question) -> Plan:
     search = Search(spec, question)
     layout = search.layout()
     plan = search.plan(layout)
-    longest = plan.max_context_tokens
-    native = spec.native_context_tokens
+    longest, native = plan.max_context_tokens, search.native_context_tokens
     if question.context_tokens is None and longest != 0:
         bounds = [tokens for tokens in (longest, native) if tokens is not None]
         plan = search.plan(layout, context_tokens=min(bounds, default=None))
@@ -65,7 +64,7 @@ def solve(spec: ModelSpec, question: Question) -> Plan:
 
 def solve_native(spec: ModelSpec, question: Question) -> Plan | None:
     """The plan for the model's native context, where the question leaves context and GPUs open."""
-    native = spec.native_context_tokens
+    native = engine_of(question).native_context(spec)
     if native is None or question.context_tokens or question.gpus or question.layout:
         return None
     return solve(spec, replace(question, context_tokens=native, sequences=question.sequences or 1))
@@ -97,7 +96,10 @@ class Search:
         """The caches by arithmetic."""
         self.caches: PackedCaches = self.engine.caches(self.least, question, question.gpu)
         """Those that the engine keeps."""
-        short = min(SHORT_CONTEXT, spec.native_context_tokens or SHORT_CONTEXT)
+        self.native_context_tokens = self.engine.native_context(spec)
+        if question.context_tokens is not None:
+            self.engine.check_context(spec, question.context_tokens)
+        short = min(SHORT_CONTEXT, self.native_context_tokens or SHORT_CONTEXT)
         self.context_tokens = question.context_tokens or short
         self.sequences = question.sequences or 1
         self._pools: dict[Layout, Pool | None] = {}

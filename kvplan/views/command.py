@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from kvplan.dtypes import AUTO
 from kvplan.engines.vllm.command import HEAD, Launch, Process, Value, processes
-from kvplan.engines.vllm.scheduler import max_num_seqs
 from kvplan.errors import UsageError
 from kvplan.planner.plan import Plan
 from kvplan.question import DEFAULT_LORA_RANK, DEFAULT_UTILIZATION, Question
-from kvplan.units import GIB, ceil_div, plural
+from kvplan.units import GIB, plural
 
 _NODE_GPUS = 8
 """GPUs of a node where they are not known."""
@@ -135,12 +134,18 @@ def _utilization(question: Question) -> float | None:
 
 
 def _max_num_seqs(plan: Plan) -> int | None:
-    """The cap that was given, or what a load needs where vLLM's default would keep it waiting."""
-    question = plan.question
-    if question.max_num_seqs is not None or question.sequences is None:
-        return question.max_num_seqs
-    running = ceil_div(question.sequences, plan.layout.sequence_groups)
-    default = max_num_seqs(question, plan.gpu, plan.context_tokens)
+    """The cap that was given; else what vLLM's own would stop at, or not start with.
+
+    A load above the default would wait, and a hybrid has a block for each sequence.
+    """
+    pages, given = plan.budget.pages, plan.question.max_num_seqs
+    if given is not None or pages is None:
+        return given
+    default = pages.pool.max_num_seqs(plan.context_tokens)
+    if pages.pool.state_pages and not plan.question.enforce_eager and plan.page_count:
+        default_starts = default <= plan.page_count
+        return None if default_starts else plan.page_count
+    running = plan.budget.cache.sequences
     return running if running > default else None
 
 

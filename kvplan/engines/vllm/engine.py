@@ -6,8 +6,10 @@ from kvplan.calc import PackedCaches, pack
 from kvplan.engines.settings import ServerSettings
 from kvplan.engines.vllm.backends import backends
 from kvplan.engines.vllm.caches import BlockSizes
+from kvplan.engines.vllm.context import check_context, served_context
 from kvplan.engines.vllm.groups import Groups
 from kvplan.engines.vllm.layers import Load
+from kvplan.engines.vllm.legality import check
 from kvplan.engines.vllm.models import as_vllm_keeps
 from kvplan.engines.vllm.pool import BlockPool, grouped, stage_ends
 from kvplan.engines.vllm.scheduler import (
@@ -16,6 +18,7 @@ from kvplan.engines.vllm.scheduler import (
     max_num_seqs,
 )
 from kvplan.engines.vllm.weights import loaded_weights
+from kvplan.errors import KvplanError
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout, check_layout
 from kvplan.spec import ModelSpec
@@ -32,12 +35,26 @@ class Vllm:
     version = "0.33.0"
 
     def __init__(self) -> None:
+        self._refusals: dict[tuple[str | int, ...], KvplanError | None] = {}
         self._known: dict[tuple[int, ...], tuple[BlockSizes, Groups]] = {}
 
     def check(self, spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu) -> None:
-        """What vLLM would not lay out."""
-        del settings, gpu
+        """What vLLM refuses, in its words; then what nobody could lay out."""
+        key = (spec.name, layout.tensor, layout.pipeline, layout.context, layout.prefill)
+        if key not in self._refusals:
+            self._refusals[key] = _refusal(spec, layout, settings, gpu)
+        refusal = self._refusals[key]
+        if refusal is not None:
+            raise refusal
         check_layout(spec, layout, _LEAST_BLOCK)
+
+    def native_context(self, spec: ModelSpec) -> int | None:
+        """max_model_len where none is given."""
+        return served_context(spec)
+
+    def check_context(self, spec: ModelSpec, context_tokens: int) -> None:
+        """Raises RefusedError for a longer context than the config derives."""
+        check_context(spec, context_tokens)
 
     def caches(self, caches: PackedCaches, settings: ServerSettings, gpu: Gpu) -> PackedCaches:
         """The caches that vLLM registers for this model, in the dtype that its backend stores.
@@ -97,6 +114,16 @@ class Vllm:
             kernels = backends(caches.spec, layout, settings, gpu, settings.kv_cache_dtype).kernels
             self._known[key] = grouped(caches, layout.tensor, settings, kernels)
         return self._known[key]
+
+
+def _refusal(
+    spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu
+) -> KvplanError | None:
+    try:
+        check(spec, layout, settings, gpu)
+    except KvplanError as refusal:
+        return refusal
+    return None
 
 
 def _kept(
