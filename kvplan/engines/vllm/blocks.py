@@ -49,7 +49,7 @@ def block_sizes(
 ) -> BlockSizes:
     """The pages of each kind of cache of this model on a tensor-parallel group."""
     tokens = settings.block_size or kernels.preferred_tokens
-    drafts = settings.num_speculative_tokens or 0
+    drafts = drafted_tokens(caches, settings)
     states = _states(caches, tensor_parallel, drafts)
     alignment = _alignment(caches)
     if not states:
@@ -80,6 +80,33 @@ def block_sizes(
         speculative_tokens=drafts,
         alignment_bytes=alignment,
     )
+
+
+def drafted_tokens(caches: PackedCaches, settings: ServerSettings) -> int:
+    """Tokens that are drafted at once: one for each MTP layer where nobody says how many.
+
+    config/speculative.py: n_predict.
+    """
+    if settings.num_speculative_tokens is not None:
+        return settings.num_speculative_tokens
+    return sum(group.layers or 0 for group in caches.spec.draft) if caches.draft else 0
+
+
+def retained_tokens(caches: PackedCaches, settings: ServerSettings) -> int:
+    """Tokens below a window that a chain of MTP layers reads once more (config/vllm.py:655)."""
+    drafts = drafted_tokens(caches, settings)
+    modules = sum(group.layers or 0 for group in caches.spec.draft) if caches.draft else 0
+    return drafts - 1 if min(modules, drafts) > 1 else 0
+
+
+def is_hybrid(caches: PackedCaches, settings: ServerSettings) -> bool:
+    """Whether the hybrid KV cache manager is on: chunks beside a drafter turn it off.
+
+    config/vllm.py:2240.
+    """
+    drafts = caches.draft or caches.drafter is not None
+    chunked = any(kind.kind == "chunked_local" for kind in _kinds(caches))
+    return not settings.disable_hybrid_kv_cache_manager and not (chunked and drafts)
 
 
 def _aligned_tokens(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kvplan.calc import PackedCaches, pack
 from kvplan.engines.settings import ServerSettings
 from kvplan.engines.vllm.backends import backends
+from kvplan.engines.vllm.blocks import retained_tokens
 from kvplan.engines.vllm.caches import BlockSizes
 from kvplan.engines.vllm.context import check_context, served_context
 from kvplan.engines.vllm.groups import Groups
@@ -92,6 +93,7 @@ class Vllm:
                     settings, gpu, layout, context_tokens, caches.spec
                 ),
                 context_parallel=layout.context,
+                retained_tokens=retained_tokens(caches, settings),
                 # config/scheduler.py:306: max_num_encoder_input_tokens
                 encoder_tokens=max_num_batched_tokens(settings, gpu, context_tokens, caches.spec),
             )

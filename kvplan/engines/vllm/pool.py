@@ -10,7 +10,7 @@ from itertools import accumulate
 from kvplan.calc import PackedCaches
 from kvplan.engines.base import Waste
 from kvplan.engines.settings import ServerSettings
-from kvplan.engines.vllm.blocks import Kernels, block_sizes
+from kvplan.engines.vllm.blocks import Kernels, block_sizes, is_hybrid
 from kvplan.engines.vllm.caches import BlockSizes, layer_pages
 from kvplan.engines.vllm.groups import Groups, group_layers
 from kvplan.engines.vllm.layers import Load
@@ -82,7 +82,7 @@ def grouped(
     groups = group_layers(
         layer_pages(caches, tensor_parallel, blocks),
         packed=kernels.packed,
-        hybrid=not settings.disable_hybrid_kv_cache_manager,
+        hybrid=is_hybrid(caches, settings),
     )
     return blocks, groups
 
