@@ -72,6 +72,7 @@ ALLOWED: dict[str, set[str]] = {
         *GROUND,
         "calc",
         "dtypes",
+        "engines",
         "gpu",
         "kinds",
         "parallel",

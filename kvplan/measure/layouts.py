@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
-from kvplan.calc import Footprint, Line, PackedSlot, pack
+from kvplan.calc import Footprint, Line, PackedCaches, PackedSlot, pack
 from kvplan.dtypes import AS_ENGINES_DO
+from kvplan.engines import engine_of
+from kvplan.engines.settings import ServerSettings
 from kvplan.errors import RefusedError, UsageError
-from kvplan.measure.question import CacheLayout, CacheQuestion
-from kvplan.units import ceil_div
+from kvplan.gpu import Gpu
+from kvplan.measure.question import PAGE_TOKENS, CacheLayout, CacheQuestion
+from kvplan.parallel import Layout
+from kvplan.units import GIB, ceil_div
 
 GROWTH_TOKENS = 8  # that the grown layout appends to its prompt, one by one
 MOST_TENSORS = 100_000
@@ -47,12 +51,17 @@ class CacheTensor:
 
 def cache_footprint(question: CacheQuestion) -> Footprint:
     """What the calculator says of these caches."""
+    return _packed(question).footprint(
+        question.context_tokens, question.sequences, question.tensor_parallel
+    )
+
+
+def _packed(question: CacheQuestion) -> PackedCaches:
     beside = question.beside or AS_ENGINES_DO
     caches = pack(question.spec, question.kv_cache_dtype, beside, draft=question.draft)
-    if question.drafter is not None:
-        drafter = pack(question.drafter, question.draft_kv_cache_dtype, beside)
-        caches = caches.beside(drafter)
-    return caches.footprint(question.context_tokens, question.sequences, question.tensor_parallel)
+    if question.drafter is None:
+        return caches
+    return caches.beside(pack(question.drafter, question.draft_kv_cache_dtype, beside))
 
 
 def cache_tensors(question: CacheQuestion, layout: CacheLayout) -> tuple[CacheTensor, ...]:
@@ -60,9 +69,10 @@ def cache_tensors(question: CacheQuestion, layout: CacheLayout) -> tuple[CacheTe
 
     Shapes: ``[sequences, heads, entries, width]`` for each slot (``arithmetic``; ``grown``, a few
     tokens longer; of one sequence for ``sequences``), ``[pages, page_tokens, bytes of an entry]``
-    (``vllm``), bytes (``whole``). What is packed in less or more than whole elements is counted in
+    (``vllm``; ``[blocks, bytes of a block]`` of one pool where layers keep unlike caches), bytes
+    (``whole``). What is packed in less or more than whole elements is counted in
     bytes. Raises UsageError where there is nothing to allocate or too much of it, RefusedError
-    where vLLM groups and pads unlike layers in ways that are not modelled here.
+    where vLLM does not serve the model, or how it pages a cache is not known.
     """
     growth = GROWTH_TOKENS if layout is CacheLayout.GROWN else 0
     cache = cache_footprint(question.at_context(question.context_tokens + growth))
@@ -72,7 +82,9 @@ def cache_tensors(question: CacheQuestion, layout: CacheLayout) -> tuple[CacheTe
         return (CacheTensor((cache.total_bytes,)),)
     lines = [line for line in cache.lines if line.slots and line.entries]
     if layout is CacheLayout.VLLM:
-        return _page_tensors(cache, lines, question.page_tokens)
+        if len(lines) == 1 and lines[0].growth == 1:
+            return _page_tensors(cache, lines[0], question.page_tokens)
+        return (_pool_tensor(question),)
     return tuple(_slot_tensors(cache, lines, apart=layout is CacheLayout.SEQUENCES))
 
 
@@ -99,17 +111,29 @@ def _slot_tensor(line: Line, slot: PackedSlot, sequences: int) -> CacheTensor:
     return CacheTensor(shape, dtype or "uint8", element_bytes, grows=line.growth == 1)
 
 
-def _page_tensors(cache: Footprint, lines: list[Line], page_tokens: int) -> tuple[CacheTensor, ...]:
-    """As vLLM 0.33.0 allocates them: raw bytes, one tensor a layer, pages outermost."""
-    if len(lines) != 1 or lines[0].growth != 1:
-        raise RefusedError(
-            f"{cache.model}: vLLM groups and pads layers with unlike caches, which kvplan measure "
-            "does not model",
-            "--layout arithmetic allocates the bytes themselves",
-        )
-    (line,) = lines
+def _page_tensors(cache: Footprint, line: Line, page_tokens: int) -> tuple[CacheTensor, ...]:
+    """Layers that are all alike, as vLLM sees them: raw bytes, a layer each, pages outermost."""
     pages = cache.sequences * ceil_div(line.entries, page_tokens)
     return (CacheTensor((pages, page_tokens, line.bytes_per_entry)),) * line.copies
+
+
+def _pool_tensor(question: CacheQuestion) -> CacheTensor:
+    """The pool of unlike layers: one allocation that all groups share (vLLM 0.33.0
+    v1/core/kv_cache_planning.py, _pool_bytes_per_block_from_builder), the null block with it.
+    """
+    settings = ServerSettings(
+        engine="vllm",
+        kv_cache_dtype=question.kv_cache_dtype,
+        block_size=None if question.page_tokens == PAGE_TOKENS else question.page_tokens,
+    )
+    gpu = question.gpu or Gpu(name="h100", memory_bytes=80 * GIB, compute_capability="9.0")
+    engine = engine_of(settings)
+    caches = engine.caches(_packed(question), settings, gpu)
+    pool = engine.pool(caches, Layout(question.tensor_parallel), settings, gpu)
+    if pool is None:
+        raise RefusedError(f"{question.spec.name} has no pages")
+    blocks = question.sequences * pool.pages(question.context_tokens) + pool.reserved_pages
+    return CacheTensor((blocks, pool.stage_page_bytes[0]))
 
 
 def planned_bytes(tensors: tuple[CacheTensor, ...]) -> int:

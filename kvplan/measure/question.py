@@ -17,6 +17,7 @@ from kvplan.units import KIB, MOST_TOKENS
 
 if TYPE_CHECKING:
     from kvplan.dtypes import BesideDtypes
+    from kvplan.gpu import Gpu
     from kvplan.spec import ModelSpec
 
 MEASURED = ("llama3-70b", "deepseek-v3", "llama2-7b", "deepseek-v2")
@@ -71,6 +72,8 @@ class CacheQuestion:
     drafter: ModelSpec | None = None
     """A draft model whose caches are allocated too."""
     draft_kv_cache_dtype: str = "auto"
+    gpu: Gpu | None = None
+    """The card whose kernels decide an engine's pages; None: an H100's."""
 
     def __post_init__(self) -> None:
         whole("context_tokens", self.context_tokens, MOST_TOKENS)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvplan.errors import RefusedError, UsageError
+import kvplan
+from kvplan.errors import UsageError
 from kvplan.measure.layouts import cache_footprint, cache_tensors, planned_bytes
 from kvplan.measure.question import CacheLayout, CacheQuestion
 from kvplan.spec import ModelSpec
@@ -118,10 +119,23 @@ def test_packed_rows_hold_what_their_format_says(dtype: str, torch_dtype: str, r
     assert {tensor.size_bytes for tensor in tensors} == {8 * 50 * row}
 
 
-@pytest.mark.parametrize("model", ["gemma3-27b", "deepseek-v3.2", "mamba-2.8b"])
-def test_what_vllm_would_group_is_refused(model: str) -> None:
-    with pytest.raises(RefusedError, match="vLLM groups and pads"):
-        cache_tensors(question(model), CacheLayout.VLLM)
+@pytest.mark.parametrize(
+    ("model", "dtype", "blocks", "block_bytes"),
+    [  # vLLM 0.33.0's own blocks of a request of the native context, and the null block
+        ("gemma3-27b", "auto", 14_726, 1_310_720),
+        ("deepseek-v3.2", "auto", 2_560, 5_012_736),
+        ("gpt-oss-120b", "fp8", 9_225, 294_912),
+        ("nemotron-h-56b", "auto", 20, 169_082_880),
+    ],
+)
+def test_unlike_layers_share_the_pool_that_vllm_makes(
+    model: str, dtype: str, blocks: int, block_bytes: int
+) -> None:
+    spec = kvplan.load(model)
+    assert spec.native_context_tokens is not None
+    asked = question(model, spec.native_context_tokens, kv_cache_dtype=dtype)
+    (pool,) = cache_tensors(asked, CacheLayout.VLLM)
+    assert pool.shape == (blocks + 1, block_bytes)
 
 
 @pytest.mark.parametrize("layout", list(CacheLayout))

@@ -80,19 +80,21 @@ def test_a_session_on_the_cpu() -> None:
 
 
 def test_a_layout_that_one_model_lacks_is_passed_over() -> None:
-    both = (question("gemma3-27b"), question("llama3-70b"))
+    both = (question("glm-5.3-flash"), question("llama3-70b"))
     measurement = measure(Request("cpu", both, (CacheLayout.ARITHMETIC, CacheLayout.VLLM)))
     assert len(measurement.caches) == 3
-    assert "gemma3-27b: vLLM groups" in measurement.refused[0]
+    assert "glm-5.3-flash: how vLLM pages" in measurement.refused[0]
     with pytest.raises(RefusedError):
         measure(Request("cpu", both[:1], (CacheLayout.VLLM,)))
 
 
 def test_limits_are_searched_in_a_layout_that_the_model_has() -> None:
     layouts = (CacheLayout.VLLM, CacheLayout.WHOLE)
-    request = Request("cpu", (question("gemma3-27b"),), layouts, max_bytes=100 * MIB, find_max=True)
-    (gemma,) = measure(request).maxima
-    assert gemma.layout is CacheLayout.WHOLE
+    request = Request(
+        "cpu", (question("glm-5.3-flash"),), layouts, max_bytes=100 * MIB, find_max=True
+    )
+    (glm,) = measure(request).maxima
+    assert glm.layout is CacheLayout.WHOLE
 
 
 def test_weights_come_first_where_asked_for() -> None:
