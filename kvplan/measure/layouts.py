@@ -118,8 +118,9 @@ def _page_tensors(cache: Footprint, line: Line, page_tokens: int) -> tuple[Cache
 
 
 def _pool_tensor(question: CacheQuestion) -> CacheTensor:
-    """The pool of unlike layers: one allocation that all groups share (vLLM 0.33.0
-    v1/core/kv_cache_planning.py, _pool_bytes_per_block_from_builder), the null block with it.
+    """The pool of unlike layers: one allocation that all groups share, the null block with it.
+
+    vLLM 0.33.0 v1/core/kv_cache_planning.py, _pool_bytes_per_block_from_builder.
     """
     settings = ServerSettings(
         engine="vllm",

@@ -83,7 +83,7 @@ def test_a_layout_that_one_model_lacks_is_passed_over() -> None:
     both = (question("glm-5.3-flash"), question("llama3-70b"))
     measurement = measure(Request("cpu", both, (CacheLayout.ARITHMETIC, CacheLayout.VLLM)))
     assert len(measurement.caches) == 3
-    assert "glm-5.3-flash: how vLLM pages" in measurement.refused[0]
+    assert measurement.refused[0].startswith("glm-5.3-flash: ")
     with pytest.raises(RefusedError):
         measure(Request("cpu", both[:1], (CacheLayout.VLLM,)))
 
