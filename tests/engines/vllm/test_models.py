@@ -5,7 +5,7 @@ Expectations are read in vLLM 0.33.0's own files, which each test names.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -21,7 +21,7 @@ from kvplan.kinds.recurrent import GatedDeltaNet, KimiDeltaAttention, Mamba1, Ma
 from kvplan.kinds.sliding_window import ChunkedLocal, SlidingWindow
 from kvplan.spec import ModelSpec
 
-HEADS = {"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64}
+HEADS: dict[str, Any] = {"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64}
 FULL, WINDOW = FullAttention(**HEADS), SlidingWindow(**HEADS, sliding_window=512)
 
 
@@ -30,9 +30,14 @@ def kinds(spec: ModelSpec) -> list[CacheKind]:
 
 
 def of(architecture: str | None, *caches: CacheKind) -> ModelSpec:
-    groups = tuple(Group(layers=2, caches=(cache,)) for cache in caches)
-    plain = {"weights": (), "parameters": None, "layers": None, "lora": (), "pattern": ()}
-    return replace(kvplan.load("qwen3-8b"), architecture=architecture, groups=groups, **plain)
+    return ModelSpec(
+        name="small",
+        source="made for this test",
+        architecture=architecture,
+        native_context_tokens=4_096,
+        dtype="bf16",
+        groups=tuple(Group(layers=2, caches=(cache,)) for cache in caches),
+    )
 
 
 def test_minicpm3_keeps_keys_and_values_of_all_heads() -> None:
