@@ -44,6 +44,7 @@ NUMBERS = {
     *("--ctx", "--max-model-len", "--sequences", "--max-num-seqs", "--gpus", "--replicas"),
     *("--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp"),
     *("--data-parallel-size", "-dp", "--decode-context-parallel-size", "-dcp"),
+    *("--prefill-context-parallel-size", "-pcp"),
     *("--gpu-memory-utilization", "--overhead", "--kv-cache-memory-bytes", "--kv-offloading-size"),
     *("--max-loras", "--max-lora-rank", "--price", "--block-size", "--max-bytes"),
     *("--pipeline-partition", "--max-num-batched-tokens", "--num-speculative-tokens"),

@@ -297,3 +297,9 @@ def test_link_domains_are_whole_nodes_and_every_maker_names_its_targets() -> Non
         assert gpu.description
         assert (gpu.compute_capability is None) != gpu.description.startswith("NVIDIA"), gpu.name
         assert (gpu.gfx_target is None) != gpu.description.startswith("AMD"), gpu.name
+
+
+def test_every_model_names_its_architecture() -> None:
+    """But for the one whose config.json is of the state-spaces code and names none."""
+    unnamed = [name for name in model_files() if not kvplan.load(name).architecture]
+    assert unnamed == ["mamba2-2.7b"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import pytest
@@ -10,6 +11,7 @@ import kvplan
 from kvplan.errors import UsageError
 from kvplan.kinds import CacheKind
 from kvplan.spec import ModelSpec
+from tests.hf.configs import REFERENCE
 from tests.hf.models import MODELS, spec_of
 
 # Where the two differ: parts of the weights, or facts of the spec.
@@ -131,6 +133,28 @@ def test_what_a_file_leaves_open_is_within_the_bytes_that_it_allows(name: str) -
     assert by_file is not None
     assert 0.999 * by_file < by_name < by_file
     assert any("upper bound" in text for text in spec_of(name).assumptions)
+
+
+def test_the_architecture_is_the_files() -> None:
+    named = [name for name in SHARED if spec_of(name).architecture]
+    assert {kvplan.load(name).architecture == spec_of(name).architecture for name in named} == {
+        True
+    }
+
+
+@pytest.mark.skipif(not REFERENCE.exists(), reason="the reference configs are not at hand")
+def test_the_architecture_is_the_published_files() -> None:
+    """But for MiniMax-M3, which vLLM does not know by the class of its own file."""
+    unlike = set()
+    for path in (REFERENCE / "hf-configs").glob("*/config.json"):
+        name = path.parent.name.removesuffix("__unsloth-mirror").replace("__", "/")
+        try:
+            known = kvplan.load(name)
+        except UsageError:
+            continue
+        if json.loads(path.read_text())["architectures"][0] != known.architecture:
+            unlike.add(known.name)
+    assert unlike == {"minimax-m3"}
 
 
 def test_every_difference_is_of_a_model_that_is_compared() -> None:

@@ -17,6 +17,7 @@ from kvplan.engines.vllm.kernels import (
     AUTO,
     BLACKWELL,
     ORDINARY,
+    ROCM,
     Backend,
     Capability,
     Wanted,
@@ -104,18 +105,32 @@ def _kinds(spec: ModelSpec) -> tuple[tuple[CacheKind, bool], ...]:
     return tuple(dict.fromkeys(pairs))
 
 
+_AMD = ("mi", "rx-", "r9700")
+"""How the names of AMD's GPUs begin, which state no compute capability."""
+_ASSUMED_CAPABILITY = "9.0"
+
+
 def _capability(gpu: Gpu) -> Capability:
-    major, _, minor = (gpu.compute_capability or _ASSUMED_CAPABILITY).partition(".")
+    """The GPU's compute capability. Raises RefusedError for what vLLM itself does not run on."""
+    stated = gpu.compute_capability
+    if stated is None and gpu.name.lower().startswith(_AMD):
+        return ROCM
+    if stated is None and gpu.memory_basis != "given":
+        raise RefusedError(
+            f"vLLM 0.33.0 runs on NVIDIA and AMD GPUs; what a plugin does on {gpu.name} is not "
+            "known here",
+            "leave engine out: plain arithmetic knows the caches' bytes",
+        )
+    major, _, minor = (stated or _ASSUMED_CAPABILITY).partition(".")
     return int(major), int(minor)
-
-
-_ASSUMED_CAPABILITY = "8.0"
 
 
 def _assumptions(gpu: Gpu) -> tuple[str, ...]:
     if gpu.compute_capability is not None:
         return ()
-    said = "blocks are those of vLLM's Triton and FlashAttention 2 kernels"
+    if _capability(gpu) == ROCM:
+        return (f"{gpu.name}: blocks are those of vLLM's kernels without VLLM_ROCM_USE_AITER",)
+    said = f"blocks are those of vLLM's kernels on {_ASSUMED_CAPABILITY} (H100)"
     return (f"{gpu.name} states no compute_capability: {said}",)
 
 
@@ -216,10 +231,11 @@ class _Asked:
             if not reasons:
                 return backend
             refused[backend.name] = reasons
+        platform = "rocm" if wanted.is_rocm else "cuda"
         listed = ", ".join(f"{name}: [{', '.join(why)}]" for name, why in refused.items())
         raise RefusedError(
-            f"{self.spec.name}: vLLM 0.33.0 refuses it: No valid attention backend found for cuda "
-            f"with head_size={wanted.head_size}, dtype={wanted.dtype}, "
+            f"{self.spec.name}: vLLM 0.33.0 refuses it: No valid attention backend found for "
+            f"{platform} with head_size={wanted.head_size}, dtype={wanted.dtype}, "
             f"kv_cache_dtype={wanted.kv_cache_dtype}. Reasons: {{{listed}}}."
         )
 

@@ -1,7 +1,7 @@
-"""vLLM's attention backends on NVIDIA GPUs: what each one runs, and in which order they are tried.
+"""vLLM's attention backends: what each one runs, and in which order they are tried.
 
 One row a backend, from its class in vLLM 0.33.0 v1/attention/backends; the order is that of
-platforms/cuda.py:81, _get_backend_priorities.
+platforms/cuda.py:81 and platforms/rocm.py:531, _get_backend_priorities.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ AMPERE, HOPPER, BLACKWELL, GEFORCE_BLACKWELL = 8, 9, 10, 12
 _WIDE_HEAD, _WIDEST_HEAD, _TMEM_HEAD, _LEAST_TRITON_HEAD, _SMALL_HEAD = 256, 512, 128, 32, 64
 
 Capability = tuple[int, int]
+ROCM: Capability = (0, 0)
+"""In the place of a compute capability: an AMD GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,11 @@ class Wanted:
     slides: bool = False
     prefill_context_parallel: int = 1
     context_parallel: int = 1
+
+    @property
+    def is_rocm(self) -> bool:
+        """Whether it is an AMD GPU."""
+        return self.capability == ROCM
 
     @property
     def is_quantized(self) -> bool:
@@ -272,6 +279,14 @@ def _causal(wanted: Wanted) -> Wanted:
     return replace(wanted, has_image_prefix=False)
 
 
+_ROCM_HEADS = (32, 64, 80, 96, 128, 160, 192, 224, 256)
+_ROCM_ATTN = Backend(
+    name="ROCM_ATTN",
+    dtypes=_ALL,
+    kv_cache_dtypes=(*_UNQUANTIZED, *_FP8, "fp8_e5m2"),
+    heads=lambda wanted: wanted.head_size in _ROCM_HEADS,
+    slides=True,
+)
 _TRITON_FLASH_ATTN = Backend(
     name="TRITON_FLASH_ATTN",
     kv_cache_dtypes=(*_UNQUANTIZED, *_FP8),
@@ -302,12 +317,15 @@ ORDINARY = (
     _FLASHINFER,
     _TRITON_ATTN,
     _FLEX_ATTENTION,
+    _ROCM_ATTN,
 )
 
 
 def ordinary_order(wanted: Wanted) -> tuple[Backend, ...]:
     """Backends of keys and values, in the order in which they are tried."""
     rest = (_TRITON_ATTN, _FLEX_ATTENTION)
+    if wanted.is_rocm:  # platforms/rocm.py:531, without VLLM_ROCM_USE_AITER
+        return (_ROCM_ATTN, _TRITON_ATTN)
     if wanted.capability[0] == BLACKWELL:
         first = (_TRITON_FLASHINFER,) if wanted.has_image_prefix else ()
         return (*first, _FLASHINFER, _FLASH_ATTN, *rest)

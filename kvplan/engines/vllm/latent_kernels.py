@@ -206,6 +206,13 @@ _SPARSE = {
             context_parallel=True,
             combination=_against_sparse_fa4,
         ),
+        _Latent(
+            name="ROCM_AITER_MLA_SPARSE",
+            sparse=True,
+            kv_cache_dtypes=(*_PLAIN, *_FP8),
+            blocks=_pages(1, 16),
+            capability=lambda wanted: wanted.is_rocm,
+        ),
         _Sparse(
             name="FLASHINFER_MLA_SPARSE_SM120",
             dtypes=_BF16,
@@ -229,6 +236,8 @@ def latent_order(wanted: Wanted) -> tuple[Backend, ...]:
 
 def _names(wanted: Wanted) -> tuple[str, ...]:
     major = wanted.capability[0]
+    if wanted.is_rocm:
+        return ("ROCM_AITER_MLA_SPARSE",) if wanted.is_sparse else ("TRITON_MLA",)
     if major == GEFORCE_BLACKWELL:
         return ("TRITON_MLA", "FLASHINFER_MLA_SPARSE_SM120")
     if major != BLACKWELL:

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kvplan.engines.settings import ServerSettings
-from kvplan.engines.vllm.kernels import GEFORCE_BLACKWELL, HOPPER, Backend, Capability
+from kvplan.engines.vllm.kernels import (
+    BLACKWELL,
+    GEFORCE_BLACKWELL,
+    HOPPER,
+    ROCM,
+    Backend,
+    Capability,
+)
+from kvplan.errors import RefusedError
 from kvplan.kinds import CacheKind
 from kvplan.kinds.index_keys import IndexKeys
 from kvplan.spec import ModelSpec
@@ -43,7 +51,7 @@ def own_backend(
     """
     name = spec.architecture or ""
     if kind.kind in ("compressed_kv", "latent_window", "compressor_state"):
-        return _deepseek_v4(name, kind, capability, asked_for)
+        return _deepseek_v4(spec, kind, capability, asked_for)
     if isinstance(kind, IndexKeys):
         return _indexer(name, kind, capability)
     if kind.kind == "pool_tail":
@@ -57,12 +65,25 @@ def own_backend(
     return None
 
 
-def _deepseek_v4(name: str, kind: CacheKind, capability: Capability, asked_for: str) -> Backend:
-    """models/deepseek_v4/nvidia/model.py:537: FlashMLA, and FlashInfer on SM12x or asked for."""
+def _deepseek_v4(
+    spec: ModelSpec, kind: CacheKind, capability: Capability, asked_for: str
+) -> Backend:
+    """models/deepseek_v4/nvidia/model.py:537: FlashMLA, and FlashInfer on SM12x or asked for.
+
+    Raises RefusedError for GPUs that neither runs on.
+    """
+    if capability == ROCM:
+        raise RefusedError(f"{spec.name}: how vLLM 0.33.0 pages it on AMD GPUs is not known here")
+    if capability[0] not in (HOPPER, BLACKWELL, GEFORCE_BLACKWELL):
+        raise RefusedError(
+            f"{spec.name}: vLLM 0.33.0 refuses it: FlashMLA Sparse is only supported on Hopper and "
+            "Blackwell DC devices."
+        )
     if kind.kind == "compressor_state":
         return _COMPRESSOR
     if kind.kind == "latent_window":
         return _SWA
+    name = spec.architecture or ""
     release = "DSV41" if name.startswith("DeepseekV41") else "DSV4"
     tokens = _v4_tokens(name, capability)
     if capability[0] == GEFORCE_BLACKWELL or asked_for.startswith("FLASHINFER"):
@@ -77,20 +98,23 @@ def _v4_tokens(name: str, capability: Capability) -> int:
 
 
 def _indexer(name: str, kind: IndexKeys, capability: Capability) -> Backend:
+    """Backends of index keys: v1/attention/backends/mla/indexer.py, and two models' own."""
     tag = kind.tag()
     if tag == "MSA":
         return _own("MINIMAX_M3_SPARSE_INDEXER", 128)
     if tag == "QSA":
         return _own("QWEN4_EXP_EXP_QSA_STATE", 1, multiples=True)
-    if name.startswith("DeepseekV41"):
-        return _own("DEEPSEEK_V41_INDEXER", _v4_tokens(name, capability), prefill=True)
     if name.startswith("DeepseekV4"):
-        return _own("DEEPSEEK_V4_INDEXER", 256, prefill=True)
-    if kind.compress_ratio > 1:
+        release = "V41" if name.startswith("DeepseekV41") else "V4"
+        tokens = _v4_tokens(name, capability)
+        return _own(f"DEEPSEEK_{release}_INDEXER", tokens, prefill=True)
+    sizes: tuple[int, ...] = (64,)
+    if capability == ROCM:
+        sizes = (1, 16)
+    elif kind.compress_ratio > 1:
         states = (64,) if capability[0] == GEFORCE_BLACKWELL else (32, 64)
-        sizes = (kind.compress_ratio * number for number in states)
-        return _own("DEEPSEEK_V32_INDEXER", *sizes, prefill=True)
-    return _own("DEEPSEEK_V32_INDEXER", 64, prefill=True)
+        sizes = tuple(kind.compress_ratio * number for number in states)
+    return _own("DEEPSEEK_V32_INDEXER", *sizes, prefill=True)
 
 
 def packs_blocks(chosen: Iterable[Backend]) -> bool:

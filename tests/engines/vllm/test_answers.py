@@ -28,6 +28,7 @@ from kvplan.errors import KvplanError, RefusedError
 from kvplan.gpu import Gpu
 from kvplan.hf import read_config
 from kvplan.parallel import Layout
+from kvplan.registry.names import load_gpu
 from kvplan.spec import ModelSpec
 from tests.hf.configs import REFERENCE
 
@@ -222,6 +223,31 @@ def test_the_same_flag_stores_other_bytes_on_another_gpu() -> None:
         for capability in ("9.0", "10.0")
     }
     assert stored == {"9.0": "fp8_ds_mla", "10.0": "fp8"}
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        # platforms/rocm.py:531, without VLLM_ROCM_USE_AITER.
+        ("qwen3-8b", {"ROCM_ATTN"}),
+        ("gpt-oss-120b", {"TRITON_ATTN"}),
+        ("deepseek-v3", {"TRITON_MLA"}),
+        ("deepseek-v3.2", {"ROCM_AITER_MLA_SPARSE", "DEEPSEEK_V32_INDEXER"}),
+    ],
+)
+def test_backends_of_amds_gpus(model: str, expected: set[str]) -> None:
+    spec, settings = as_vllm_keeps(kvplan.load(model)), ServerSettings(engine="vllm")
+    chosen = backends(spec, Layout(), settings, load_gpu("mi300x"))
+    assert {name for _, name in chosen.layers} == expected
+    assert chosen.kernels.preferred_tokens == 16
+    assert "VLLM_ROCM_USE_AITER" in chosen.assumptions[0]
+
+
+def test_gpus_that_only_a_plugin_runs_on_are_refused() -> None:
+    with pytest.raises(RefusedError, match="what a plugin does on tpu-v6e-32gb is not known"):
+        backends(
+            kvplan.load("qwen3-8b"), Layout(), ServerSettings(engine="vllm"), load_gpu("tpu-v6e")
+        )
 
 
 def test_a_gpu_without_a_compute_capability_is_said() -> None:
