@@ -217,7 +217,7 @@ def test_an_interrupt_ends_it_quietly() -> None:
     assert "Traceback" not in err
 
 
-def test_auto_is_no_length_to_measure(run: Run) -> None:
-    result = run("measure", "gpt2", "--ctx", "auto", "--device", "cpu")
+def test_auto_is_no_length_to_measure() -> None:
+    result = kvplan("measure", "gpt2", "--ctx", "auto", "--device", "cpu")
     assert (result.returncode, result.stdout) == (2, "")
     assert "--ctx auto is no length to measure" in result.stderr
