@@ -12,6 +12,7 @@ import typer
 from kvplan.cli.options import Assume, Display, Load, TensorParallel
 from kvplan.cli.output import answer
 from kvplan.cli.values import GPU, MEASUREMENT, MEMORY, argument, choice, count, option, size
+from kvplan.errors import UsageError
 from kvplan.measure.question import (
     LAYOUT_NAMES,
     MEASURED,
@@ -24,6 +25,7 @@ from kvplan.measure.question import (
     check_options,
     default_context_tokens,
 )
+from kvplan.units import AUTO_CONTEXT
 
 if TYPE_CHECKING:
     from kvplan.measure.results import Measurement
@@ -144,6 +146,8 @@ def _request(
     models: list[str], device: str, load: Load, caches: Caches, work: Work, assume: str | None
 ) -> Request:
     layouts = _layouts(device, caches, work)
+    if load.context_tokens == AUTO_CONTEXT:
+        raise UsageError("--ctx auto is no length to measure", "--find-max finds the longest")
     tokens = load.context_tokens or default_context_tokens(device)
     questions = tuple(_questions(models, tokens, load, caches, assume))
     return Request(

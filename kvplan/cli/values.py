@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import typer
 
 from kvplan.errors import UsageError
-from kvplan.units import named, parse_bytes, parse_context, parse_count, parse_tokens
+from kvplan.units import AUTO_CONTEXT, named, parse_bytes, parse_context, parse_count, parse_tokens
 
 WORKLOAD, GPU, LAYOUT, MEMORY, OUTPUT = "Workload", "GPU", "Layout", "Memory", "Output"
 ENGINE, MEASUREMENT = "Engine", "Measurement"
@@ -67,8 +67,12 @@ def tokens(*flags: str, help_: str, panel: str) -> Any:
 
 
 def context(*flags: str, help_: str, panel: str) -> Any:
-    """An option that takes a context, or ``auto``."""
-    return option(*flags, metavar="TOKENS", help_=help_, read=parse_context, panel=panel)
+    """An option that takes a context, or ``auto``, which is -1 where it has been read."""
+
+    def read(text: str) -> int:
+        return parse_context(text) or AUTO_CONTEXT
+
+    return option(*flags, metavar="TOKENS", help_=help_, read=read, panel=panel)
 
 
 def size(*flags: str, help_: str, panel: str) -> Any:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 from kvplan.dtypes import AUTO
 from kvplan.engines.vllm.command import HEAD, Launch, Process, Value, processes
-from kvplan.errors import UsageError
+from kvplan.engines.vllm.context import check_context
+from kvplan.errors import RefusedError, UsageError
+from kvplan.formats import cache_format
+from kvplan.gpu import Gpu
 from kvplan.planner.plan import Plan
 from kvplan.question import DEFAULT_LORA_RANK, DEFAULT_UTILIZATION, Question
 from kvplan.units import GIB, plural
@@ -18,6 +21,10 @@ _NODE_GPUS = 8
 _ONLINE = "fp8"
 """What vLLM 0.33.0 quantises a 16-bit checkpoint to when it loads it, under kvplan's own name."""
 _INDEXER = {"fp4": "mxfp4"}
+_KV_DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
+"""KV dtypes whose name in vLLM is not kvplan's."""
+_OF_AMD = ("mi", "rx-", "r9700", "strix-halo")
+"""How names of AMD's cards begin."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +73,22 @@ def _yaml(process: Process, plan: Plan) -> str:
         lines.append("env:")
     for name, value in process.environment.items():
         lines += [f"  - name: {name}", f"    value: {json.dumps(value)}"]
-    maker = "nvidia.com" if plan.gpu.compute_capability else "amd.com"
-    lines += ["resources:", "  limits:", f'    {maker}/gpu: "{process.gpus}"']
+    lines += ["resources:", "  limits:", f'    {_maker(plan.gpu)}/gpu: "{process.gpus}"']
     return "".join(f"{line}\n" for line in lines)
+
+
+def _maker(gpu: Gpu) -> str:
+    """Whose device plugin names the GPUs; NVIDIA's for a card of which only the memory is known.
+
+    Raises RefusedError for other accelerators.
+    """
+    if gpu.compute_capability or gpu.memory_basis == "given":
+        return "nvidia.com"
+    if gpu.name.startswith(_OF_AMD):
+        return "amd.com"
+    raise RefusedError(
+        f"what Kubernetes calls {gpu.name} is not known", "--emit prints the command for a shell"
+    )
 
 
 def _args(process: Process) -> list[str]:
@@ -91,17 +111,23 @@ def _notes(plan: Plan, first: Process, nodes: int) -> list[str]:
         )
     if plan.question.overhead_bytes is not None:
         notes.append("overhead is what you measured; vLLM measures its own when it starts")
+    if plan.gpu.memory_basis == "given":
+        notes.append(f"the maker of {plan.gpu.name} is not known: a card for CUDA is assumed")
     return notes
 
 
 def _launch(plan: Plan, names: Names) -> Launch:
     question = plan.question
+    check_context(question.models[0], plan.context_tokens)
+    for name in filter(None, (names.model, names.draft_model)):
+        if not name.isprintable():
+            raise UsageError(f"{name!a} has characters that no command can be printed with")
     options: dict[str, Value | None] = {
         "max-model-len": plan.context_tokens,
         "max-num-seqs": _max_num_seqs(plan),
         "dtype": _unless(AUTO, question.dtype),
         "quantization": _quantization(plan),
-        "kv-cache-dtype": _unless(AUTO, question.kv_cache_dtype),
+        "kv-cache-dtype": _kv_dtype(question.kv_cache_dtype),
         "mamba-cache-dtype": _unless(AUTO, question.mamba_cache_dtype),
         "mamba-ssm-cache-dtype": _unless(AUTO, question.mamba_ssm_cache_dtype),
         "attention-config": _indexer(question.index_cache_dtype),
@@ -122,6 +148,14 @@ def _launch(plan: Plan, names: Names) -> Launch:
         options=options,
         node_gpus=plan.gpu.gpus_per_node or _NODE_GPUS,
     )
+
+
+def _kv_dtype(name: str) -> str | None:
+    """The KV dtype under vLLM's name; None for auto."""
+    if name == AUTO:
+        return None
+    own = cache_format(name).name
+    return _KV_DTYPES.get(own, own)
 
 
 def _unless(default: str, value: str) -> str | None:
@@ -189,8 +223,8 @@ def _speculation(question: Question, names: Names) -> Mapping[str, Value] | None
         return None
     if question.draft_model is not None:
         config: dict[str, Value] = {"model": names.draft_model or question.draft_model.name}
-        if question.draft_kv_cache_dtype != AUTO:
-            config["kv_cache_dtype"] = question.draft_kv_cache_dtype
+        if dtype := _kv_dtype(question.draft_kv_cache_dtype):
+            config["kv_cache_dtype"] = dtype
     elif question.draft:
         config = {"method": "mtp"}
     else:

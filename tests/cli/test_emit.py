@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -148,3 +149,42 @@ def test_other_nodes_replicas_and_checkpoints_are_told_of_beside_it(run: Run) ->
 def test_it_stands_before_a_model_as_well(run: Run) -> None:
     result = run("plan", "--emit", "gpt2", "--quiet")
     assert result.stdout.startswith("vllm serve openai-community/gpt2 ")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "resource"),
+    [("h100", "nvidia.com/gpu"), ("80GiB", "nvidia.com/gpu"), ("mi300x", "amd.com/gpu")],
+)
+def test_the_gpus_of_a_container_are_their_makers(run: Run, gpu: str, resource: str) -> None:
+    result = run("plan", "qwen3-8b", "--gpu", gpu, "--ctx", "8k", "--emit=k8s")
+    if result.returncode == 3:
+        pytest.skip("no rules for this card")
+    assert yaml.safe_load(result.stdout)["resources"]["limits"] == {resource: "1"}
+
+
+def test_a_context_at_which_vllm_does_not_start_is_not_printed(run: Run) -> None:
+    """As config/model.py of 0.33.0 says it, in _get_and_verify_max_len."""
+    result = run("plan", "llama3-8b", "--ctx", "64k", "--emit")
+    assert (result.returncode, result.stdout) == (3, "")
+    assert "max_model_len (65536) is greater than the derived max_model_len (8192)" in result.stderr
+
+
+def test_kv_dtypes_have_vllms_names(run: Run) -> None:
+    words = words_of(run, "qwen3-8b", "--ctx 8k --kv-cache-dtype bf16")
+    assert words[words.index("--kv-cache-dtype") + 1] == "bfloat16"
+
+
+def test_a_name_that_a_terminal_would_obey_is_in_no_command(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "mine\x1b[2J"
+    folder.mkdir()
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2}
+    sizes = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    rest = {"intermediate_size": 128, "vocab_size": 1000, "torch_dtype": "bfloat16"}
+    text = json.dumps(config | sizes | rest | {"max_position_embeddings": 4096})
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    result = run("plan", f"./{folder.name}", "--ctx", "4k", "--emit")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "\x1b" not in result.stderr
+    folder.rename(tmp_path / "my model's")
+    words = words_of(run, "./my model's", "--ctx 4k")
+    assert words[:3] == ["vllm", "serve", "my model's"]

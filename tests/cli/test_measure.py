@@ -215,3 +215,9 @@ def test_an_interrupt_ends_it_quietly() -> None:
     assert process.returncode == 130
     assert out == ""
     assert "Traceback" not in err
+
+
+def test_auto_is_no_length_to_measure() -> None:
+    result = kvplan("measure", "gpt2", "--ctx", "auto", "--device", "cpu")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "--ctx auto is no length to measure" in result.stderr

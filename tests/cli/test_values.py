@@ -43,6 +43,7 @@ OBJECTS = {"--speculative-config", "-sc", "--limit-mm-per-prompt"}
 NUMBERS = {
     *("--ctx", "--max-model-len", "--sequences", "--max-num-seqs", "--gpus", "--replicas"),
     *("--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp"),
+    *("--prefill-context-parallel-size", "-pcp"),
     *("--data-parallel-size", "-dp", "--decode-context-parallel-size", "-dcp"),
     *("--prefill-context-parallel-size", "-pcp"),
     *("--gpu-memory-utilization", "--overhead", "--kv-cache-memory-bytes", "--kv-offloading-size"),
