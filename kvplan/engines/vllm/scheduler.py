@@ -23,7 +23,8 @@ _FRAME_TOKENS = 70 + 2 + 6
 _WHOLE_VIDEOS = frozenset(
     {"Gemma4ForConditionalGeneration", "Gemma4UnifiedForConditionalGeneration"}
 )
-"""A step takes one of their videos whole (models/gemma4_mm.py:289, gemma4_unified.py)."""
+"""A step takes one of their videos whole (models/gemma4_mm.py:289), where the config has
+use_bidirectional_attention "vision": the sizes without an audio tower do."""
 _NO_SECOND_BATCH = frozenset({"suffix"})
 """Methods of the first model runner, whose scheduling is not asynchronous (config/vllm.py:1652)."""
 
@@ -47,7 +48,7 @@ def max_num_batched_tokens(
     tokens, sequences = _defaults(gpu)
     if any(kind.kind == "cross_attention" for kind, _, _ in spec.caches_as_written()):
         tokens = max(tokens, context_tokens)
-    if spec.architecture in _WHOLE_VIDEOS:
+    if spec.architecture in _WHOLE_VIDEOS and not any(row.part == "audio" for row in spec.weights):
         tokens = max(tokens, _video_tokens(settings))
     return min(tokens, (settings.max_num_seqs or sequences) * context_tokens)
 
