@@ -25,12 +25,13 @@ Row = TypeVar("Row")
 class Column:
     """A table's column; where a terminal is narrow, the one with the greatest ``rank`` goes first.
 
-    Rank 0 is never left out.
+    Rank 0 is never left out. One that ``yields`` goes before any text would be folded.
     """
 
     title: str
     align: Align = "right"
     rank: int = 0
+    yields: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Field(Generic[Row]):
     align: Align = "right"
     rank: int = 0
     tone: Callable[[Row], Tone] | None = None
+    yields: bool = False
 
     def text(self, row: Row) -> str:
         """The cell as people read it."""
@@ -110,7 +112,7 @@ def table(
     titled = [field for field in fields if field.title]
     return Table(
         title,
-        tuple(Column(field.title, field.align, field.rank) for field in titled),
+        tuple(Column(field.title, field.align, field.rank, field.yields) for field in titled),
         tuple(tuple(field.text(row) for field in titled) for row in rows),
         tones=tuple(tuple(field.tone_of(row) for field in titled) for row in rows),
         most=most,

@@ -227,3 +227,12 @@ def divisors(number: int) -> list[int]:
     """Every divisor, smallest first."""
     small = [size for size in range(1, isqrt(number) + 1) if number % size == 0]
     return sorted({*small, *(number // size for size in small)})
+
+
+def visible(text: str) -> str:
+    """The text on one line, with every unprintable character written as its escape."""
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")

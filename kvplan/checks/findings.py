@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -139,7 +139,7 @@ def _of_plan(
     new = _entry(deployment, plan)
     changed = changes(old, new) if old else ()
     line_of_change = lines.of_changes(changed)
-    drifted = tuple(drifts(old, new)) if old else ()
+    drifted = tuple(_untold(drift, changed) for drift in drifts(old, new)) if old else ()
     facts: list[tuple[str, Expectation | tuple[Drift, ...] | Membership, int, bool]] = [
         (fact.name, fact, lines.of_expectation(place, fact, plan), fact.holds)
         for place, fact in expectations(deployment, plan)
@@ -153,6 +153,12 @@ def _of_plan(
         told = () if holds else changed
         yield Finding(str(file.path), where, deployment.name, name, fact, code, plan, told)
         changed = changed if holds else ()
+
+
+def _untold(drift: Drift, changed: tuple[Change, ...]) -> Drift:
+    """The drift without a cause that the keys which changed say better."""
+    causes = (cause for cause in drift.cause.split(", ") if cause != "deployment changed")
+    return replace(drift, cause=", ".join(causes)) if changed else drift
 
 
 def _source(cause: str) -> tuple[str, ...]:

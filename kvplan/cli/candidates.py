@@ -157,6 +157,18 @@ def _state_dtypes() -> Iterable[str]:
     return STATE_DTYPES
 
 
+def _dtypes() -> Iterable[str]:
+    from kvplan.planner.served import DTYPES
+
+    return DTYPES
+
+
+def _quantizations() -> Iterable[str]:
+    from kvplan.planner.quantizers import QUANTIZERS
+
+    return QUANTIZERS
+
+
 def _engines() -> Iterable[str]:
     from kvplan.engines.versions import ENGINE_VERSIONS
 
@@ -176,6 +188,8 @@ _SOURCES: dict[str, Callable[[str], Iterable[str]]] = {
     "GPU": _gpus,
 }
 _VALUES: dict[str, Callable[[], Iterable[str]]] = {
+    "dtype": _dtypes,
+    "quantization": _quantizations,
     "kv_cache_dtype": _kv_dtypes,
     "draft_kv_cache_dtype": _kv_dtypes,
     "index_cache_dtype": _index_dtypes,

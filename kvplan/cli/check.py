@@ -49,6 +49,12 @@ JUnit = Annotated[
         "--junit", metavar="FILE", panel=OUTPUT, help_="Write JUnit XML into this file as well."
     ),
 ]
+Sarif = Annotated[
+    str | None,
+    option(
+        "--sarif", metavar="FILE", panel=OUTPUT, help_="Write SARIF 2.1.0 into this file as well."
+    ),
+]
 Baseline = Annotated[
     str | None,
     option("--baseline", metavar="LOCK", help_="Any figure that is not in this lock file fails."),
@@ -76,6 +82,7 @@ def check(
     baseline: Baseline = None,
     update_baseline: Annotated[bool, typer.Option("--update-baseline", help=UPDATE)] = False,
     junit: JUnit = None,
+    sarif: Sarif = None,
     output: Format = CheckOutput.TABLE,
     json: Json = False,
     every: Every = False,
@@ -108,17 +115,18 @@ def check(
     report = check_report(result, lock, every=every)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         _tell_github(report, annotate=output is not CheckOutput.GITHUB)
-    if junit is not None:
-        _write_junit(report, junit)
+    for form, file in (("junit", junit), ("sarif", sarif)):
+        if file is not None:
+            _write_beside(report, form, file)
     answer(report, "json" if json else output.value, screen)
 
 
-def _write_junit(report: Report, file: str) -> None:
-    """The findings as JUnit XML in this file. Raises UsageError where it cannot be written."""
+def _write_beside(report: Report, form: str, file: str) -> None:
+    """The findings in this format in a file as well. Raises UsageError where it cannot be written."""
     from kvplan.files import write_whole
     from kvplan.render import render
 
-    write_whole(file, render(report, "junit"))
+    write_whole(file, render(report, form))
 
 
 def _tell_kept(lock: Path, files: list[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast, get_args
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from kvplan.cli.output import write
+from kvplan.cli.output import write_help
 from kvplan.cli.values import (
     ENGINE,
     GPU,
@@ -30,7 +30,7 @@ _LONGEST = 31  # "-pp, --pipeline-parallel-size N"; a longer name has a line of 
 
 
 class NoSuchWordError(typer.TyperException):
-    """A command or an option that there is none of. ``hint`` says what may be meant."""
+    """A word that there is none of, or that lacks. ``hint`` says what may be meant."""
 
     exit_code = 2
 
@@ -57,9 +57,9 @@ class _Help:
             words = _with_words(ctx, args)
             return cast("list[str]", super().parse_args(ctx, words))  # type: ignore[misc]
         except typer.TyperException as error:
-            if not hasattr(error, "possibilities"):
-                raise
-            raise _no_such_option(ctx, _as_typed(ctx, error, typed)) from None
+            if hasattr(error, "possibilities"):
+                raise _no_such_option(ctx, _as_typed(ctx, error, typed)) from None
+            raise _cannot_be_read(ctx, error) from None
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """What it does, its usage, what it takes in groups, and examples."""
@@ -118,7 +118,7 @@ def summary(command: Any) -> str:
 
 def _write_help(ctx: Any, _option: Any, asked: bool) -> None:
     if asked and not ctx.resilient_parsing:
-        write(f"{ctx.get_help()}\n")
+        write_help(ctx.get_help())
         ctx.exit()
 
 
@@ -216,6 +216,31 @@ def _no_such_option(ctx: Any, typed: str) -> NoSuchWordError:
             message, f"{', '.join(others)} take{'s' * (len(others) == 1)} it; {near}{hint}"
         )
     return NoSuchWordError(f"no such option: {typed[:60]}", f"{near}{hint}")
+
+
+def _cannot_be_read(ctx: Any, error: Any) -> NoSuchWordError:
+    """The refusal of a line that lacks a word or a value, or has one too many, with an example."""
+    name, param = ctx.info_name, getattr(error, "param", None)
+    known = {spelt: each for each in ctx.command.params for spelt in _names(each)}
+    option = known.get(getattr(error, "option_name", ""))
+    text = error.format_message().rstrip(".")
+    if hasattr(error, "param_type") and param is not None:
+        word = param.metavar.strip("[].") if param.param_type_name == "argument" else param.opts[0]
+        message = f"kvplan {name}: {word} is missing"
+    elif option is not None:
+        needs = "takes no value" if option.is_flag else f"needs a value: {option.metavar}"
+        message = f"{error.option_name} {needs}"
+    elif "extra argument" in text:
+        message = f"kvplan {name}: one word too many: {text.rpartition(' (')[2].rstrip(')')}"
+    else:
+        message = f"{text[:1].lower()}{text[1:]}"
+    lines = ctx.command.help.partition("\n\nExamples:\n")[2].splitlines()
+    example = next(line.strip() for line in lines if "kvplan" in line and "#" not in line)
+    listed = "; kvplan list shows the models" if getattr(param, "metavar", "") in _MODELS else ""
+    return NoSuchWordError(message, f"for example: {example}{listed}")
+
+
+_MODELS = {"MODEL", "MODEL...", "A", "B"}
 
 
 def _did_you_mean(typed: str, known: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 
 import typer  # noqa: TC002 - typer reads the annotation
 
-from kvplan.cli.output import write
+from kvplan.cli.output import write_help
 from kvplan.cli.values import argument
 
 
@@ -24,8 +24,8 @@ def help_(
     """
     root: Any = ctx.find_root()
     if command is None:
-        write(f"{root.get_help()}\n")
+        write_help(root.get_help())
         return
     name, found, _ = root.command.resolve_command(root, [command])
     with cast("Any", found).make_context(name, [], parent=root, resilient_parsing=True) as asked:
-        write(f"{asked.get_help()}\n")
+        write_help(asked.get_help())

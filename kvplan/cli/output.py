@@ -12,8 +12,9 @@ import typer
 
 from kvplan.cli.options import Screen
 from kvplan.errors import UsageError
-from kvplan.render import ALWAYS_UTF_8, message, render
-from kvplan.render.plain import inert, visible
+from kvplan.render import ALWAYS_UTF_8, help_page, message, render
+from kvplan.render.plain import inert
+from kvplan.units import visible
 from kvplan.report import Note, Report
 
 _USUAL_COLUMNS = 80
@@ -50,6 +51,14 @@ def write(text: str, output: str = "table") -> None:
         _drop(sys.stdout)
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"the answer cannot be written: {reason}") from None
+
+
+def write_help(text: str) -> None:
+    """The help to stdout, in colour where that has it; drawing is not loaded where it has not."""
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    if not os.environ.get("NO_COLOR") and (terminal or os.environ.get("FORCE_COLOR")):
+        text = help_page(text)
+    write(f"{text.rstrip()}\n")
 
 
 def warn(warnings: Iterable[str]) -> None:

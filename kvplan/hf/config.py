@@ -14,11 +14,13 @@ from typing import Any, NoReturn, Self, TypeVar
 
 from kvplan.errors import RefusedError
 from kvplan.hf.class_defaults import NO_CLASS, ClassDefaults
+from kvplan.units import visible
 
 MAX_LAYERS = 10_000
 MAX_SIZE = 1_000_000
 MAX_TOKENS = 1 << 40
 SHOWN_CHARACTERS = 60
+_MOST_CHARACTERS = 200  # of a name or a path
 
 HINT = (
     "write what it caches as a YAML spec and give that file instead, for ordinary attention: "
@@ -354,6 +356,5 @@ def shown(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """The text without what no terminal or YAML file could hold, and not too long."""
-    clean = "".join(char if char.isprintable() else "?" for char in text)
-    return clean.encode("utf-8", "replace").decode()[:200]
+    """The text as any terminal or YAML file can hold it, and not too long."""
+    return visible(text)[:_MOST_CHARACTERS]

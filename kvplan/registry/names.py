@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from functools import cache
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kvplan.errors import UsageError, nearest
-from kvplan.files import CHECKPOINT_FILES
+from kvplan.files import CHECKPOINT_FILES, is_there
 from kvplan.gpu import LEAST_MEMORY_BYTES, Gpu, GpuFile
 from kvplan.registry.paths import as_path, is_path
 from kvplan.registry.yaml import parse_yaml, quoted, read_yaml
@@ -81,7 +82,7 @@ def load(model: str | Path, assume: str | None = None, folder: Path | None = Non
         note = f"{quoted(text)} is no name of the catalogue: read from {path}"
         return replace(_read(path, assume), name_note=note)
     if _is_folder(path):
-        raise UsageError(f"{path}: this folder holds no config.json")
+        raise _no_checkpoint(path)
     raise _unknown_model(text)
 
 
@@ -123,7 +124,7 @@ def _read(path: Path, assume: str | None) -> ModelSpec:
 
         return read_config(path, assume)[0]
     if _is_folder(path):
-        raise UsageError(f"{path}: this folder holds no config.json")
+        raise _no_checkpoint(path)
     return read_model(path)
 
 
@@ -158,7 +159,15 @@ def _aliases(path: Path) -> list[str]:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    return any(_is_file(path / name) for name in CHECKPOINT_FILES)
+    """Whether the folder holds one, be it readable or not: a link to nothing is said to be one."""
+    return any(os.path.lexists(path / name) for name in CHECKPOINT_FILES)
+
+
+def _no_checkpoint(folder: Path) -> UsageError:
+    """What is wrong with a folder without one. Raises SpecError where it does not tell."""
+    for name in CHECKPOINT_FILES:
+        is_there(folder / name)
+    return UsageError(f"{folder}: this folder holds no config.json")
 
 
 def _is_file(path: Path) -> bool:

@@ -42,3 +42,10 @@ def message(line: str, width: int | None) -> str:
     from kvplan.render import terminal
 
     return terminal.message(line, width)
+
+
+def help_page(text: str) -> str:
+    """The help of a command for a terminal: titles, names and examples in colour."""
+    from kvplan.render import terminal
+
+    return terminal.help_page(text)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from io import StringIO
 from typing import Any
 
-from kvplan.render.plain import inert, visible
+from kvplan.render.plain import inert
+from kvplan.units import visible
 from kvplan.report import Report
 
 # A spreadsheet runs a cell that begins like this (OWASP, CSV injection), full-width and small forms

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kvplan.render import markdown
-from kvplan.render.plain import visible
+from kvplan.units import visible
 from kvplan.report import Report
 
 _DATA = {"%": "%25", "\r": "%0D", "\n": "%0A"}

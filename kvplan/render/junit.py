@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from kvplan.render.plain import visible
+from kvplan.units import visible
 from kvplan.report import Report
 
 _ELEMENTS = {"failed": "failure", "error": "error"}

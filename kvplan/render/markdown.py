@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from kvplan.render.plain import inert, visible
+from kvplan.render.plain import inert
+from kvplan.units import visible
 from kvplan.report import Report, Table
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&!])")

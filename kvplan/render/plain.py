@@ -10,15 +10,6 @@ _AT_THE_START = re.compile(r"^(\s*):(?=:)")
 _ANYWHERE = re.compile(r"#(?=#\w*\[)")
 
 
-def visible(text: str) -> str:
-    """The text on one line, with every unprintable character written as its escape."""
-    return "".join(char if char.isprintable() else _escape(char) for char in text)
-
-
 def inert(line: str) -> str:
     """The line with nothing in it that a CI runner would take for a command."""
     return _ANYWHERE.sub(r"\\x23", _AT_THE_START.sub(r"\1\\x3a", line))
-
-
-def _escape(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
-from kvplan.render.plain import visible
+from kvplan.units import visible
 
 _MOMENT_SECONDS = 1.0
 

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from kvplan.render.json_document import valid
-from kvplan.render.plain import visible
+from kvplan.units import visible
 from kvplan.report import Report
 
 SCHEMA = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from kvplan.render.plain import inert, visible
+from kvplan.render.plain import inert
+from kvplan.units import visible
 from kvplan.report import NOTHING, Answer, Bar, Report, Table, Tone
 from kvplan.units import ceil_div
 
@@ -84,6 +86,26 @@ def message(line: str, width: int | None) -> str:
     return "\n".join(map(str.rstrip, page.getvalue().splitlines()))
 
 
+_HELP = {
+    re.compile(r"^(\w+:)(?=$| kvplan)", re.MULTILINE): "bold yellow",
+    re.compile(r"^  (#.*)$", re.MULTILINE): "dim",
+    re.compile(r"^  (-.*?)(?=  |$)", re.MULTILINE): "cyan",  # an option and its metavar
+    re.compile(r"^  ([a-z]+|[A-Z.]+)(?=  +\S)", re.MULTILINE): "cyan",  # a command, an argument
+    re.compile(r"^  (kvplan .*)$", re.MULTILINE): "green",
+}
+"""What of a help is drawn how."""
+
+
+def help_page(text: str) -> str:
+    """The help with its titles, names and examples in colour where the terminal has it."""
+    page, drawn = _Page(sys.stdout), Text(text)
+    for pattern, style in _HELP.items():
+        for match in pattern.finditer(text):
+            drawn.stylize(style, *match.span(1))
+    _console(page, _UNBOUNDED).print(drawn)
+    return page.getvalue()
+
+
 def render(report: Report, width: int | None) -> str:
     """The answer and its tables for a terminal so wide, in colour where that has it.
 
@@ -131,12 +153,19 @@ def _only_first(table: Table, most: int) -> Table:
 def _fitting(table: Table, width: int) -> tuple[Table, list[str]]:
     """The table with the columns that there is room for, and the titles of the others.
 
-    Those that say nothing go first, without being named, then those of the highest rank.
+    Those that say nothing go first, without being named, then those of the highest rank; and
+    those that yield as long as there is text that would be folded.
     """
     kept = list(range(len(table.columns)))
     left_out: list[int] = []
-    while _narrowest(_with_columns(table, kept)) > width:
-        spare = [index for index in kept if table.columns[index].rank]
+    while (now := _with_columns(table, kept)) and _unfolded(now) > width:
+        breaks = _narrowest(now) > width
+        columns = [table.columns[index] for index in kept]
+        spare = [
+            index
+            for index, column in zip(kept, columns, strict=True)
+            if column.rank and (breaks or column.yields)
+        ]
         if not spare:
             break
         goes = max(spare, key=lambda i: (_is_blank(table, i), table.columns[i].rank, i))
@@ -162,6 +191,12 @@ def _with_columns(table: Table, kept: Sequence[int]) -> Table:
 def _narrowest(table: Table) -> int:
     """Columns of terminal that the table needs without breaking a number or a word."""
     return 1 + sum(_least(table, index) + _GAP for index in range(len(table.columns)))
+
+
+def _unfolded(table: Table) -> int:
+    """Columns of terminal in which every row is one line."""
+    widest = (max(map(cell_len, _cells(table, i)), default=1) for i in range(len(table.columns)))
+    return 1 + sum(width + _GAP for width in widest)
 
 
 def _least(table: Table, index: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ def check_report(result: Findings, baseline: Path | None, *, every: bool = False
         },
         payload={"summary": summary, "findings": findings},
         records=findings,
-        tables=(table("", _FIELDS, listed),) if listed else (),
+        tables=(table("", _fields(listed), listed),) if listed else (),
         answer=_answer(result.findings, summary, every=every),
         warnings=by_text(
             (name, text)
@@ -63,6 +64,12 @@ def check_report(result: Findings, baseline: Path | None, *, every: bool = False
         ),
         exit_code=result.exit_code,
     )
+
+
+def _fields(listed: Sequence[Finding]) -> list[Field[Finding]]:
+    """The columns; the result is the least of them where it is the same in every row."""
+    same = len({finding.status for finding in listed}) == 1
+    return [replace(field, yields=same) if field.key == "status" else field for field in _FIELDS]
 
 
 def _name_notes(plans: Mapping[str, Plan]) -> Iterator[Note]:
@@ -135,7 +142,7 @@ def _message(finding: Finding) -> str:
         case KvplanError():
             return f"{fact.message}: {fact.hint}" if fact.hint else fact.message
         case tuple():
-            return _drifted(fact, finding)
+            return _drifted(fact)
         case CountedWeights():
             parts = ", ".join(fact.not_counted)
             allowed = "" if fact.allowed else "; give overhead, or allow_uncounted: true"
@@ -149,6 +156,21 @@ def _message(finding: Finding) -> str:
     return _figure(fact, finding.plan)
 
 
+def brief(finding: Finding) -> str:
+    """The message for a line of a screen: how much fits, without what it needs and has."""
+    fact, plan = finding.fact, finding.plan
+    if plan is None or not isinstance(fact, Fit | Bound | StatedFigure) or finding.status != "failed":
+        return message(finding)
+    told = [", ".join(map(change_in_words, finding.changed))] if finding.changed else []
+    if not isinstance(fact, Fit):
+        told.append(_held(fact))
+    elif plan.fits or not plan.max_sequences or plan.budget.fits:
+        told.append(_message(finding) if plan.fits else problem(plan))
+    else:
+        told.append(_fitting(plan, shorter=not finding.changed))
+    return ": ".join(told)
+
+
 def _fit(fact: Fit, plan: Plan, *, changed: bool) -> str:
     if not plan.fits:
         if changed and plan.max_sequences and not plan.budget.fits:
@@ -158,24 +180,28 @@ def _fit(fact: Fit, plan: Plan, *, changed: bool) -> str:
     return _state(plan) if fact.holds else f"fits, although it should not: {_state(plan)}"
 
 
-def _fitting(plan: Plan) -> str:
+def _fitting(plan: Plan, *, shorter: bool = True) -> str:
     """How much of the load fits: ``11 of 20 sequences fit, or 38,904 tokens for 20 sequences``."""
     load, context_tokens = plural(plan.sequences, "sequence"), plan.max_context_tokens
-    shorter = f", or {context_tokens:,} tokens for {load}" if context_tokens else ""
-    return f"{plan.max_sequences:,} of {load} fit{shorter}"
+    verb = "fits" if plan.max_sequences == 1 else "fit"
+    also = f", or {context_tokens:,} tokens for {load}" if shorter and context_tokens else ""
+    return f"{plan.max_sequences or 0:,} of {load} {verb}{also}"
 
 
 def _figure(fact: Bound | StatedFigure, plan: Plan) -> str:
+    if fact.holds or not plan.fits:  # what would fit, another finding says
+        return _held(fact)
+    return f"{_held(fact)}; {_state(plan)}"
+
+
+def _held(fact: Bound | StatedFigure) -> str:
+    """A figure beside what it was held against."""
     if isinstance(fact, Bound):
         word = "at least" if fact.at_least else "at most"
-        text = f"{_shown(fact.actual)}, {word} {_shown(fact.expected)} expected"
-    else:
-        stated = fact.stated
-        tolerance = f" ± {stated.tolerance_percent:g}%" if stated.tolerance_percent else ""
-        text = f"{_shown(fact.actual)}, {stated.value:,}{tolerance} stated"
-    if fact.holds or not plan.fits:  # what would fit, another finding says
-        return text
-    return f"{text}; {_state(plan)}"
+        return f"{_shown(fact.actual)}, {word} {_shown(fact.expected)} expected"
+    stated = fact.stated
+    tolerance = f" ± {stated.tolerance_percent:g}%" if stated.tolerance_percent else ""
+    return f"{_shown(fact.actual)}, {stated.value:,}{tolerance} stated"
 
 
 def _state(plan: Plan) -> str:
@@ -191,13 +217,10 @@ def _shown(value: Number | None) -> str:
     return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
 
 
-def _drifted(drifts: tuple[Drift, ...], finding: Finding) -> str:
-    """Each figure that is another one; why, unless a key that changed is told already."""
-    figures = ", ".join(map(_drift, drifts))
-    causes = drifts[0].cause.split(", ")
-    if finding.changed:
-        causes = [cause for cause in causes if cause != "deployment changed"]
-    return f"{figures} ({', '.join(causes)})" if causes else figures
+def _drifted(drifts: tuple[Drift, ...]) -> str:
+    """Each figure that is another one; why, unless keys that changed are told already."""
+    figures, cause = ", ".join(map(_drift, drifts)), drifts[0].cause
+    return f"{figures} ({cause})" if cause else figures
 
 
 def _drift(drift: Drift) -> str:
@@ -226,8 +249,14 @@ _FIELDS: tuple[Field[Finding], ...] = (
         lambda finding: finding.deployment or NOTHING,
         "left",
     ),
-    Field("", _where, "Where", align="left", rank=2),
-    Field("check", lambda finding: finding.check, "Check", align="left"),
+    Field("", _where, "Where", align="left", rank=2, yields=True),
+    Field(
+        "check",
+        lambda finding: finding.check,
+        "Check",
+        align="left",
+        tone=lambda finding: _TONES[finding.status],
+    ),
     Field(
         "status",
         lambda finding: finding.status,
@@ -237,6 +266,6 @@ _FIELDS: tuple[Field[Finding], ...] = (
         1,
         lambda finding: _TONES[finding.status],
     ),
-    Field("message", message, "Why", align="left"),
+    Field("message", message, "Why", brief, "left"),
     Field("exit_code", lambda finding: finding.exit_code),
 )

@@ -69,10 +69,12 @@ class Job:
         return self._step(0, {"INTERPRETER": sys.executable, "ACTION_PATH": str(self.action)})
 
     def check(
-        self, files: str, baseline: str = "", junit: str = ""
+        self, files: str, baseline: str = "", junit: str = "", sarif: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """The step that checks."""
-        return self._step(1, {"FILES": files, "BASELINE": baseline, "JUNIT": junit})
+        return self._step(
+            1, {"FILES": files, "BASELINE": baseline, "JUNIT": junit, "SARIF": sarif}
+        )
 
     def _step(self, number: int, inputs: dict[str, str]) -> subprocess.CompletedProcess[str]:
         """One script, started as a runner starts ``shell: bash``."""

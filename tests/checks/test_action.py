@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -187,6 +188,22 @@ def test_the_exit_code_is_the_check_s(
     assert result.returncode == code, result.stderr
     assert said in result.stderr
     assert (installed.workspace / "out.xml").exists() == (junit == "out.xml")
+
+
+def test_one_run_writes_junit_and_sarif(installed: Job, sprung: Path) -> None:
+    """The failing deployment stands in both, on the line that its file has it on."""
+    put(installed, {"good.yaml": FITS, "bad.yaml": FAILS})
+    name = "$(touch pwned) '.sarif"
+    result = installed.check("good.yaml\nbad.yaml", junit="both.xml", sarif=name)
+    assert result.returncode == 1, result.stderr
+    assert installed.checked_files("both.xml") == ["good.yaml", "bad.yaml"]
+    document = json.loads((installed.workspace / name).read_text())
+    assert document["version"] == "2.1.0"
+    (found,) = document["runs"][0]["results"]
+    place = found["locations"][0]["physicalLocation"]
+    assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == ("bad.yaml", 1)
+    assert installed.check("good.yaml", sarif="no/folder/out.sarif").returncode == 2
+    assert not sprung.exists()
 
 
 def test_a_baseline_may_have_any_name(installed: Job, sprung: Path) -> None:
