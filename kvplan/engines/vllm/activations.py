@@ -6,6 +6,7 @@ Elements a token, of 16 bits, on one GPU of a tensor group. Paths are of vLLM's 
 from __future__ import annotations
 
 from kvplan.kinds.full_attention import AttentionHeads
+from kvplan.kinds.index_keys import IndexKeys
 from kvplan.kinds.mla import LatentAttention
 from kvplan.parallel import Layout
 from kvplan.spec import ModelSpec
@@ -18,6 +19,8 @@ _GATE_UP_DOWN = 3
 _CONTEXT_ROWS = 64 * 1_024
 """Of chunked context that MLA projects up at once (attention/mla_attention.py:2334)."""
 _CONTEXT_REQUESTS = 8
+_LATENT_BYTES, _INDEX_KEY_BYTES = 576 * 2, 132
+_SHORT_CONTEXT, _SHORT_FACTOR, _LONG_FACTOR = 256 * 1_024, 5, 2
 
 
 def hidden_size(spec: ModelSpec) -> int:
@@ -36,7 +39,18 @@ def forward_bytes(spec: ModelSpec, layout: Layout, tokens: int, context_tokens: 
     """The widest layer of a step of so many tokens, the residual and its input beside it."""
     widest = max(_mlp(spec, layout), _experts(spec, layout), _attention(spec, layout))
     step_bytes = tokens * (widest + 2 * hidden_size(spec)) * _BYTES
+    if any(isinstance(kind, IndexKeys) for kind, _, _ in spec.caches_as_written()):
+        return step_bytes + indexed_bytes(context_tokens)
     return max(step_bytes, _latent_context_bytes(spec, layout, tokens, context_tokens))
+
+
+def indexed_bytes(context_tokens: int) -> int:
+    """Index keys of a prefill that sparse attention gathers, as many as its latents would take.
+
+    v1/attention/backends/mla/indexer.py:916, config/vllm.py:1872.
+    """
+    factor = _SHORT_FACTOR if context_tokens <= _SHORT_CONTEXT else _LONG_FACTOR
+    return context_tokens * (_LATENT_BYTES // _INDEX_KEY_BYTES) * factor * _INDEX_KEY_BYTES
 
 
 def _mlp(spec: ModelSpec, layout: Layout) -> int:

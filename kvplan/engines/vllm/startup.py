@@ -9,7 +9,7 @@ of CUDA graphs. The factors are those of logs in tests/engines/vllm/startup.json
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, isqrt
 from typing import Literal
@@ -18,6 +18,7 @@ from kvplan.engines.settings import ServerSettings
 from kvplan.engines.vllm.activations import forward_bytes, hidden_size, vocabulary
 from kvplan.engines.vllm.scheduler import max_num_batched_tokens, max_num_seqs
 from kvplan.gpu import Gpu
+from kvplan.kinds.deepseek_v4 import CompressedKV
 from kvplan.parallel import Layout
 from kvplan.spec import ModelSpec
 from kvplan.units import GIB, MIB
@@ -122,12 +123,16 @@ def startup(
     few = sequences if settings.max_num_seqs is not None else min(sequences, _FEW_SEQUENCES)
     columns = vocabulary(spec) if stage.last else 0
     logits, least = sequences * columns, few * columns
-    forward = forward_bytes(spec, layout, tokens, context_tokens)
+    forward = tuple(
+        forward_bytes(spec, each, tokens, context_tokens)
+        for each in (replace(layout, data=1), layout)
+    )
     graphs = graph_count(gpu, tokens, few), graph_count(gpu, tokens, sequences)
     counted = (least, logits) if rules.counts_tokens else (0, 0)
     return (
-        _activations(forward, tokens, (least, logits), rules),
+        _activations((min(forward), forward[-1]), tokens, (least, logits), rules),
         *_vision(spec, stage, tokens),
+        *_compressed(spec),
         _graphs(stage.count, settings, graphs, rules),
         _buffers(gpu, counted),
         _process(),
@@ -152,11 +157,15 @@ def requested_bytes(gpu: Gpu, utilization: Fraction) -> int:
     return ceil(gpu.memory_bytes * utilization)
 
 
-def _activations(forward: int, tokens: int, logits: tuple[int, int], rules: Rules) -> MemoryLine:
+def _activations(
+    forwards: tuple[int, int], tokens: int, logits: tuple[int, int], rules: Rules
+) -> MemoryLine:
     """The peak of the dummy step, or of sampling after it, whichever is more.
 
-    ``logits`` are those of few sequences and of as many as there may be.
+    ``forwards`` are bytes of a step by tokens of one data-parallel rank and of all, whose experts
+    may see them all at once; ``logits`` those of few sequences and of as many as there may be.
     """
+    alone, forward = forwards
     least, most = logits
     low, middle, high = rules.logit_bytes
     sampled = int(most * middle)
@@ -164,7 +173,7 @@ def _activations(forward: int, tokens: int, logits: tuple[int, int], rules: Rule
     return MemoryLine(
         "activations",
         max(forward, sampled),
-        max(forward * 4 // 5, int(least * low)),
+        max(alone * 4 // 5, int(least * low)),
         max(forward * 4 // 3, int(most * high)),
         "formula",
         f"{what} a dummy step of {tokens:,} tokens",
@@ -183,10 +192,18 @@ def _vision(spec: ModelSpec, stage: StageLayers, tokens: int) -> tuple[MemoryLin
     return (MemoryLine("vision", outputs, 0, outputs + 2 * GIB, "assumed", note),)
 
 
+def _compressed(spec: ModelSpec) -> tuple[MemoryLine, ...]:
+    """What DeepSeek-V4 takes beyond a layer's widths: streams of the residual, work buffers."""
+    if not any(isinstance(kind, CompressedKV) for kind, _, _ in spec.caches_as_written()):
+        return ()
+    note = "residual streams and attention's buffers: 5 to 7 GiB of all on H20, 10 on two GB10"
+    return (MemoryLine("compressed attention", 2 * GIB, 0, 6 * GIB, "assumed", note),)
+
+
 def _graphs(
     layers: int, settings: ServerSettings, counts: tuple[int, int], rules: Rules
 ) -> MemoryLine:
-    """The estimate of vLLM itself: piecewise graphs of all sizes, full ones of as many as decode."""
+    """Its estimate: piecewise graphs of all sizes, full ones of as many as decode."""
     if settings.enforce_eager or not rules.charges_graphs:
         why = "none with enforce_eager" if settings.enforce_eager else "not charged before 0.21"
         return MemoryLine("cuda graphs", 0, 0, 0, "formula", why)

@@ -17,6 +17,7 @@ import pytest
 
 import kvplan
 from kvplan.engines.settings import ServerSettings
+from kvplan.engines.vllm.activations import indexed_bytes
 from kvplan.engines.vllm.startup import (
     MemoryLine,
     graph_count,
@@ -129,6 +130,11 @@ def test_activations_of_llama_by_hand() -> None:
     assert named(settings)["activations"].size_bytes == 1_024 * 128_256 * 12
     first = named(settings, Layout(pipeline=2), last=False)["activations"]
     assert first.size_bytes == 8_192 * (3 * 14_336 + 2 * 4_096) * 2
+
+
+def test_index_keys_of_a_prefill_are_those_of_vllms_own_comment() -> None:
+    """v1/attention/backends/mla/indexer.py: "40 * 163840 * 132 = 865075200 bytes"."""
+    assert indexed_bytes(163_840) == 865_075_200
 
 
 def test_counts_for_penalties_are_on_the_last_stage() -> None:
