@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from math import isqrt
+from typing import Literal, Protocol
 
 from kvplan.calc import PackedCaches
 from kvplan.engines.settings import ServerSettings
@@ -22,6 +23,33 @@ class Waste:
     name: str
     size_bytes: int
     reason: str
+
+
+Basis = Literal["formula", "measured", "assumed"]
+
+
+@dataclass(frozen=True)
+class MemoryLine:
+    """Bytes of one GPU that are neither weights nor caches, between ``low`` and ``high``."""
+
+    name: str
+    size_bytes: int
+    low_bytes: int
+    high_bytes: int
+    basis: Basis
+    note: str
+
+
+def total(lines: Iterable[MemoryLine]) -> tuple[int, int, int]:
+    """All lines together: figure, low and high.
+
+    What is less of one line for fewer sequences is less of all; what is more is taken to be so of
+    each line on its own.
+    """
+    known = tuple(lines)
+    size_bytes = sum(line.size_bytes for line in known)
+    more = isqrt(sum((line.high_bytes - line.size_bytes) ** 2 for line in known))
+    return size_bytes, sum(line.low_bytes for line in known), size_bytes + more
 
 
 class Pool(Protocol):
@@ -98,6 +126,20 @@ class Engine(Protocol):
         gpu: Gpu,
     ) -> tuple[WeightsLine, ...]:
         """What a GPU of this stage holds of a model's weights, part by part."""
+
+    def allowed_bytes(self, gpu: Gpu, share: float) -> int:
+        """What of the GPU's memory it takes at this share."""
+
+    def startup(
+        self,
+        spec: ModelSpec,
+        layout: Layout,
+        stage: StageLayers,
+        settings: ServerSettings,
+        gpu: Gpu,
+        context_tokens: int,
+    ) -> tuple[MemoryLine, ...]:
+        """What it sets aside beside weights before the first page; empty where nobody says."""
 
     def pool(
         self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kvplan.calc import PackedCaches
+from kvplan.engines.base import MemoryLine
 from kvplan.engines.settings import ServerSettings
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout, check_layout
@@ -45,6 +46,23 @@ class Arithmetic:
         """The checkpoint's bytes, divided."""
         del settings, gpu
         return weights_on_rank(spec, layout, stage)
+
+    def allowed_bytes(self, gpu: Gpu, share: float) -> int:
+        """Whole bytes of the share."""
+        return int(gpu.memory_bytes * share)
+
+    def startup(
+        self,
+        spec: ModelSpec,
+        layout: Layout,
+        stage: StageLayers,
+        settings: ServerSettings,
+        gpu: Gpu,
+        context_tokens: int,
+    ) -> tuple[MemoryLine, ...]:
+        """No engine, and so nothing of its own."""
+        del spec, layout, stage, settings, gpu, context_tokens
+        return ()
 
     def pool(
         self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu

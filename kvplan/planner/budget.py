@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from kvplan.calc import Footprint, PackedCaches
-from kvplan.engines.base import Pool
+from kvplan.engines import engine_of
+from kvplan.engines.base import MemoryLine, Pool, total
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
 from kvplan.planner.loaded import LoadedStage, loaded_stages
@@ -67,11 +68,14 @@ class Budget:
     weights: tuple[WeightsLine, ...]
     cache: Footprint
     room_bytes: int
+    room_is_given: bool = False
     pages: Pages | None = None
     excess_bytes: int = 0
     """What weights, overhead and a room that is given are more than the GPU's memory."""
     image_bytes: int = 0
     """What of the overhead is for the images that a vision tower is tried with."""
+    overhead_lines: tuple[MemoryLine, ...] = ()
+    """What an engine sets aside, where it is the engine that says so."""
     draft_weights: tuple[WeightsLine, ...] = ()
     """Of a draft model beside the model, where this GPU has them."""
     lora: LoraSlots | None = None
@@ -145,6 +149,14 @@ class Budget:
         return self.allowed_bytes - (-self.excess_bytes or self.room_bytes)
 
     @property
+    def room_range(self) -> tuple[int, int]:
+        """The least and the most that may be left for caches, by the overhead's range."""
+        if self.room_is_given or not self.overhead_lines:
+            return self.room_bytes, self.room_bytes
+        size_bytes, low_bytes, high_bytes = total(self.overhead_lines)
+        return self.room_bytes - high_bytes + size_bytes, self.room_bytes - low_bytes + size_bytes
+
+    @property
     def has_room(self) -> bool:
         """Whether anything is left for caches at all."""
         return self.room_bytes > 0 and not self.excess_bytes
@@ -161,6 +173,33 @@ def overhead(gpu: Gpu, question: Question) -> tuple[int, str]:
         return question.overhead_bytes, "measured"
     process_bytes = gpu.process_bytes or PROCESS_BYTES
     return process_bytes + int(gpu.memory_bytes * ACTIVATION_SHARE), "assumed"
+
+
+@dataclass(frozen=True)
+class _Overhead:
+    """What is neither weights nor caches: by an engine's lines, as measured, or by estimate."""
+
+    size_bytes: int
+    basis: str
+    image_bytes: int = 0
+    lines: tuple[MemoryLine, ...] = ()
+
+
+def _overhead(
+    caches: PackedCaches,
+    question: Question,
+    layout: Layout,
+    loaded: LoadedStage,
+    context_tokens: int,
+) -> _Overhead:
+    gpu, engine = question.gpu, engine_of(question)
+    if question.overhead_bytes is None:
+        lines = engine.startup(caches.spec, layout, loaded.own, question, gpu, context_tokens)
+        if lines:
+            return _Overhead(total(lines)[0], "assumed", 0, lines)
+    size_bytes, basis = overhead(gpu, question)
+    image_bytes = IMAGE_BYTES if loaded.sees and basis == "assumed" else 0
+    return _Overhead(size_bytes + image_bytes, basis, image_bytes)
 
 
 def stage_budgets(
@@ -195,7 +234,8 @@ def stage_budgets(
             last=loaded.is_last,
         )
         pages = Pages(pool, key[1], in_sequence) if pool else None
-        budgets[key] = _budget(question, loaded, cache, pages)
+        extra = _overhead(caches, question, layout, loaded, context_tokens)
+        budgets[key] = _budget(question, loaded, cache, pages, extra)
     return tuple(budgets[key] for key in keys)
 
 
@@ -212,26 +252,29 @@ def by_stage(figure: Callable[[Budget], Figure], budgets: Iterable[Budget]) -> l
 
 
 def _budget(
-    question: Question, loaded: LoadedStage, cache: Footprint, pages: Pages | None
+    question: Question,
+    loaded: LoadedStage,
+    cache: Footprint,
+    pages: Pages | None,
+    extra: _Overhead,
 ) -> Budget:
-    extra_bytes, basis = overhead(question.gpu, question)
-    image_bytes = IMAGE_BYTES if loaded.sees and basis == "assumed" else 0
-    extra_bytes += image_bytes
     memory_bytes = question.gpu.memory_bytes
     given_bytes = _given_bytes(question, pages)
-    taken_bytes = extra_bytes + loaded.size_bytes
-    allowed = int(memory_bytes * question.gpu_memory_utilization)
+    taken_bytes = extra.size_bytes + loaded.size_bytes
+    allowed = engine_of(question).allowed_bytes(question.gpu, question.gpu_memory_utilization)
     if given_bytes is not None:
         allowed = min(memory_bytes, taken_bytes + given_bytes)
     return Budget(
         memory_bytes=memory_bytes,
         allowed_bytes=allowed,
-        overhead_bytes=extra_bytes,
-        image_bytes=image_bytes,
-        overhead_basis=basis,
+        overhead_bytes=extra.size_bytes,
+        image_bytes=extra.image_bytes,
+        overhead_basis=extra.basis,
+        overhead_lines=extra.lines,
         weights=loaded.weights,
         cache=cache,
         room_bytes=allowed - taken_bytes if given_bytes is None else given_bytes,
+        room_is_given=given_bytes is not None,
         pages=pages,
         excess_bytes=0 if given_bytes is None else taken_bytes + given_bytes - allowed,
         draft_weights=loaded.draft_weights,

@@ -24,7 +24,13 @@ class LoadedStage:
     weights: tuple[WeightsLine, ...]
     draft_weights: tuple[WeightsLine, ...]
     lora: LoraSlots | None
-    is_last: bool
+    own: StageLayers
+    """What of the model's layers and ends it has."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing comes after it."""
+        return self.own.last
 
     @property
     def sees(self) -> bool:
@@ -82,7 +88,7 @@ def _loaded(
         weights=weights,
         draft_weights=_drafter_weights(caches, question, layout) if last else (),
         lora=lora_slots(spec, question, layout, layers, first=first, last=last),
-        is_last=last,
+        own=own,
     )
 
 

@@ -83,7 +83,11 @@ def _lines(budget: Budget) -> Iterator[_Line]:
     yield from _weights(budget)
     yield _Line("draft weights", budget.draft_weights_bytes, "▆")
     yield _Line("LoRA slots", budget.lora_bytes, "▄")
-    yield _Line("overhead", budget.overhead_bytes, "▒", tone=assumed)
+    for line in budget.overhead_lines:
+        between = f"{gib(line.low_bytes)} to {gib(line.high_bytes)}"
+        yield _Line(line.name, line.size_bytes, "▒", between, tone=assumed)
+    if not budget.overhead_lines:
+        yield _Line("overhead", budget.overhead_bytes, "▒", tone=assumed)
     yield _Line("cache that grows", budget.growing_bytes, "▓")
     yield _Line("windows and states", budget.fixed_bytes, "▚")
     yield _Line("draft cache", budget.draft_cache_bytes, "▞")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from kvplan.checks.baseline import Drift
@@ -159,7 +159,11 @@ def _message(finding: Finding) -> str:
 def brief(finding: Finding) -> str:
     """The message for a line of a screen: how much fits, without what it needs and has."""
     fact, plan = finding.fact, finding.plan
-    if plan is None or not isinstance(fact, Fit | Bound | StatedFigure) or finding.status != "failed":
+    if (
+        plan is None
+        or not isinstance(fact, Fit | Bound | StatedFigure)
+        or finding.status != "failed"
+    ):
         return message(finding)
     told = [", ".join(map(change_in_words, finding.changed))] if finding.changed else []
     if not isinstance(fact, Fit):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kvplan.engines.base import Waste
-from kvplan.planner.budget import Pages
+from kvplan.planner.budget import Budget, Pages
 from kvplan.planner.plan import Plan
 from kvplan.report import Field, Table, table
 from kvplan.units import KIB, gib, json_number
@@ -92,6 +92,33 @@ def page_warnings(plan: Plan) -> Iterator[str]:
             f"sequence needs a block for its state, and there are {count:,}; give --max-num-seqs "
             f"{count}"
         )
+
+
+def overhead_records(budget: Budget) -> list[dict[str, Any]] | None:
+    """What an engine sets aside before its first page, line by line; None where none says so."""
+    if not budget.overhead_lines:
+        return None
+    return [
+        {
+            "name": line.name,
+            "bytes": line.size_bytes,
+            "low_bytes": line.low_bytes,
+            "high_bytes": line.high_bytes,
+            "basis": line.basis,
+            "note": line.note,
+        }
+        for line in budget.overhead_lines
+    ]
+
+
+def room_in_words(plan: Plan) -> str:
+    """The caches' room of a GPU with its range; nothing where it is given or no engine says."""
+    budget = plan.budget
+    low_bytes, high_bytes = budget.room_range
+    if low_bytes == high_bytes:
+        return ""
+    least = gib(low_bytes) if low_bytes > 0 else "none"
+    return f"about {gib(budget.room_bytes)} on each GPU, {least} to {gib(high_bytes)}"
 
 
 def prints(plan: Plan) -> str:

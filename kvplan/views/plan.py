@@ -16,6 +16,7 @@ from kvplan.views.class_defaults import plan_class_defaults
 from kvplan.views.notes import routine, topology
 from kvplan.views.pages import (
     bytes_per_token,
+    overhead_records,
     page_warnings,
     per_gpu_pages,
     prints,
@@ -238,7 +239,9 @@ def _per_gpu(budget: Budget) -> dict[str, Any]:
         "lora_bytes": budget.lora_bytes,
         "overhead_bytes": budget.overhead_bytes,
         "overhead_basis": budget.overhead_basis,
+        "overhead": overhead_records(budget),
         "kv_available_bytes": max(0, budget.room_bytes),
+        "kv_available_range_bytes": [max(0, size) for size in budget.room_range],
         "kv_bytes": budget.kv_bytes,
         "growing_bytes": budget.growing_bytes,
         "fixed_bytes": budget.fixed_bytes,

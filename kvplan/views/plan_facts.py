@@ -9,7 +9,7 @@ from kvplan.planner.plan import Plan
 from kvplan.planner.runner_up import RunnerUp
 from kvplan.report import NO_LIMIT, UNKNOWN, Field, Tone
 from kvplan.units import gib, number, plural
-from kvplan.views.pages import blocks_in_words, prints, requests_in_words
+from kvplan.views.pages import blocks_in_words, prints, requests_in_words, room_in_words
 from kvplan.views.words import against, gpus_in_words, stages_in_words
 
 _MILLION = 10**6
@@ -159,6 +159,7 @@ FACTS: tuple[Field[PlanAnswer], ...] = (
     Field("", _longest, "longest context"),
     Field("", _most, "most sequences"),
     Field("", _held, "tokens held"),
+    Field("", lambda answer: room_in_words(answer.plan), "for caches", tone=_assumed),
     Field("", lambda answer: prints(answer.plan), "prints"),
     Field("", lambda answer: blocks_in_words(answer.plan), "blocks"),
     Field("", lambda answer: requests_in_words(answer.plan), "shorter requests"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from kvplan.calc import PackedCaches, pack
+from kvplan.engines.base import MemoryLine
 from kvplan.engines.settings import ServerSettings
 from kvplan.engines.vllm.backends import backends
 from kvplan.engines.vllm.blocks import retained_tokens
@@ -18,6 +21,7 @@ from kvplan.engines.vllm.scheduler import (
     max_num_batched_tokens,
     max_num_seqs,
 )
+from kvplan.engines.vllm.startup import startup
 from kvplan.engines.vllm.weights import loaded_weights
 from kvplan.errors import KvplanError
 from kvplan.gpu import Gpu
@@ -78,6 +82,22 @@ class Vllm:
     ) -> tuple[WeightsLine, ...]:
         """Weights as it pads, copies and repacks them."""
         return loaded_weights(spec, layout, stage, settings, gpu)
+
+    def allowed_bytes(self, gpu: Gpu, share: float) -> int:
+        """Rounded up, as vLLM does (v1/worker/utils.py:716)."""
+        return ceil(gpu.memory_bytes * share)
+
+    def startup(
+        self,
+        spec: ModelSpec,
+        layout: Layout,
+        stage: StageLayers,
+        settings: ServerSettings,
+        gpu: Gpu,
+        context_tokens: int,
+    ) -> tuple[MemoryLine, ...]:
+        """Activations, CUDA graphs, buffers and the rest, each with its range."""
+        return startup(spec, layout, stage, settings, gpu, context_tokens)
 
     def pool(
         self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu

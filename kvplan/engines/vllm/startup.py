@@ -8,12 +8,11 @@ of CUDA graphs. The factors are those of logs in tests/engines/vllm/startup.json
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil, isqrt
-from typing import Literal
+from math import ceil
 
+from kvplan.engines.base import MemoryLine
 from kvplan.engines.settings import ServerSettings
 from kvplan.engines.vllm.activations import forward_bytes, hidden_size, vocabulary
 from kvplan.engines.vllm.scheduler import max_num_batched_tokens, max_num_seqs
@@ -23,21 +22,6 @@ from kvplan.parallel import Layout
 from kvplan.spec import ModelSpec
 from kvplan.units import GIB, MIB
 from kvplan.weights import StageLayers
-
-Basis = Literal["formula", "measured", "assumed"]
-
-
-@dataclass(frozen=True)
-class MemoryLine:
-    """Bytes of one GPU that are neither weights nor caches, between ``low`` and ``high``."""
-
-    name: str
-    size_bytes: int
-    low_bytes: int
-    high_bytes: int
-    basis: Basis
-    note: str
-
 
 Factors = tuple[float, float, float]
 """The figure between its low and its high."""
@@ -138,18 +122,6 @@ def startup(
         _process(),
         _communication(layout, rules),
     )
-
-
-def total(lines: Iterable[MemoryLine]) -> tuple[int, int, int]:
-    """All lines together: figure, low and high.
-
-    What is less of one line for fewer sequences is less of all; what is more is taken to be so of
-    each line on its own.
-    """
-    known = tuple(lines)
-    size_bytes = sum(line.size_bytes for line in known)
-    more = isqrt(sum((line.high_bytes - line.size_bytes) ** 2 for line in known))
-    return size_bytes, sum(line.low_bytes for line in known), size_bytes + more
 
 
 def requested_bytes(gpu: Gpu, utilization: Fraction) -> int:

@@ -16,15 +16,14 @@ from typing import Any
 import pytest
 
 import kvplan
+from kvplan.engines.base import MemoryLine, total
 from kvplan.engines.settings import ServerSettings
 from kvplan.engines.vllm.activations import indexed_bytes
 from kvplan.engines.vllm.startup import (
-    MemoryLine,
     graph_count,
     requested_bytes,
     rules_of,
     startup,
-    total,
 )
 from kvplan.parallel import Layout
 from kvplan.registry.names import load_gpu
