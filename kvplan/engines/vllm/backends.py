@@ -49,7 +49,7 @@ _IMAGE_PREFIX = (
     *("Gemma4ForConditionalGeneration", "Molmo2ForConditionalGeneration"),
 )
 """Architectures in which an image's tokens see one another: transformers_utils/
-model_arch_config_convertor.py, is_mm_prefix_lm; of Gemma 4 those of 26B and 31B."""
+model_arch_config_convertor.py, is_mm_prefix_lm."""
 _SINKS = ("GptOssForCausalLM",)
 
 
@@ -162,6 +162,16 @@ def _is_sparse(spec: ModelSpec) -> bool:
     return any(isinstance(kind, IndexKeys) and kind.tag() == "DSA" for kind, _ in _kinds(spec))
 
 
+def _has_image_prefix(spec: ModelSpec) -> bool:
+    """Gemma 4 26B and 31B are published with ``use_bidirectional_attention: vision``.
+
+    E2B and E4B, which share caches between layers, are not.
+    """
+    name = spec.architecture or ""
+    shares = any(kind.kind == "kv_shared" for group in spec.groups for kind in group.caches)
+    return name in _IMAGE_PREFIX and not (name.startswith("Gemma4") and shares)
+
+
 @dataclass(frozen=True)
 class _Asked:
     """One question: the model on a GPU of a layout."""
@@ -214,7 +224,7 @@ class _Asked:
             head_size=kind.head_dim,
             kv_heads=heads_on_rank(kind.slots()[0], layout.tensor),
             has_sink=self.spec.architecture in _SINKS,
-            has_image_prefix=self.spec.architecture in _IMAGE_PREFIX,
+            has_image_prefix=_has_image_prefix(self.spec),
             is_cross=kind.per_encoder_input,
             slides=kind.kind == "sliding_window",
         )

@@ -195,6 +195,8 @@ def test_layouts_that_vllm_takes(model: str, layout: Layout, *, accepted: bool) 
         ("phi-3-mini-128k", "10.0", "auto", ("FLASH_ATTN", 16)),
         ("gpt-oss-120b", "8.0", "auto", ("TRITON_ATTN", 16)),
         ("gemma3-4b", "10.0", "auto", ("TRITON_FLASHINFER", 64)),
+        ("gemma4-31b", "10.0", "auto", ("TRITON_FLASHINFER", 64)),
+        ("gemma4-e2b", "10.0", "auto", ("FLASHINFER", 16)),
         ("deepseek-v3", "12.0", "auto", ("TRITON_MLA", 16)),
         ("kimi-k2", "9.0", "fp8", ("FLASHMLA", 64)),
     ],
