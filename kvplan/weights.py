@@ -119,3 +119,23 @@ def _kv_copies(spec: ModelSpec, layout: Layout) -> tuple[int, int]:
         on_rank = sum(heads_on_rank(slot, layout.tensor) * slot.width for slot in kv)
         held += layers * (divided + on_rank * layout.tensor)
     return (held, even) if even else (1, 1)
+
+
+def active_experts(spec: ModelSpec) -> float:
+    """Share of the routed experts' parameters that one token uses; 0 where it is not known."""
+    rows = [row for row in spec.weights if row.part == "routed_experts"]
+    packed = any(row.what == "packed" for row in rows)
+    if spec.parameters is None or spec.parameters.active is None or packed:
+        return 0.0
+    routed = sum(row.elements for row in rows if row.what is None)
+    idle = spec.parameters.of_language - spec.parameters.active
+    return max(0.0, 1 - idle / routed) if routed else 1.0
+
+
+def hidden_size(spec: ModelSpec) -> int:
+    """Width of what passes from layer to layer; from the norms, two a layer, where not given.
+
+    4,096 where the weights name no norms either.
+    """
+    norms = sum(row.elements for row in spec.weights if row.part == "norm" and row.what is None)
+    return spec.hidden_size or norms // (2 * spec.total_layers + 1) or 4_096

@@ -14,10 +14,10 @@ from kvplan.calc import Footprint
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
 from kvplan.planner.budget import Budget, by_stage
-from kvplan.planner.weights import active_experts, read_bytes
+from kvplan.planner.weights import read_bytes
 from kvplan.spec import ModelSpec
 from kvplan.units import ceil_div
-from kvplan.weights import WeightsLine
+from kvplan.weights import WeightsLine, active_experts, hidden_size
 
 LATENCY_SECONDS = 12e-6
 """Of a collective of two GPUs before its first byte: NCCL 2.28.9 on two H100, in a CUDA graph,
@@ -127,12 +127,3 @@ def _link(gpu: Gpu, gpus: int, domain: int) -> tuple[float, float]:
     if gpus <= domain:
         return rate, latency
     return min(rate, NODE_BYTES_PER_SECOND), latency + NODE_LATENCY_SECONDS * log2(gpus / domain)
-
-
-def hidden_size(spec: ModelSpec) -> int:
-    """The hidden size, near enough for a message's length: norms over two a layer and a last one.
-
-    4,096 where the weights name no norms.
-    """
-    norms = sum(row.elements for row in spec.weights if row.part == "norm" and row.what is None)
-    return norms // (2 * spec.total_layers + 1) or 4_096

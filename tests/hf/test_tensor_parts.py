@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from kvplan.hf.checkpoint import read_checkpoint
 from kvplan.hf.header_weights import header_weights
 from kvplan.hf.headers import StoredTensor
-from kvplan.planner.weights import active_experts
 from kvplan.stored import Parameters
+from kvplan.weights import active_experts
 from tests.hf.safetensors_files import BITS, Tensors, size_bytes, write
 from tests.hf.small_llama import UNKNOWN, llama, read, rows
 

@@ -14,9 +14,9 @@ import kvplan
 from kvplan.errors import RefusedError, UsageError
 from kvplan.planner.quantizers import QUANTIZERS
 from kvplan.planner.served import serve
-from kvplan.planner.weights import active_experts
 from kvplan.spec import ModelSpec
 from kvplan.stored import StoredWeights
+from kvplan.weights import active_experts
 
 LLAMA = kvplan.load("llama3.1-8b")
 LINEAR, VOCABULARY, NORMS = 6_979_321_856, 525_336_576, 266_240

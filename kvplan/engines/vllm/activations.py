@@ -11,9 +11,8 @@ from kvplan.kinds.mla import LatentAttention
 from kvplan.parallel import Layout
 from kvplan.spec import ModelSpec
 from kvplan.units import ceil_div
+from kvplan.weights import active_experts, hidden_size
 
-HIDDEN_SIZE = 4_096
-"""Where neither the spec nor its norms tell."""
 _BYTES = 2
 _GATE_UP_DOWN = 3
 _CONTEXT_ROWS = 64 * 1_024
@@ -21,12 +20,6 @@ _CONTEXT_ROWS = 64 * 1_024
 _CONTEXT_REQUESTS = 8
 _LATENT_BYTES, _INDEX_KEY_BYTES = 576 * 2, 132
 _SHORT_CONTEXT, _SHORT_FACTOR, _LONG_FACTOR = 256 * 1_024, 5, 2
-
-
-def hidden_size(spec: ModelSpec) -> int:
-    """Width of what passes from layer to layer; from the norms, two a layer, where not given."""
-    norms = sum(row.elements for row in spec.weights if row.part == "norm" and row.what is None)
-    return spec.hidden_size or norms // (2 * spec.total_layers + 1) or HIDDEN_SIZE
 
 
 def vocabulary(spec: ModelSpec) -> int:
@@ -76,22 +69,8 @@ def _experts(spec: ModelSpec, layout: Layout) -> int:
     if not layout.expert_parallel:
         width = ceil_div(width, layout.tensor * layout.data)
     hidden = hidden_size(spec)
-    rows = max(1, round(chosen_experts(spec))) * layout.data
+    rows = max(1, round(active_experts(spec) * spec.routed_experts)) * layout.data
     return rows * (max(2 * width, hidden) + max(width, hidden))
-
-
-def chosen_experts(spec: ModelSpec) -> float:
-    """Routed experts that a token goes through; by active parameters, as configs' own say."""
-    parameters = spec.parameters
-    if parameters is None or parameters.total is None or parameters.active is None:
-        return 0.0
-    held = sum(
-        row.elements for row in spec.weights if row.part == "routed_experts" and row.what is None
-    )
-    if not held or not spec.routed_experts:
-        return 0.0
-    share = 1 - (parameters.total - parameters.active) / held
-    return max(0.0, share) * spec.routed_experts
 
 
 def _attention(spec: ModelSpec, layout: Layout) -> int:

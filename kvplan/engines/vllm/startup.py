@@ -14,14 +14,14 @@ from math import ceil
 
 from kvplan.engines.base import MemoryLine
 from kvplan.engines.settings import ServerSettings
-from kvplan.engines.vllm.activations import forward_bytes, hidden_size, vocabulary
+from kvplan.engines.vllm.activations import forward_bytes, vocabulary
 from kvplan.engines.vllm.scheduler import max_num_batched_tokens, max_num_seqs
 from kvplan.gpu import Gpu
 from kvplan.kinds.deepseek_v4 import CompressedKV
 from kvplan.parallel import Layout
 from kvplan.spec import ModelSpec
 from kvplan.units import GIB, MIB
-from kvplan.weights import StageLayers
+from kvplan.weights import StageLayers, hidden_size
 
 Factors = tuple[float, float, float]
 """The figure between its low and its high."""
