@@ -34,7 +34,7 @@ TEXTS = {
     *("--index-cache-dtype", "--indexer-kv-dtype", "--draft-model", "--draft-kv-cache-dtype"),
     *("--gpu", "--dtype", "--quantization", "--layout", "--save", "--device", "--kind"),
     *("--search", "--attention-backend"),
-    *("--baseline", "--from-hub", "-o", "--output", "--junit"),
+    *("--baseline", "--from-hub", "-o", "--output", "--junit", "--sarif"),
 }
 # Words that are one of a few.
 WORDS = {"WHAT", "SHELL", "--format", "--engine", "--kernel", "--emit"}
