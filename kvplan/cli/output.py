@@ -14,8 +14,8 @@ from kvplan.cli.options import Screen
 from kvplan.errors import UsageError
 from kvplan.render import ALWAYS_UTF_8, help_page, message, render
 from kvplan.render.plain import inert
-from kvplan.units import visible
 from kvplan.report import Note, Report
+from kvplan.units import visible
 
 _USUAL_COLUMNS = 80
 

@@ -9,8 +9,8 @@ from io import StringIO
 from typing import Any
 
 from kvplan.render.plain import inert
-from kvplan.units import visible
 from kvplan.report import Report
+from kvplan.units import visible
 
 # A spreadsheet runs a cell that begins like this (OWASP, CSV injection), full-width and small forms
 # as well, and some drop blanks first. Where the list separator is ";", a new cell begins after one.

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from kvplan.render import markdown
-from kvplan.units import visible
 from kvplan.report import Report
+from kvplan.units import visible
 
 _DATA = {"%": "%25", "\r": "%0D", "\n": "%0A"}
 _PROPERTY = {**_DATA, ":": "%3A", ",": "%2C"}

@@ -13,8 +13,8 @@ from itertools import groupby
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from kvplan.units import visible
 from kvplan.report import Report
+from kvplan.units import visible
 
 _ELEMENTS = {"failed": "failure", "error": "error"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from kvplan.render.plain import inert
-from kvplan.units import visible
 from kvplan.report import Report, Table
+from kvplan.units import visible
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
 

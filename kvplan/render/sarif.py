@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from kvplan.render.json_document import valid
-from kvplan.units import visible
 from kvplan.report import Report
+from kvplan.units import visible
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

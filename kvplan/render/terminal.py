@@ -18,9 +18,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from kvplan.render.plain import inert
-from kvplan.units import visible
 from kvplan.report import NOTHING, Answer, Bar, Report, Table, Tone
-from kvplan.units import ceil_div
+from kvplan.units import ceil_div, visible
 
 NARROWEST = 60
 """Columns below which a table would break its numbers; the terminal wraps the lines instead."""

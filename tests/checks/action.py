@@ -72,9 +72,7 @@ class Job:
         self, files: str, baseline: str = "", junit: str = "", sarif: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """The step that checks."""
-        return self._step(
-            1, {"FILES": files, "BASELINE": baseline, "JUNIT": junit, "SARIF": sarif}
-        )
+        return self._step(1, {"FILES": files, "BASELINE": baseline, "JUNIT": junit, "SARIF": sarif})
 
     def _step(self, number: int, inputs: dict[str, str]) -> subprocess.CompletedProcess[str]:
         """One script, started as a runner starts ``shell: bash``."""
