@@ -6,8 +6,9 @@ import unicodedata
 
 from hypothesis import example, given
 
-from kvplan.render.plain import inert, visible
+from kvplan.render.plain import inert
 from kvplan.render.terminal import render
+from kvplan.units import visible
 from tests.render.hostile import report, texts
 from tests.render.runner import commands
 
