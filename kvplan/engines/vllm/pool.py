@@ -53,7 +53,9 @@ class BlockPool:
         """Tokens as releases before 0.20.1 print them: the blocks of each group times its page."""
         if self.rules.prints_concurrency or not self.groups.groups:
             return None
-        page_tokens = min(each.block_tokens for g in self.groups.groups for each in g.kinds)
+        pages_of = (each for group in self.groups.groups for each in group.kinds)
+        # A state that a request keeps for its whole length has a page of max_model_len tokens.
+        page_tokens = min((p.block_tokens for p in pages_of if p.block_tokens), default=0)
         shared = self.load(1).context_parallel
         return pages // len(self.groups.groups) * page_tokens * shared
 
