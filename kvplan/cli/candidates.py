@@ -172,7 +172,7 @@ def _quantizations() -> Iterable[str]:
 def _engines() -> Iterable[str]:
     from kvplan.engines.versions import ENGINE_VERSIONS
 
-    return dict.fromkeys(name for row in ENGINE_VERSIONS for name in (row.name, row.full_name))
+    return dict.fromkeys(name for row in ENGINE_VERSIONS for name in (row.name, *row.full_names))
 
 
 def _backends() -> Iterable[str]:

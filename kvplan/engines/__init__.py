@@ -14,4 +14,4 @@ def engine_of(settings: ServerSettings) -> Engine:
         return Arithmetic()
     from kvplan.engines.vllm.engine import Vllm  # start-up: most answers need no engine
 
-    return Vllm()
+    return Vllm(settings.engine_version.version)

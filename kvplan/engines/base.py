@@ -73,6 +73,9 @@ class Pool(Protocol):
     def pages(self, context_tokens: int) -> int:
         """Pages that the engine counts for one sequence of this context."""
 
+    def printed_tokens(self, pages: int) -> int | None:
+        """Tokens that the engine prints for so many pages; None: concurrency times the context."""
+
     def max_num_seqs(self, context_tokens: int) -> int:
         """Sequences that a group runs at once at the most, where nobody says how many."""
 

@@ -195,7 +195,18 @@ class Plan:
         """Tokens that all caches hold together in sequences of this context."""
         if self.max_concurrency == inf:
             return None
+        printed = self.printed_tokens
+        if printed is not None:
+            return printed * self.layout.sequence_groups
         return int(self.max_concurrency * self.context_tokens)
+
+    @property
+    def printed_tokens(self) -> int | None:
+        """What the engine prints of one group's pages, where this is not the concurrency's."""
+        pools = [(budget.pages, budget.page_count) for budget in unlike(self.budgets)]
+        printed = [pages.pool.printed_tokens(count or 0) for pages, count in pools if pages]
+        known = [tokens for tokens in printed if tokens is not None]
+        return min(known, default=None)
 
     @property
     def tokens_per_second(self) -> float | None:

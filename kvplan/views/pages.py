@@ -126,7 +126,9 @@ def prints(plan: Plan) -> str:
     if plan.budget.pages is None or plan.tokens is None:
         return ""
     concurrency = plan.max_concurrency / plan.layout.sequence_groups
-    tokens = int(concurrency * plan.context_tokens)
+    tokens = plan.printed_tokens
+    if tokens is None:
+        tokens = int(concurrency * plan.context_tokens)
     return (
         f"GPU KV cache size: {tokens:,} tokens, Maximum concurrency for "
         f"{plan.context_tokens:,} tokens per request: {concurrency:.2f}x"

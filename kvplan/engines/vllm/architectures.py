@@ -90,6 +90,17 @@ def _other_names(name: str) -> list[str]:
     return [name.replace(suffix, other) for other in _SUFFIXES] if suffix else []
 
 
+@cache
+def first_release(name: str) -> str | None:
+    """The release since which the registry has had this architecture without a break.
+
+    None where it is not in the registry, but served by the Transformers backend or as a draft.
+    """
+    text = files("kvplan.engines.vllm").joinpath("first_releases.json").read_text(encoding="utf-8")
+    releases: dict[str, list[str]] = json.loads(text)
+    return next((release for release, names in releases.items() if name in names), None)
+
+
 def architecture_notes(spec: ModelSpec) -> tuple[str, ...]:
     """What is assumed where the spec does not say which architecture it is."""
     if spec.architecture is not None:

@@ -16,6 +16,7 @@ from kvplan.engines.vllm.blocks import Kernels
 from kvplan.engines.vllm.kernels import (
     AUTO,
     BLACKWELL,
+    HOPPER,
     ORDINARY,
     ROCM,
     Backend,
@@ -30,6 +31,7 @@ from kvplan.engines.vllm.own_kernels import (
     prefill_checkpoints,
     state_backend,
 )
+from kvplan.engines.vllm.versions import rules_of
 from kvplan.errors import RefusedError
 from kvplan.gpu import Gpu
 from kvplan.kinds import CacheKind
@@ -284,7 +286,7 @@ def _kernels(asked: _Asked, chosen: _Chosen) -> Kernels:
             checkpoint_tokens=checkpoint_tokens,
             checkpoint_pages=checkpoint_pages,
         )
-    preferred = _given(asked, rows) or _preferred(rows)
+    preferred = _given(asked, rows) or _forced(asked, chosen) or _preferred(rows)
     return Kernels(
         preferred_tokens=preferred,
         least_tokens=min(rows[0][1]),
@@ -305,6 +307,18 @@ def _given(asked: _Asked, rows: Sequence[tuple[Backend, tuple[int, ...], Wanted]
     raise RefusedError(
         f"{asked.spec.name}: vLLM 0.33.0 refuses it: No common block size for {tokens} ({names})."
     )
+
+
+def _forced(asked: _Asked, chosen: _Chosen) -> int | None:
+    """The page that older releases force on latents of Hopper (platforms/cuda.py of 0.9 to 0.17).
+
+    A hybrid's page is a multiple of it already.
+    """
+    latent = any(isinstance(kind, LatentAttention) for kind, _ in chosen)
+    states = any(kind.fixed_entries() == 1 for kind, _ in _kinds(asked.spec))
+    if latent and not states and asked.capability[0] == HOPPER:
+        return rules_of(asked.settings).hopper_latent_tokens
+    return None
 
 
 def _preferred(rows: Iterable[tuple[Backend, tuple[int, ...], Wanted]]) -> int:

@@ -11,11 +11,10 @@ from math import lcm
 from kvplan.calc import PackedCaches
 from kvplan.engines.settings import ServerSettings
 from kvplan.engines.vllm.caches import BlockSizes, state_bytes
+from kvplan.engines.vllm.versions import Rules, rules_of
 from kvplan.kinds import CacheKind
 from kvplan.units import ceil_div
 
-_MLA_TOKENS = 128
-"""A hybrid with latents has pages of a multiple of this (interface.py:1075)."""
 _PACKED_BYTES, _ROW_BYTES = 576, 512
 _WHOLE_REQUEST = 0
 """Tokens of a page of state where a request keeps one for its whole length."""
@@ -59,14 +58,20 @@ def block_sizes(
             speculative_tokens=drafts,
             alignment_bytes=alignment,
         )
-    caching = settings.enable_prefix_caching
+    rules = rules_of(settings)
+    caching = settings.enable_prefix_caching and rules.caches_states
     token_bytes, is_latent = _attention(caches, tensor_parallel)
     padded_bytes = None
     if token_bytes and max(states):
         tokens = max(
             tokens,
             _aligned_tokens(
-                kernels, tokens, token_bytes, max(states), caching=caching, is_latent=is_latent
+                kernels,
+                tokens,
+                token_bytes,
+                max(states),
+                caching=caching,
+                latent_step=(rules.latent_step_tokens or 1) if is_latent else 1,
             ),
         )
         page_bytes = tokens * token_bytes
@@ -76,10 +81,16 @@ def block_sizes(
         window_tokens=kernels.window_tokens,
         state_tokens=tokens if caching else _WHOLE_REQUEST,
         state_bytes=padded_bytes,
-        state_pages=drafts + (2 + kernels.checkpoint_pages if caching else 1),
+        state_pages=_state_pages(rules, kernels, drafts, caching=caching),
         speculative_tokens=drafts,
         alignment_bytes=alignment,
     )
+
+
+def _state_pages(rules: Rules, kernels: Kernels, drafts: int, *, caching: bool) -> int:
+    """Pages of a request for each state."""
+    own = drafts if rules.drafts_take_states else 0
+    return own + (2 + kernels.checkpoint_pages if caching else 1)
 
 
 def drafted_tokens(caches: PackedCaches, settings: ServerSettings) -> int:
@@ -116,12 +127,10 @@ def _aligned_tokens(
     largest_bytes: int,
     *,
     caching: bool,
-    is_latent: bool,
+    latent_step: int,
 ) -> int:
     """The least page of attention that is as large as a page of state."""
-    step = max(kernels.least_tokens, tokens)
-    if is_latent:
-        step = max(step, _MLA_TOKENS)
+    step = max(kernels.least_tokens, tokens, latent_step)
     if caching:
         step = lcm(step, kernels.checkpoint_tokens or 1)
     aligned = step * ceil_div(largest_bytes, step * token_bytes)

@@ -1,4 +1,4 @@
-"""vLLM 0.33.0 as one of the engines."""
+"""vLLM as one of the engines: 0.33.0, and older releases where ``versions`` knows their rules."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from kvplan.engines.vllm.scheduler import (
     max_num_seqs,
 )
 from kvplan.engines.vllm.startup import startup
+from kvplan.engines.vllm.versions import NEWEST, rules_of
 from kvplan.engines.vllm.weights import loaded_weights
 from kvplan.errors import KvplanError
 from kvplan.gpu import Gpu
@@ -34,12 +35,12 @@ _LEAST_BLOCK = 32
 
 
 class Vllm:
-    """The newest version that is known, of one model under one question."""
+    """One release, of one model under one question."""
 
     name = "vllm"
-    version = "0.33.0"
 
-    def __init__(self) -> None:
+    def __init__(self, version: str | None = None) -> None:
+        self.version = version or NEWEST.release
         self._refusals: dict[tuple[str | int, ...], KvplanError | None] = {}
         self._known: dict[tuple[int, ...], tuple[BlockSizes, Groups]] = {}
 
@@ -124,6 +125,7 @@ class Vllm:
             ends=ends,
             stage_page_bytes=groups.block_bytes(ends),
             load=load,
+            rules=rules_of(settings),
             max_num_seqs=lambda tokens: max_num_seqs(settings, gpu, tokens, caches.spec),
         )
 

@@ -16,11 +16,9 @@ from functools import cached_property
 from math import lcm
 
 from kvplan.engines.vllm.layers import FULL, LATENT, LayerPages, Load
+from kvplan.engines.vllm.versions import NEWEST, Rules
 from kvplan.errors import RefusedError
 from kvplan.units import ceil_div
-
-_FEW_MORE = 1.5
-"""Kinds of layers whose numbers differ by less than this are padded to the larger number."""
 
 
 @dataclass(frozen=True)
@@ -89,31 +87,36 @@ class Groups:
 
 
 def group_layers(
-    layers: Sequence[tuple[int, LayerPages]], *, packed: bool = False, hybrid: bool = True
+    layers: Sequence[tuple[int, LayerPages]],
+    *,
+    packed: bool = False,
+    hybrid: bool = True,
+    rules: Rules = NEWEST,
 ) -> Groups:
     """The groups that vLLM makes of a model's layers, each with its number in the model's order.
 
     ``packed`` is whether the attention backends lay pages of unequal size side by side
-    (a block-outermost layout); ``hybrid`` whether the hybrid manager is on. Raises RefusedError
-    where vLLM cannot bring the pages to one size.
+    (a block-outermost layout); ``hybrid`` whether the hybrid manager is on; ``rules`` are those of
+    the release. Raises RefusedError where vLLM cannot bring the pages to one size.
     """
     if not hybrid:
         layers = _without_hybrid_manager(layers)
     if not layers:
         return Groups(())
     different = tuple(_different(layers))
-    if _can_share_table(different) or _is_uniform(different):
+    one_size = len({pages.page_bytes for pages in different}) == 1
+    if _can_share_table(different) or (_is_uniform(different) and (one_size or rules.mixes_pages)):
         return Groups((Group(tuple(layers)),), packed)
-    if packed and len({pages.page_bytes for pages in different}) > 1:
+    if packed and not one_size:
         return Groups(tuple(_packed_groups(layers)), packed)
     try:
-        alike = _with_one_page_size(layers)
+        alike = _with_one_page_size(layers, rules)
     except RefusedError:
-        promoted = _full_allocation(layers)
+        promoted = _full_allocation(layers) if rules.pads_pages else None
         if promoted is None:
             raise
         return Groups((Group(tuple(promoted)),), packed)
-    return Groups(tuple(_split(alike)), packed)
+    return Groups(tuple(_split(alike, rules.much_more)), packed)
 
 
 def _can_share_table(pages: Iterable[LayerPages]) -> bool:
@@ -195,11 +198,12 @@ def _full_allocation(
 
 
 def _with_one_page_size(
-    layers: Sequence[tuple[int, LayerPages]],
+    layers: Sequence[tuple[int, LayerPages]], rules: Rules
 ) -> Sequence[tuple[int, LayerPages]]:
     """All pages as large as the largest: more tokens to a page, or padding.
 
-    unify_kv_cache_spec_page_size. Raises RefusedError for a latent's page that does not divide it.
+    unify_kv_cache_spec_page_size. Raises RefusedError for a latent's page that does not divide it,
+    and where the release does not change pages so.
     """
     different = tuple(_different(layers))
     largest = max(pages.page_bytes for pages in different)
@@ -207,27 +211,28 @@ def _with_one_page_size(
     for pages in different:
         if pages.page_bytes == largest:
             resized[pages] = pages
-        elif pages.kind == "state":
+        elif pages.kind == "state" and rules.caches_states:
             resized[pages] = pages.padded_to(largest)
-        elif largest % pages.page_bytes == 0:
+        elif rules.resizes_pages and largest % pages.page_bytes == 0:
             ratio = largest // pages.page_bytes
             resized[pages] = pages.in_blocks_of(pages.block_tokens * ratio)
-        elif pages.kind not in LATENT - {"sliding_mla"}:
+        elif rules.pads_pages and pages.kind not in LATENT - {"sliding_mla"}:
             resized[pages] = pages.padded_to(largest)
         else:
             raise RefusedError(
-                "vLLM cannot bring this model's pages to one size: page size is not divisible by "
-                "the maximum page size and cannot be padded (non-MLA attention layers only)"
+                f"vLLM {rules.release} cannot bring this model's pages to one size: page size is "
+                "not divisible by the maximum page size and cannot be padded (non-MLA attention "
+                "layers only)"
             )
     same = {id(pages): resized[pages] for _, pages in layers}
     return [(index, same[id(pages)]) for index, pages in layers]
 
 
-def _split(layers: Sequence[tuple[int, LayerPages]]) -> list[Group]:
+def _split(layers: Sequence[tuple[int, LayerPages]], much_more: float) -> list[Group]:
     """Groups of about as many layers each, dealt out in turn.
 
     _get_kv_cache_groups_uniform_page_size: as many as the kind with the fewest has, or as the one
-    with the most where that is less than half more.
+    with the most where that is less than ``much_more`` times as many.
     """
     buckets: list[list[tuple[int, LayerPages]]] = []
     kinds: list[set[LayerPages]] = []
@@ -240,7 +245,7 @@ def _split(layers: Sequence[tuple[int, LayerPages]]) -> list[Group]:
             buckets.append([])
         buckets[number].append(item)
     fewest, most = min(map(len, buckets)), max(map(len, buckets))
-    size = most if most < fewest * _FEW_MORE else fewest
+    size = most if most < fewest * much_more else fewest
     groups = []
     for bucket in buckets:
         number = ceil_div(len(bucket), size)

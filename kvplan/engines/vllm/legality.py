@@ -6,11 +6,17 @@ v1/worker/cp_utils.py, check_attention_cp_compatibility.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from kvplan.dtypes import AUTO
 from kvplan.engines.settings import ServerSettings
-from kvplan.engines.vllm.architectures import RELEASE, model_class
+from kvplan.engines.versions import release_number
+from kvplan.engines.vllm.architectures import RELEASE, first_release, model_class
 from kvplan.engines.vllm.backends import backends
+from kvplan.engines.vllm.blocks import is_state
+from kvplan.engines.vllm.kernels import BLACKWELL
 from kvplan.engines.vllm.models import as_vllm_keeps
+from kvplan.engines.vllm.versions import NEWEST, Rules, rules_of
 from kvplan.errors import KvplanError, RefusedError
 from kvplan.formats import cache_format
 from kvplan.gpu import Gpu
@@ -35,6 +41,7 @@ def check(spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu) -
     ``spec`` is the model as its checkpoint has it.
     """
     kept = as_vllm_keeps(spec)
+    _check_release(kept, layout, settings, gpu)
     _check_heads(kept, layout.tensor)
     _check_pipeline(kept, layout)
     _check_context_parallel(kept, layout)
@@ -61,6 +68,64 @@ def _refuse(spec: ModelSpec, reason: str, hint: str = "") -> None:
 def _kinds(spec: ModelSpec) -> list[CacheKind]:
     seen = dict.fromkeys(kind for group in spec.groups for kind in group.caches)
     return [kind for kind in seen if kind.slots()]
+
+
+def _check_release(spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu) -> None:
+    """Raises RefusedError for what an older release does not have, or does in a way not known."""
+    rules = rules_of(settings)
+    if rules.is_newest:
+        return
+    unknown = next(_unknown_of(rules, spec, layout, settings, gpu), None)
+    if unknown is not None:
+        raise RefusedError(
+            f"{spec.name}: vLLM {rules.release}: {unknown}",
+            f"its rules are known of {NEWEST.release}: leave @{rules.release} out",
+        )
+
+
+def _unknown_of(
+    rules: Rules, spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu
+) -> Iterator[str]:
+    """What of this question an older release does not have, or is not known of it."""
+    name = spec.architecture
+    if name is not None:
+        first = first_release(name)
+        if first is None:
+            yield f"how it serves {name} is not known"
+        elif release_number(first) > release_number(rules.release):
+            yield f"it does not serve {name}, which came in {first}"
+    if settings.kv_cache_dtype.lower() not in rules.kv_cache_dtypes:
+        yield f"it has no KV dtype {settings.kv_cache_dtype}"
+    if layout.prefill > 1:
+        yield "how it shares a prompt's tokens between GPUs is not known"
+    if layout.context > 1 and not rules.divides_context:
+        yield "it has no decode context parallelism"
+    yield from _unknown_pages(rules, spec, gpu)
+
+
+def _unknown_pages(rules: Rules, spec: ModelSpec, gpu: Gpu) -> Iterator[str]:
+    kinds, name = _kinds(spec), spec.architecture or ""
+    differing = _DIFFERING if rules.has_indexers else _DIFFERING | {"index_keys"}
+    other = sorted({kind.kind for kind in kinds} & differing)
+    if other:
+        yield f"its pages of {', '.join(other)} are not known"
+    has_latents = any(isinstance(kind, LatentAttention) for kind in kinds)
+    if any(is_state(kind) for kind in kinds):
+        if not rules.has_states or (has_latents and rules.latent_step_tokens is None):
+            yield "its pages of recurrent states are not known"
+        if name.startswith("NemotronH") and not rules.names_state_dtypes:
+            yield "the dtype of its recurrent states is not known"
+    major = int((gpu.compute_capability or "8.0").partition(".")[0])
+    if has_latents and major >= BLACKWELL and rules.hopper_latent_tokens is not None:
+        yield "its pages of latents on Blackwell are not known"
+    if name.startswith("Cohere2") and not rules.widens_windows:
+        yield "its windows are not known"
+
+
+_DIFFERING = frozenset(
+    {"compressed_kv", "latent_window", "compressor_state", "pool_tail", "cross_attention"}
+)
+"""Kinds of caches whose pages changed from release to release."""
 
 
 def _check_heads(spec: ModelSpec, tensor: int) -> None:

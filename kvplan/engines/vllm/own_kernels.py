@@ -16,6 +16,7 @@ from kvplan.engines.vllm.kernels import (
     Backend,
     Capability,
 )
+from kvplan.engines.vllm.versions import rules_of
 from kvplan.errors import RefusedError
 from kvplan.kinds import CacheKind
 from kvplan.kinds.index_keys import IndexKeys
@@ -147,7 +148,7 @@ def prefill_checkpoints(
     The alignment is None unless every recurrent layer has one. Mamba-2 takes a page for a
     checkpoint anywhere, and states no alignment (mamba_mixer2.py:1108).
     """
-    if not settings.enable_prefix_caching:
+    if not (settings.enable_prefix_caching and rules_of(settings).checkpoints_states):
         return None, 0
     kinds = {kind for group in spec.groups for kind in group.caches if kind.fixed_entries() == 1}
     answers = {_checkpoint(spec, kind, capability) for kind in kinds}

@@ -14,6 +14,7 @@ from kvplan.engines.vllm.blocks import Kernels, block_sizes, is_hybrid
 from kvplan.engines.vllm.caches import BlockSizes, layer_pages
 from kvplan.engines.vllm.groups import Groups, group_layers
 from kvplan.engines.vllm.layers import Load
+from kvplan.engines.vllm.versions import Rules, rules_of
 from kvplan.engines.vllm.waste import waste
 from kvplan.parallel import Layout
 
@@ -32,7 +33,12 @@ class BlockPool:
     stage_page_bytes: tuple[int, ...]
     load: Callable[[int], Load]
     max_num_seqs: Callable[[int], int]
-    reserved_pages: int = NULL_BLOCKS
+    rules: Rules
+
+    @property
+    def reserved_pages(self) -> int:
+        """The null block, which older releases gave to a request when they checked that it fits."""
+        return NULL_BLOCKS if self.rules.checks_null_block else 0
 
     @property
     def page_tokens(self) -> int:
@@ -42,6 +48,16 @@ class BlockPool:
     def pages(self, context_tokens: int) -> int:
         """Blocks of a request of max_model_len, of all groups (kv_cache_utils.py:1061)."""
         return self.groups.pages(self.load(context_tokens))
+
+    def printed_tokens(self, pages: int) -> int | None:
+        """Tokens as releases before 0.20.1 print them: the blocks of each group times its page."""
+        if self.rules.prints_concurrency or not self.groups.groups:
+            return None
+        pages_of = (each for group in self.groups.groups for each in group.kinds)
+        # A state that a request keeps for its whole length has a page of max_model_len tokens.
+        page_tokens = min((p.block_tokens for p in pages_of if p.block_tokens), default=0)
+        shared = self.load(1).context_parallel
+        return pages // len(self.groups.groups) * page_tokens * shared
 
     def request_pages(self, tokens: int, context_tokens: int) -> int:
         """Blocks of a request of so many tokens, where max_model_len is ``context_tokens``."""
@@ -79,10 +95,14 @@ def grouped(
     Raises RefusedError where vLLM cannot make them.
     """
     blocks = block_sizes(caches, tensor_parallel, settings, kernels)
+    layers = layer_pages(caches, tensor_parallel, blocks)
+    rules = rules_of(settings)
+    off = not rules.keeps_chunks and any(pages.kind == "chunked" for _, pages in layers)
     groups = group_layers(
-        layer_pages(caches, tensor_parallel, blocks),
+        layers,
         packed=kernels.packed,
-        hybrid=is_hybrid(caches, settings),
+        hybrid=is_hybrid(caches, settings) and not off,
+        rules=rules,
     )
     return blocks, groups
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 
 from kvplan.engines.settings import ServerSettings
+from kvplan.engines.vllm.versions import Rules, rules_of
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
 from kvplan.spec import ModelSpec
 from kvplan.units import GIB
 
-_LARGE_BYTES, _MIDDLE_BYTES = 160 * GIB, 70 * GIB
+_MIDDLE_BYTES = 70 * GIB
 _LARGE, _MIDDLE, _SMALL = (16_384, 1_024), (8_192, 1_024), (2_048, 256)
 """max_num_batched_tokens and max_num_seqs."""
 _GB10 = "12.1"
@@ -29,10 +30,10 @@ _NO_SECOND_BATCH = frozenset({"suffix"})
 """Methods of the first model runner, whose scheduling is not asynchronous (config/vllm.py:1652)."""
 
 
-def _defaults(gpu: Gpu) -> tuple[int, int]:
-    if gpu.memory_bytes >= _LARGE_BYTES:
+def _defaults(gpu: Gpu, rules: Rules) -> tuple[int, int]:
+    if rules.large_gpu_bytes is not None and gpu.memory_bytes >= rules.large_gpu_bytes:
         return _LARGE
-    small = "a100" in gpu.name or gpu.compute_capability == _GB10
+    small = "a100" in gpu.name or (rules.small_gb10 and gpu.compute_capability == _GB10)
     return _MIDDLE if gpu.memory_bytes >= _MIDDLE_BYTES and not small else _SMALL
 
 
@@ -45,7 +46,7 @@ def max_num_batched_tokens(
     """
     if settings.max_num_batched_tokens is not None:
         return settings.max_num_batched_tokens
-    tokens, sequences = _defaults(gpu)
+    tokens, sequences = _defaults(gpu, rules_of(settings))
     if any(kind.kind == "cross_attention" for kind, _, _ in spec.caches_as_written()):
         tokens = max(tokens, context_tokens)
     if spec.architecture in _WHOLE_VIDEOS and not any(row.part == "audio" for row in spec.weights):
@@ -64,7 +65,8 @@ def max_num_seqs(settings: ServerSettings, gpu: Gpu, context_tokens: int, spec: 
     """Sequences that run at once at the most: a default is no more than tokens of a step."""
     if settings.max_num_seqs is not None:
         return settings.max_num_seqs
-    return min(_defaults(gpu)[1], max_num_batched_tokens(settings, gpu, context_tokens, spec))
+    sequences = _defaults(gpu, rules_of(settings))[1]
+    return min(sequences, max_num_batched_tokens(settings, gpu, context_tokens, spec))
 
 
 def max_in_flight_tokens(
@@ -73,7 +75,10 @@ def max_in_flight_tokens(
     """Tokens that are scheduled and not yet settled: of one step more than pipeline stages.
 
     Scheduling is asynchronous by default, but for methods of drafting that it is not made for.
+    Older releases count those of one step.
     """
+    if not rules_of(settings).in_flight_batches:
+        return max_num_batched_tokens(settings, gpu, context_tokens, spec)
     method = json.loads(settings.speculative_config or "{}").get("method")
     batches = layout.pipeline + (method not in _NO_SECOND_BATCH)
     return batches * max_num_batched_tokens(settings, gpu, context_tokens, spec)
