@@ -1,6 +1,7 @@
 """What of the documentation the program itself prints: ``python -m tests.docs`` writes it anew.
 
-That is the screen in README.md, the picture of it, and every command's help in docs/commands.md;
+That is the screen in README.md, the picture of it, a check that fails in docs/checks.md, and every
+command's help in docs/commands.md;
 ``tests/test_docs.py`` holds them to what is printed today.
 """
 
@@ -8,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import chdir
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -23,6 +26,7 @@ from tests.command_line import kvplan
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 COMMANDS = ROOT / "docs" / "commands.md"
+CHECKS = ROOT / "docs" / "checks.md"
 PICTURE = ROOT / "docs" / "compare.svg"
 
 EXAMPLE = ("compare", "llama3.3-70b", "deepseek-v3", "--ctx", "128k")
@@ -75,6 +79,23 @@ def commands_part() -> str:
     return "\n".join(help_of_commands())
 
 
+def deployments() -> str:
+    """The deployments in docs/checks.md."""
+    return re.findall(r"```yaml\n(defaults:\n.*?)```", _read(CHECKS), re.DOTALL)[0]
+
+
+def checks_part() -> str:
+    """What a check says of them with a context of which not all sequences fit."""
+    with TemporaryDirectory() as folder, chdir(folder):
+        longer = deployments().replace("context: 32k", "context: 64k")
+        Path("deploy.yaml").write_text(longer, encoding="utf-8")
+        return f"```\n$ kvplan check deploy.yaml\n{screen('check', 'deploy.yaml')}```\n"
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
 def picture() -> str:
     """The same screen with the command above it, as an SVG that loads nothing from elsewhere."""
     console = Console(record=True, width=COLUMNS, file=StringIO(), force_terminal=True)
@@ -102,9 +123,10 @@ def text_of(svg: str) -> str:
 
 
 def main() -> None:
-    """Write all three."""
-    for path, part in ((README, readme_part()), (COMMANDS, commands_part())):
-        path.write_text(written(path.read_text(encoding="utf-8"), part), encoding="utf-8")
+    """Write all four."""
+    parts = {README: readme_part(), CHECKS: checks_part(), COMMANDS: commands_part()}
+    for path, part in parts.items():
+        path.write_text(written(_read(path), part), encoding="utf-8")
     PICTURE.write_text(picture(), encoding="utf-8")
 
 

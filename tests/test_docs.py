@@ -11,7 +11,7 @@ import kvplan
 from kvplan.registry.yaml import read_yaml
 from kvplan.views.check import message
 from tests.command_line import kvplan as command
-from tests.docs import COMMANDS, commands, commands_part, part_of
+from tests.docs import COMMANDS, checks_part, commands, commands_part, part_of
 
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in COMMANDS.parent.glob("*.md")}
 
@@ -65,7 +65,11 @@ def test_the_deployments_for_ci_pass_and_fail_as_told(tmp_path: Path) -> None:
     assert {finding.status for finding in kvplan.check(path).findings} == {"passed"}
     path.write_text(path.read_text().replace("context: 32k", "context: 64k"))
     failed = [finding for finding in kvplan.check(path).findings if finding.status == "failed"]
-    assert message(failed[0]) in " ".join(PAGES["checks"].split())
+    assert message(failed[0]).startswith("does not fit: caches need 100.00 GiB on each of 2 × ")
+    # By hand: 80 layers x 2 x 8 heads x 128 x 1 byte / 2 GPUs = 81,920 bytes a token.
+    assert 20 * 65_536 * 81_920 == 100 << 30
+    assert part_of(PAGES["checks"]) == checks_part()
+    assert "11 of 20 sequences fit, or 38,904 tokens" in PAGES["checks"]
 
 
 def test_the_command_of_a_plan_is_what_is_printed() -> None:

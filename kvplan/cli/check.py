@@ -115,18 +115,18 @@ def check(
     report = check_report(result, lock, every=every)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         _tell_github(report, annotate=output is not CheckOutput.GITHUB)
-    for form, file in (("junit", junit), ("sarif", sarif)):
-        if file is not None:
-            _write_beside(report, form, file)
+    _write_beside(report, {"junit": junit, "sarif": sarif})
     answer(report, "json" if json else output.value, screen)
 
 
-def _write_beside(report: Report, form: str, file: str) -> None:
-    """The findings in this format in a file as well. Raises UsageError where it cannot be written."""
+def _write_beside(report: Report, files: dict[str, str | None]) -> None:
+    """The findings in files of these formats as well. Raises UsageError for one that cannot be."""
     from kvplan.files import write_whole
     from kvplan.render import render
 
-    write_whole(file, render(report, form))
+    for form, file in files.items():
+        if file is not None:
+            write_whole(file, render(report, form))
 
 
 def _tell_kept(lock: Path, files: list[str]) -> None:

@@ -102,13 +102,21 @@ class Commands(_Help, TyperGroup):
         """The command of this name. Raises NoSuchWordError with the nearest ones."""
         if args[0] not in self.commands and not ctx.resilient_parsing:
             message = f"no such command: {args[0][:60]}"
-            near = _did_you_mean(args[0], self.commands)
+            near = _did_you_mean(args[0], self.commands) or _of_model(args[0])
             raise NoSuchWordError(message, f"{near}kvplan --help shows all commands")
         return super().resolve_command(ctx, args)
 
 
 class Command(_Help, TyperCommand):
     """One command."""
+
+
+def _of_model(word: str) -> str:
+    """What to ask of a model whose name stands in the place of a command."""
+    from kvplan.registry.names import model_files
+
+    name = word.lower()
+    return f"kvplan plan {name}, or kvplan show {name}? " if name in model_files() else ""
 
 
 def summary(command: Any) -> str:
@@ -205,11 +213,16 @@ def _no_such_option(ctx: Any, typed: str) -> NoSuchWordError:
     name = ctx.info_name if ctx.parent else None
     hint = f"kvplan help {name} shows its options" if name else "kvplan --help shows the options"
     near = _did_you_mean(typed, _options(ctx))
+    commands = (ctx.parent or ctx).command.commands
     others = [
         other
-        for other, command in (ctx.parent.command.commands if name else {}).items()
+        for other, command in commands.items()
         if any(typed in _names(param) for param in command.params)
     ]
+    if others and not name:
+        return NoSuchWordError(
+            f"{typed} stands before the command", f"write kvplan {others[0]} ... {typed} ..."
+        )
     if others:
         message = f"kvplan {name} has no option {typed}"
         return NoSuchWordError(

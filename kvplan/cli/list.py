@@ -29,9 +29,18 @@ Search = Annotated[
 ]
 
 
+def _catalogue(text: str) -> Catalogue:
+    """Raises UsageError for any other word, with what it may have been meant for."""
+    try:
+        return one_of(Catalogue)(text)
+    except UsageError as error:
+        meant = "kvplan engines lists those" if text == "engines" else "--search TEXT finds names"
+        raise UsageError(error.message, f"{error.hint}; {meant}") from None
+
+
 def list_(
     what: Annotated[
-        Catalogue, argument("WHAT", f"{', '.join(Catalogue)}.", one_of(Catalogue))
+        Catalogue, argument("WHAT", f"{', '.join(Catalogue)}.", _catalogue)
     ] = Catalogue.MODELS,
     kind: Kind = None,
     search: Search = None,

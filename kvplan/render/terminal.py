@@ -136,7 +136,8 @@ def _print(console: Console, table: Table, *, whole: bool) -> None:
     shown, hints = table, []
     if not whole:
         shown, left_out = _fitting(table, console.width)
-        hints = [f"not shown: {', '.join(left_out)} (--wide shows them)"] if left_out else []
+        them = "them" if len(left_out) > 1 else "it"
+        hints = [f"not shown: {', '.join(left_out)} (--wide shows {them})"] if left_out else []
         if table.most is not None and len(table.rows) > table.most:
             shown = _only_first(shown, table.most)
             hints += [f"and {len(table.rows) - table.most:,} more rows (--wide shows them)"]

@@ -16,7 +16,7 @@ from kvplan.planner.plan import Plan
 from kvplan.report import NOTHING, Answer, Field, Note, Report, Tone, records, table
 from kvplan.units import gib, plural
 from kvplan.views.beside import gpu_caveats, question_notes
-from kvplan.views.changes import change_in_words, factor_in_words, in_words
+from kvplan.views.changes import change_in_words, factor_in_words, figure_in_words, in_words
 from kvplan.views.class_defaults import plan_class_defaults
 from kvplan.views.notes import estimates
 from kvplan.views.verdict import more_room, problem, shortfall
@@ -103,6 +103,8 @@ def _deployments(findings: Iterable[Finding]) -> str:
         for each in findings
         if each.deployment and each.status == "failed"
     }
+    if len(names) == len(failed) == 1:
+        return "the one deployment"
     return f"{len(failed):,} of {plural(len(names), 'deployment')}"
 
 
@@ -158,21 +160,32 @@ def _message(finding: Finding) -> str:
 
 def brief(finding: Finding) -> str:
     """The message for a line of a screen: how much fits, without what it needs and has."""
-    fact, plan = finding.fact, finding.plan
-    if (
-        plan is None
-        or not isinstance(fact, Fit | Bound | StatedFigure)
-        or finding.status != "failed"
-    ):
+    if finding.status != "failed":
         return message(finding)
-    told = [", ".join(map(change_in_words, finding.changed))] if finding.changed else []
-    if not isinstance(fact, Fit):
-        told.append(_held(fact))
-    elif plan.fits or not plan.max_sequences or plan.budget.fits:
-        told.append(_message(finding) if plan.fits else problem(plan))
-    else:
-        told.append(_fitting(plan, shorter=not finding.changed))
-    return ": ".join(told)
+    changed = ", ".join(map(change_in_words, finding.changed))
+    return f"{changed}: {_brief(finding)}" if changed else _brief(finding)
+
+
+def _brief(finding: Finding) -> str:
+    fact, plan = finding.fact, finding.plan
+    if isinstance(fact, tuple):
+        cause = f" ({fact[0].cause})" if fact[0].cause else ""
+        return ", ".join(map(_brief_drift, fact)) + cause
+    if isinstance(fact, Bound | StatedFigure):
+        return _held(fact)
+    if plan is None or plan.fits or not isinstance(fact, Fit):
+        return _message(finding)
+    if plan.budget.fits or not plan.max_sequences:
+        return problem(plan)
+    return _fitting(plan, shorter=not finding.changed)
+
+
+def _brief_drift(drift: Drift) -> str:
+    """``kv_bytes 50.00 GiB → 100.00 GiB``; bytes where rounding would hide that they changed."""
+    pair = [figure_in_words(drift.figure, value) for value in (drift.before, drift.after)]
+    if pair[0] == pair[1]:
+        pair = [in_words(drift.before), in_words(drift.after)]
+    return f"{drift.figure} {' → '.join(pair)}"
 
 
 def _fit(fact: Fit, plan: Plan, *, changed: bool) -> str:

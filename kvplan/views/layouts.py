@@ -55,7 +55,7 @@ class _Ranked:
             "context parallel": layout.context > 1,
             "idle ranks": plan.has_idle_ranks,
             "uneven experts": redundant_experts(plan.spec, layout) > 0,
-            "pipeline stages": layout.pipeline > 1,
+            "pipeline": layout.pipeline > 1,
         }
         return ", ".join(text for text, holds in against.items() if holds)
 

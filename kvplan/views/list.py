@@ -94,7 +94,7 @@ def _bandwidth(gpu: Gpu) -> str:
 _SHOWN_OF_GPU: tuple[Field[Gpu], ...] = (
     Field("name", attrgetter("name"), "GPU", align="left"),
     Field("memory_bytes", attrgetter("memory_bytes"), "Memory", lambda gpu: gib(gpu.memory_bytes)),
-    Field("memory_basis", attrgetter("memory_basis"), "known from", align="left"),
+    Field("memory_basis", attrgetter("memory_basis"), "Known from", align="left"),
     Field("bandwidth_bytes_per_s", attrgetter("bandwidth_bytes_per_s"), "Bandwidth", _bandwidth),
     Field(
         "aliases", attrgetter("aliases"), "Also called", lambda gpu: ", ".join(gpu.aliases), "left"
@@ -150,5 +150,5 @@ _FORMAT_FIELDS: tuple[Field[CacheFormat], ...] = (
         "MLA 512+64",
         lambda row: _in_bytes(_bytes_per_mla_entry(row)),
     ),
-    Field("source", attrgetter("source"), "Source", align="left"),
+    Field("source", attrgetter("source"), "Source", align="left", rank=1, yields=True),
 )

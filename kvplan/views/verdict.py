@@ -24,6 +24,7 @@ def shortfall(plan: Plan) -> str:
 def problem(plan: Plan) -> str:
     """Why the plan does not fit."""
     budget, where = plan.budget, gpus_in_words(plan)
+    on = f"on {where}" if plan.layout.gpus == 1 else f"on each of {where}"
     if budget.fits and plan.refusal:
         return f"does not start in {plan.engine.name}: {plan.refusal}"
     if budget.fits:
@@ -39,11 +40,11 @@ def problem(plan: Plan) -> str:
             parts = f"{parts.replace(' and', ',')} and the given {gib(given_bytes)}"
         taken_bytes = budget.taken_bytes
         return (
-            f"does not fit: {parts} take {gib(taken_bytes)} on each of {where}, of which "
+            f"does not fit: {parts} take {gib(taken_bytes)} {on}, of which "
             f"{gib(budget.allowed_bytes)} may be used"
         )
     return (
-        f"does not fit: caches need {gib(budget.kv_bytes)} on each of {where} and have "
+        f"does not fit: caches need {gib(budget.kv_bytes)} {on} and have "
         f"{gib(budget.room_bytes)}"
     )
 

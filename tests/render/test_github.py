@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 
 from kvplan.render.github import render
-from kvplan.render.plain import visible
+from kvplan.units import visible
 from tests.render.hostile import report, texts
 from tests.render.runner import commands, lines
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 from hypothesis import example, given
 
 from kvplan.render.junit import render
-from kvplan.render.plain import visible
+from kvplan.units import visible
 from tests.render.hostile import report, texts
 from tests.render.runner import commands
 

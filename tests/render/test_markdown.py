@@ -14,7 +14,8 @@ from markdown_it import MarkdownIt
 
 from kvplan.render.github import summary
 from kvplan.render.markdown import render
-from kvplan.render.plain import inert, visible
+from kvplan.render.plain import inert
+from kvplan.units import visible
 from tests.render.hostile import report, texts
 from tests.render.runner import commands
 

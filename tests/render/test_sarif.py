@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from hypothesis import example, given
 
-from kvplan.render.plain import visible
+from kvplan.units import visible
 from kvplan.render.sarif import render, uri
 from kvplan.report import Report
 from tests.render.hostile import report, texts
