@@ -221,7 +221,7 @@ def _no_such_option(ctx: Any, typed: str) -> NoSuchWordError:
     ]
     if others and not name:
         return NoSuchWordError(
-            f"{typed} stands before the command", f"write kvplan {others[0]} ... {typed} ..."
+            f"{typed} stands before the command", f"write it behind: kvplan COMMAND ... {typed}"
         )
     if others:
         message = f"kvplan {name} has no option {typed}"

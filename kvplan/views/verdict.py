@@ -44,8 +44,7 @@ def problem(plan: Plan) -> str:
             f"{gib(budget.allowed_bytes)} may be used"
         )
     return (
-        f"does not fit: caches need {gib(budget.kv_bytes)} {on} and have "
-        f"{gib(budget.room_bytes)}"
+        f"does not fit: caches need {gib(budget.kv_bytes)} {on} and have {gib(budget.room_bytes)}"
     )
 
 

@@ -53,6 +53,28 @@ def test_what_changed_is_told_once_on_its_own_line(run: Run, tmp_path: Path) -> 
     assert "kv_bytes 53,687,091,200 → 107,374,182,400 (× 2.00)" in failed[-1]["message"]
 
 
+def test_a_failure_is_a_line_of_a_terminal_and_says_what_fits(run: Run, tmp_path: Path) -> None:
+    """11 sequences: 11 x 65,536 x 81,920 B are 55 GiB of the 59.36 GiB that are free, 12 are 60."""
+    lock = ("--baseline", "plan.lock.json")
+    file = write(tmp_path, EXAMPLE.read_text())
+    run("check", file, *lock, "--update-baseline")
+    write(tmp_path, EXAMPLE.read_text().replace(*TOO_LONG))
+    shown = run("check", file, *lock, columns=100).stdout
+    rows = [line.split(maxsplit=3) for line in shown.splitlines()[5:]]
+    assert rows[0] == ["chat", "fits", "FAILED", "context 32,768 → 65,536: 11 of 20 sequences fit"]
+    assert [row[:2] for row in rows[1:-1]] == [
+        ["chat", "min_headroom_percent"],
+        ["chat", "baseline"],
+    ]
+    assert rows[2][3].startswith("kv_bytes 50.00 GiB → 100.00 GiB")
+    assert "deployment changed" not in shown
+    assert shown.endswith(" not shown: Where (--wide shows it)\n")
+    narrow = run("check", file, *lock, columns=80).stdout
+    assert "Result (--wide" in narrow
+    assert len(narrow.splitlines()) <= len(shown.splitlines()) + 3
+    assert "FAILED" in run("check", file, *lock).stdout
+
+
 @pytest.mark.parametrize(
     ("defaults", "own", "line"),
     [

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 import typer
 
 from kvplan.cli.app import app
 from kvplan.cli.commands import TITLES, summary
+from kvplan.cli.output import write_help
+from tests import command_line
 
 if TYPE_CHECKING:
     from tests.command_line import Run
@@ -130,6 +134,16 @@ def test_help_and_version_have_short_names(run: Run) -> None:
         ("show gpt2 --gpu h100", "kvplan show has no option --gpu", "compare, plan, layouts"),
         ("--verison", "no such option: --verison", "--version"),
         ("zzz", "no such command: zzz", "kvplan --help shows all commands"),
+        ("qwen3-8b", "no such command: qwen3-8b", "kvplan plan qwen3-8b, or kvplan show"),
+        ("--json plan gpt2", "--json stands before the command", "kvplan COMMAND ... --json"),
+        ("plan", "kvplan plan: MODEL is missing", "for example: kvplan plan deepseek-v3"),
+        ("plan --gpu h100", "kvplan plan: MODEL is missing", "kvplan list shows the models"),
+        ("diff gpt2", "kvplan diff: B is missing", "for example: kvplan diff llama3.1-8b"),
+        ("check", "kvplan check: FILE is missing", "for example: kvplan check deploy.yaml"),
+        ("completion", "kvplan completion: SHELL is missing", "kvplan completion bash"),
+        ("plan gpt2 --ctx", "--ctx needs a value: TOKENS", "for example: kvplan plan"),
+        ("plan gpt2 --json=1", "--json takes no value", "for example: kvplan plan"),
+        ("show gpt2 b", "kvplan show: one word too many: b", "for example: kvplan show"),
     ],
 )
 def test_a_misspelt_word_is_answered_with_the_nearest(
@@ -139,3 +153,27 @@ def test_a_misspelt_word_is_answered_with_the_nearest(
     first, second = result.stderr.splitlines()
     assert (result.returncode, result.stdout, first) == (2, "", f"error: {said}")
     assert meant in second
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_colours_change_no_word_of_a_help(name: str) -> None:
+    words = [*filter(None, [name]), "--help"]
+    plain = command_line.kvplan(*words, columns=80).stdout
+    coloured = command_line.kvplan(*words, columns=80, coloured=True).stdout
+    assert "\x1b" not in plain
+    assert re.sub(r"\x1b\[[\d;]*m", "", coloured) == plain
+    shown = {re.sub(r"\x1b\[[\d;]*m", "", part) for part in _COLOURED.findall(coloured)}
+    assert {"Usage:", "-h, --help"} <= shown
+    assert any(part.startswith("# ") for part in shown)
+
+
+_COLOURED = re.compile(r"(\x1b\[[1-9][\d;]*m.*?)\x1b\[0m")
+
+
+def test_a_terminal_without_colours_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with patch("sys.stdout", command_line.Terminal()) as stream:
+        write_help("Usage: kvplan\n")
+    assert stream.getvalue() == "Usage: kvplan\n"

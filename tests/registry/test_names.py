@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import kvplan
-from kvplan.registry.names import known_models, model_files
+from kvplan.errors import SpecError, UsageError
+from kvplan.registry.names import known_models, load, model_files
 from kvplan.registry.paths import is_path
 from tests.command_line import Run
 
@@ -324,3 +325,12 @@ def test_the_list_has_ids_and_contexts(run: Run) -> None:
     )
     assert "10,485,760" in line
     assert "meta-llama/Llama-4-Scout-17B-16E-Instruct" in line
+
+
+def test_a_link_to_nothing_is_a_config_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "config.json").symlink_to(tmp_path / "gone.json")
+    with pytest.raises(SpecError, match=r"config\.json: cannot be read: a link"):
+        load(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"holds no config\.json"):
+        load(tmp_path / "empty")

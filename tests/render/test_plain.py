@@ -7,8 +7,8 @@ import unicodedata
 from hypothesis import example, given
 
 from kvplan.render.plain import inert
-from kvplan.units import visible
 from kvplan.render.terminal import render
+from kvplan.units import visible
 from tests.render.hostile import report, texts
 from tests.render.runner import commands
 

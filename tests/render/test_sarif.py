@@ -15,9 +15,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from hypothesis import example, given
 
-from kvplan.units import visible
 from kvplan.render.sarif import render, uri
 from kvplan.report import Report
+from kvplan.units import visible
 from tests.render.hostile import report, texts
 from tests.render.runner import commands
 
