@@ -81,7 +81,8 @@ def commands_part() -> str:
 
 def deployments() -> str:
     """The deployments in docs/checks.md."""
-    return re.findall(r"```yaml\n(defaults:\n.*?)```", _read(CHECKS), re.DOTALL)[0]
+    blocks: list[str] = re.findall(r"```yaml\n(defaults:\n.*?)```", _read(CHECKS), re.DOTALL)
+    return blocks[0]
 
 
 def checks_part() -> str:
