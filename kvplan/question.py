@@ -14,7 +14,12 @@ from kvplan.dtypes import BesideDtypes
 from kvplan.engines.json_options import read_mm_limits
 from kvplan.engines.settings import ServerSettings, check_settings
 from kvplan.engines.speculation import Speculation, read_speculation
-from kvplan.engines.versions import NONE, engine_version
+from kvplan.engines.versions import (
+    DEFAULT_UTILIZATION,
+    NONE,
+    default_utilization,
+    engine_version,
+)
 from kvplan.engines.vllm.backend_names import parse_backend
 from kvplan.errors import RefusedError, UsageError
 from kvplan.gpu import Gpu
@@ -38,7 +43,6 @@ from kvplan.units import (
 DEFAULT_GPU = "h100-sxm-80gb"
 DEFAULT_CONTEXT = 128 * KIB
 """What commands that need a context take where none is given."""
-DEFAULT_UTILIZATION = 0.92  # vLLM 0.33.0's gpu_memory_utilization
 DEFAULT_LORA_RANK = 16  # vLLM 0.33.0 config/lora.py, max_lora_rank
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM 0.33.0 takes as ``max_lora_rank`` (config/lora.py, MaxLoRARanks)."""
@@ -186,7 +190,7 @@ class Placement(BesideOptions, total=False):
     replicas: int | None
     enable_expert_parallel: bool
     pipeline_partition: str | Sequence[int] | None
-    gpu_memory_utilization: float
+    gpu_memory_utilization: float | None
     overhead: int | str | None
     kv_cache_memory_bytes: int | str | None
     engine: str
@@ -240,16 +244,23 @@ def ask(models: Sequence[Model], **options: Unpack[Options]) -> Question:
         overhead_bytes=_bytes("overhead", options.get("overhead")),
         kv_cache_memory_bytes=_bytes("kv_cache_memory_bytes", options.get("kv_cache_memory_bytes")),
         price_per_gpu_hour=options.get("price"),
+        gpu_memory_utilization=_utilization(options),
         **{name: options[name] for name in _AS_WRITTEN if name in options},  # type: ignore[literal-required]
     )
 
 
 _AS_WRITTEN = frozenset(field.name for field in fields(Question)) & (
     frozenset(Options.__annotations__)
-    - {"context_tokens", "gpu", "draft_model", "kv_cache_memory_bytes"}
+    - {"context_tokens", "gpu", "draft_model", "gpu_memory_utilization", "kv_cache_memory_bytes"}
     - {"attention_backend", "limit_mm_per_prompt"}
 )
 """Options that are a question's fields just as users write them."""
+
+
+def _utilization(options: Options) -> float:
+    """As given, else what the engine's version uses."""
+    given = options.get("gpu_memory_utilization")
+    return default_utilization(options.get("engine", NONE)) if given is None else given
 
 
 def _layout(options: Options) -> Layout | None:

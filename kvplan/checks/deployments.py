@@ -22,7 +22,7 @@ from kvplan.limits import (
     WrittenTokens,
 )
 from kvplan.parallel import DEGREES
-from kvplan.question import DEFAULT_LORA_RANK, DEFAULT_UTILIZATION, Model, Options, Question, ask
+from kvplan.question import DEFAULT_LORA_RANK, Model, Options, Question, ask
 from kvplan.units import parse_layers
 
 WrittenLayers = Annotated[tuple[Size, ...], Reading(parse_layers)]
@@ -103,7 +103,7 @@ class Deployment(Input):
     max_loras: Size | None = None
     max_lora_rank: Size = DEFAULT_LORA_RANK
     kv_offloading_size: WrittenBytes | None = None
-    gpu_memory_utilization: Share = DEFAULT_UTILIZATION
+    gpu_memory_utilization: Share | None = None
     overhead: WrittenBytesOrZero | None = None
     kv_cache_memory_bytes: WrittenBytesOrZero | None = None
     draft: Flag = False

@@ -26,7 +26,6 @@ from kvplan.errors import UsageError
 from kvplan.question import (
     DEFAULT_GPU,
     DEFAULT_LORA_RANK,
-    DEFAULT_UTILIZATION,
     Options,
 )
 from kvplan.units import parse_decimal, parse_layers
@@ -274,15 +273,15 @@ class Server:
     dtype: Dtype = "auto"
     quantization: Quantization = None
     gpu_memory_utilization: Annotated[
-        float,
+        float | None,
         option(
             "--gpu-memory-utilization",
             metavar="SHARE",
             read=parse_decimal,
             panel=MEMORY,
-            help_="Share of each GPU that may be used.",
+            help_="Share of each GPU that may be used: 0.92, or an older vLLM's own default.",
         ),
-    ] = DEFAULT_UTILIZATION
+    ] = None
     overhead: Annotated[
         int | None,
         size(

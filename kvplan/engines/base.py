@@ -59,6 +59,10 @@ class Pool(Protocol):
     """
 
     @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What the pages rest on that neither model nor GPU says, a sentence each."""
+
+    @property
     def page_tokens(self) -> int:
         """Tokens of a page of attention."""
 

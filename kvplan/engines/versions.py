@@ -47,6 +47,8 @@ class EngineVersion:
         return next((r for r in self.releases if release_number(r)[: len(asked)] == asked), None)
 
 
+DEFAULT_UTILIZATION = 0.92  # vLLM 0.33.0's gpu_memory_utilization
+_LESS_USED_SHARE, _MORE_USED = 0.9, (0, 25)
 NONE, VLLM = "none", "vllm"
 ENGINE_VERSIONS = (
     EngineVersion(
@@ -123,6 +125,17 @@ def _nearest(version: str, rows: list[EngineVersion]) -> str:
     releases = sorted((r for row in rows for r in row.releases), key=release_number)
     before = [r for r in releases if release_number(r) <= release_number(version)]
     return f"{rows[0].name}@{(before or releases[:1])[-1]}"
+
+
+def default_utilization(engine: str) -> float:
+    """Share of a GPU that is used where nobody says: vLLM's gpu_memory_utilization.
+
+    0.9 before 0.25 (config/cache.py). Raises as ``engine_version``.
+    """
+    version = engine_version(engine).version
+    if version is not None and release_number(version) < _MORE_USED:
+        return _LESS_USED_SHARE
+    return DEFAULT_UTILIZATION
 
 
 def _known(name: str | None = None) -> str:

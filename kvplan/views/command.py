@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kvplan.dtypes import AUTO
+from kvplan.engines.versions import default_utilization
 from kvplan.engines.vllm.command import HEAD, Launch, Process, Value, processes
 from kvplan.engines.vllm.context import check_context
 from kvplan.errors import RefusedError, UsageError
 from kvplan.formats import cache_format
 from kvplan.gpu import Gpu
 from kvplan.planner.plan import Plan
-from kvplan.question import DEFAULT_LORA_RANK, DEFAULT_UTILIZATION, Question
+from kvplan.question import DEFAULT_LORA_RANK, Question
 from kvplan.units import GIB, plural
 
 _NODE_GPUS = 8
@@ -164,7 +165,7 @@ def _unless(default: str, value: str) -> str | None:
 
 def _utilization(question: Question) -> float | None:
     share = question.gpu_memory_utilization
-    return None if share == DEFAULT_UTILIZATION else share
+    return None if share == default_utilization(question.engine) else share
 
 
 def _max_num_seqs(plan: Plan) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kvplan.engines.base import Waste
-from kvplan.planner.budget import Budget, Pages
+from kvplan.planner.budget import Budget, Pages, unlike
 from kvplan.planner.plan import Plan
 from kvplan.report import Field, Table, table
 from kvplan.units import KIB, gib, json_number
@@ -81,8 +81,10 @@ def most_sequences(plan: Plan, pages: Pages) -> int:
 
 
 def page_warnings(plan: Plan) -> Iterator[str]:
-    """A default of the engine with which it would not start."""
+    """What the pages rest on, and a default of the engine with which it would not start."""
     pages, count = plan.budget.pages, plan.page_count
+    if pages is not None:
+        yield from pages.pool.assumptions
     if pages is None or not pages.pool.state_pages or plan.question.enforce_eager:
         return
     default = pages.pool.max_num_seqs(plan.context_tokens)
@@ -111,14 +113,54 @@ def overhead_records(budget: Budget) -> list[dict[str, Any]] | None:
     ]
 
 
+def capacity_basis(plan: Plan) -> str:
+    """What the tokens and the concurrency rest on.
+
+    With a room that is given, the engine's rules (``engine``) or arithmetic (``formula``) alone.
+    """
+    if not plan.budget.room_is_given:
+        return plan.budget.overhead_basis
+    return "formula" if plan.budget.pages is None else "engine"
+
+
+def tokens_range(plan: Plan) -> tuple[int, int] | None:
+    """The least and the most tokens that the pools hold, by the overhead's range.
+
+    None where the room is given or measured, and the tokens are the engine's own figure.
+    """
+    groups, tokens = plan.layout.sequence_groups, plan.context_tokens
+    if plan.budget.room_is_given or not plan.budget.overhead_lines or plan.budget.pages is None:
+        return None
+    low, high = (
+        min(_concurrency(budget, room) for budget, room in rooms)
+        for rooms in zip(*(_rooms(budget) for budget in unlike(plan.budgets)), strict=True)
+    )
+    return int(low * groups * tokens), int(high * groups * tokens)
+
+
+def _rooms(budget: Budget) -> tuple[tuple[Budget, int], tuple[Budget, int]]:
+    low_bytes, high_bytes = budget.room_range
+    return (budget, low_bytes), (budget, high_bytes)
+
+
+def _concurrency(budget: Budget, room_bytes: int) -> float:
+    pages = budget.pages
+    if pages is None or not pages.page_bytes or not pages.sequence_pages:
+        return 0.0
+    return max(0, room_bytes) // pages.page_bytes / pages.sequence_pages
+
+
 def room_in_words(plan: Plan) -> str:
     """The caches' room of a GPU with its range; nothing where it is given or no engine says."""
-    budget = plan.budget
-    low_bytes, high_bytes = budget.room_range
-    if low_bytes == high_bytes:
+    budget, tokens = plan.budget, tokens_range(plan)
+    if tokens is None:
         return ""
+    low_bytes, high_bytes = budget.room_range
     least = gib(low_bytes) if low_bytes > 0 else "none"
-    return f"about {gib(budget.room_bytes)} on each GPU, {least} to {gib(high_bytes)}"
+    return (
+        f"about {gib(budget.room_bytes)} on each GPU: {least} to {gib(high_bytes)}, "
+        f"{tokens[0]:,} to {tokens[1]:,} tokens"
+    )
 
 
 def prints(plan: Plan) -> str:

@@ -16,12 +16,14 @@ from kvplan.views.class_defaults import plan_class_defaults
 from kvplan.views.notes import routine, topology
 from kvplan.views.pages import (
     bytes_per_token,
+    capacity_basis,
     overhead_records,
     page_warnings,
     per_gpu_pages,
     prints,
     request_records,
     state_sequences,
+    tokens_range,
     waste_table,
 )
 from kvplan.views.plan_facts import FACTS, PlanAnswer, cost
@@ -124,6 +126,8 @@ def _capacity(plan: Plan) -> dict[str, Any]:
     return {
         "tokens": plan.tokens,
         "max_concurrency": None if plan.tokens is None else plan.max_concurrency,
+        "basis": capacity_basis(plan),
+        "tokens_range": tokens_range(plan),
         "fits": plan.fits,
         "max_context_tokens": plan.max_context_tokens,
         "max_sequences": plan.max_sequences,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import NamedTuple
 
 from kvplan.calc import PackedCaches, pack
 from kvplan.engines.base import MemoryLine
 from kvplan.engines.settings import ServerSettings
+from kvplan.engines.vllm.architectures import architecture_notes
 from kvplan.engines.vllm.backends import backends
 from kvplan.engines.vllm.blocks import retained_tokens
 from kvplan.engines.vllm.caches import BlockSizes
@@ -34,6 +36,14 @@ _LEAST_BLOCK = 32
 """model_executor/layers/fused_moe/oracle/fp8.py:292, refine_fp8_moe_block_shape."""
 
 
+class _Grouped(NamedTuple):
+    """What layouts of one tensor-parallel group have in common."""
+
+    blocks: BlockSizes
+    groups: Groups
+    assumptions: tuple[str, ...]
+
+
 class Vllm:
     """One release, of one model under one question."""
 
@@ -42,7 +52,7 @@ class Vllm:
     def __init__(self, version: str | None = None) -> None:
         self.version = version or NEWEST.release
         self._refusals: dict[tuple[str | int, ...], KvplanError | None] = {}
-        self._known: dict[tuple[int, ...], tuple[BlockSizes, Groups]] = {}
+        self._known: dict[tuple[int, ...], _Grouped] = {}
 
     def check(self, spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu) -> None:
         """What vLLM refuses, in its words; then what nobody could lay out."""
@@ -104,7 +114,7 @@ class Vllm:
         self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu
     ) -> BlockPool:
         """Its block pool in this layout. Raises RefusedError where vLLM would not start."""
-        blocks, groups = self._grouped(caches, layout, settings, gpu)
+        blocks, groups, assumptions = self._grouped(caches, layout, settings, gpu)
         ends = stage_ends(caches, layout)
 
         def load(context_tokens: int) -> Load:
@@ -126,17 +136,21 @@ class Vllm:
             stage_page_bytes=groups.block_bytes(ends),
             load=load,
             rules=rules_of(settings),
+            assumptions=assumptions,
             max_num_seqs=lambda tokens: max_num_seqs(settings, gpu, tokens, caches.spec),
         )
 
     def _grouped(
         self, caches: PackedCaches, layout: Layout, settings: ServerSettings, gpu: Gpu
-    ) -> tuple[BlockSizes, Groups]:
+    ) -> _Grouped:
         """Block sizes and groups, worked out once for layouts that differ in neither."""
         key = (layout.tensor, layout.context, layout.prefill)
         if key not in self._known:
-            kernels = backends(caches.spec, layout, settings, gpu, settings.kv_cache_dtype).kernels
-            self._known[key] = grouped(caches, layout.tensor, settings, kernels)
+            spec = caches.spec
+            chosen = backends(spec, layout, settings, gpu, settings.kv_cache_dtype)
+            blocks, groups = grouped(caches, layout.tensor, settings, chosen.kernels)
+            assumptions = (*architecture_notes(spec), *chosen.assumptions)
+            self._known[key] = _Grouped(blocks, groups, assumptions)
         return self._known[key]
 
 

@@ -34,6 +34,7 @@ class BlockPool:
     load: Callable[[int], Load]
     max_num_seqs: Callable[[int], int]
     rules: Rules
+    assumptions: tuple[str, ...] = ()
 
     @property
     def reserved_pages(self) -> int:

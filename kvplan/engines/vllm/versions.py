@@ -71,7 +71,7 @@ class Rules:
     """Whether block-outermost layouts and prefill context parallelism are as in 0.33.0."""
 
 
-_OF_0_29 = {
+_OF_0_29: dict[str, object] = {
     "checks_null_block": True,
     "checkpoints_states": True,
     "pads_pages": True,
