@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kvplan.dtypes import AUTO
 from kvplan.engines.versions import default_utilization
+from kvplan.engines.vllm.arguments import check_version
 from kvplan.engines.vllm.command import HEAD, Launch, Process, Value, processes
 from kvplan.engines.vllm.context import check_context
 from kvplan.errors import RefusedError, UsageError
@@ -119,6 +120,7 @@ def _notes(plan: Plan, first: Process, nodes: int) -> list[str]:
 
 def _launch(plan: Plan, names: Names) -> Launch:
     question = plan.question
+    check_version(plan.engine.version)
     check_context(question.models[0], plan.context_tokens)
     for name in filter(None, (names.model, names.draft_model)):
         if not name.isprintable():

@@ -36,7 +36,7 @@ def test_a_server_is_described_as_vllm_is_started(run: Run, tmp_path: Path, keys
     ("keys", "code", "told"),
     [
         ("engine: vlm", 2, "did you mean vllm"),
-        ("engine: vllm@0.12", 3, "the rules of vllm 0.12 are not known"),
+        ("engine: vllm@0.8", 3, "the rules of vllm 0.8 are not known"),
         ("engine: 7", 2, "engine"),
         ("block_size: 32", 2, "block_size needs engine vllm"),
         ("engine: vllm, attention_backend: flash", 2, "no attention backend of vLLM"),

@@ -115,7 +115,7 @@ def test_a_server_that_would_not_start_is_not_printed(run: Run) -> None:
         ("--quantization int4 --gpus 2", 2, "does not quantise to int4"),
         ("--json --gpus 4", 2, "--emit prints a command, not json"),
         ("--num-speculative-tokens 2 --gpus 4 --ctx 8k", 2, "does not say who drafts"),
-        ("--engine vllm@0.12 --gpus 4", 3, "are not known"),
+        ("--engine vllm@0.12 --gpus 4", 3, "the arguments of vllm 0.12.0 are not known"),
     ],
 )
 def test_what_no_command_realises(run: Run, options: str, code: int, words: str) -> None:

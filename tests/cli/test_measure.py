@@ -136,7 +136,7 @@ def test_wrong_questions(arguments: tuple[str, ...], code: int, message: str) ->
     [
         (("--device", "tpu"), 2, "--device tpu is not known"),
         (("--decode", "--kernel", "sdpa", "--device", "cpu"), 2, "not a kernel for MLA"),
-        (("gemma3-27b", "--layout", "vllm", "--device", "cpu"), 3, "vLLM groups and pads"),
+        (("glm-5.3-flash", "--layout", "vllm", "--device", "cpu"), 3, "how vLLM pages"),
         (("mamba-2.8b", "--decode", "--device", "cpu"), 3, "over Mamba is not measured"),
     ],
 )

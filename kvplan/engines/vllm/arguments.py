@@ -36,6 +36,16 @@ def _known() -> tuple[str, dict[str, dict[str, Any]]]:
     return data["version"], {name: row for row in data["arguments"] for name in row["names"]}
 
 
+def check_version(version: str | None) -> None:
+    """Raises RefusedError for a release whose arguments nobody has read."""
+    known, _ = _known()
+    if version != known:
+        raise RefusedError(
+            f"the arguments of vllm {version} are not known: no command is printed",
+            f"known are those of {known}",
+        )
+
+
 def argument(name: str) -> Argument:
     """The argument of this name; ``--no-`` stands before a flag's. Raises RefusedError."""
     version, known = _known()

@@ -58,24 +58,18 @@ def block_sizes(
             speculative_tokens=drafts,
             alignment_bytes=alignment,
         )
-    rules = rules_of(settings)
+    rules, largest_bytes = rules_of(settings), max(states)
     caching = settings.enable_prefix_caching and rules.caches_states
     token_bytes, is_latent = _attention(caches, tensor_parallel)
     padded_bytes = None
-    if token_bytes and max(states):
-        tokens = max(
-            tokens,
-            _aligned_tokens(
-                kernels,
-                tokens,
-                token_bytes,
-                max(states),
-                caching=caching,
-                latent_step=(rules.latent_step_tokens or 1) if is_latent else 1,
-            ),
+    if token_bytes and largest_bytes:
+        step = (rules.latent_step_tokens or 1) if is_latent else 1
+        least = _aligned_tokens(
+            kernels, tokens, token_bytes, largest_bytes, caching=caching, latent_step=step
         )
+        tokens = max(tokens, least)
         page_bytes = tokens * token_bytes
-        padded_bytes = None if page_bytes == max(states) else page_bytes
+        padded_bytes = None if page_bytes == largest_bytes else page_bytes
     return BlockSizes(
         attention_tokens=tokens,
         window_tokens=kernels.window_tokens,

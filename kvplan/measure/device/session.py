@@ -100,7 +100,7 @@ def _check(request: Request) -> None:
 def _measure(device: Device, request: Request, steps: _Steps) -> Measurement:
     steps.begin("the card")
     card = read_card(device)
-    gpu = card_memory(card)
+    gpu = card_memory(card) if card.capability else None
     asked = tuple(replace(question, gpu=gpu) for question in request.questions)
     request = replace(request, questions=asked)
     if request.max_bytes is not None:
