@@ -63,17 +63,9 @@ def block_sizes(
     token_bytes, is_latent = _attention(caches, tensor_parallel)
     padded_bytes = None
     if token_bytes and max(states):
-        tokens = max(
-            tokens,
-            _aligned_tokens(
-                kernels,
-                tokens,
-                token_bytes,
-                max(states),
-                caching=caching,
-                latent_step=(rules.latent_step_tokens or 1) if is_latent else 1,
-            ),
-        )
+        step = (rules.latent_step_tokens or 1) if is_latent else 1
+        aligned = _aligned_tokens(kernels, tokens, token_bytes, max(states), step, caching=caching)
+        tokens = max(tokens, aligned)
         page_bytes = tokens * token_bytes
         padded_bytes = None if page_bytes == max(states) else page_bytes
     return BlockSizes(
@@ -125,9 +117,9 @@ def _aligned_tokens(
     tokens: int,
     token_bytes: int,
     largest_bytes: int,
+    latent_step: int,
     *,
     caching: bool,
-    latent_step: int,
 ) -> int:
     """The least page of attention that is as large as a page of state."""
     step = max(kernels.least_tokens, tokens, latent_step)
