@@ -48,7 +48,7 @@ class EngineVersion:
 
 
 DEFAULT_UTILIZATION = 0.92  # vLLM 0.33.0's gpu_memory_utilization
-_LESS_USED_SHARE, _MORE_USED = 0.9, (0, 25)
+_LESS_USED_SHARE, _MORE_USED = 0.9, (0, 20)
 NONE, VLLM = "none", "vllm"
 ENGINE_VERSIONS = (
     EngineVersion(
@@ -130,7 +130,7 @@ def _nearest(version: str, rows: list[EngineVersion]) -> str:
 def default_utilization(engine: str) -> float:
     """Share of a GPU that is used where nobody says: vLLM's gpu_memory_utilization.
 
-    0.9 before 0.25 (config/cache.py). Raises as ``engine_version``.
+    0.9 before 0.20 (config/cache.py). Raises as ``engine_version``.
     """
     version = engine_version(engine).version
     if version is not None and release_number(version) < _MORE_USED:

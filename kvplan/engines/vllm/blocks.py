@@ -64,10 +64,10 @@ def block_sizes(
     padded_bytes = None
     if token_bytes and largest_bytes:
         step = (rules.latent_step_tokens or 1) if is_latent else 1
-        least = _aligned_tokens(
-            kernels, tokens, token_bytes, largest_bytes, caching=caching, latent_step=step
+        aligned = _aligned_tokens(
+            kernels, tokens, token_bytes, largest_bytes, step, caching=caching
         )
-        tokens = max(tokens, least)
+        tokens = max(tokens, aligned)
         page_bytes = tokens * token_bytes
         padded_bytes = None if page_bytes == largest_bytes else page_bytes
     return BlockSizes(
@@ -119,9 +119,9 @@ def _aligned_tokens(
     tokens: int,
     token_bytes: int,
     largest_bytes: int,
+    latent_step: int,
     *,
     caching: bool,
-    latent_step: int,
 ) -> int:
     """The least page of attention that is as large as a page of state."""
     step = max(kernels.least_tokens, tokens, latent_step)
