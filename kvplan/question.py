@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
 from kvplan.dtypes import BesideDtypes
+from kvplan.engines import engine_of
+from kvplan.engines.base import Engine
 from kvplan.engines.json_options import read_mm_limits
 from kvplan.engines.settings import ServerSettings, check_settings
 from kvplan.engines.speculation import Speculation, read_speculation
@@ -102,6 +105,11 @@ class Question(ServerSettings):
             )
         self._check_beside()
         check_settings(self)
+
+    @cached_property
+    def accounting(self) -> Engine:
+        """The engine whose rules are asked for; it remembers what it worked out."""
+        return engine_of(self)
 
     @property
     def beside(self) -> BesideDtypes:

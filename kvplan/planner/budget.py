@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from kvplan.calc import Footprint, PackedCaches
-from kvplan.engines import engine_of
 from kvplan.engines.base import MemoryLine, Pool, total
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
@@ -192,7 +191,7 @@ def _overhead(
     loaded: LoadedStage,
     context_tokens: int,
 ) -> _Overhead:
-    gpu, engine = question.gpu, engine_of(question)
+    gpu, engine = question.gpu, question.accounting
     if question.overhead_bytes is None:
         lines = engine.startup(caches.spec, layout, loaded.own, question, gpu, context_tokens)
         if lines:
@@ -261,7 +260,7 @@ def _budget(
     memory_bytes = question.gpu.memory_bytes
     given_bytes = _given_bytes(question, pages)
     taken_bytes = extra.size_bytes + loaded.size_bytes
-    allowed = engine_of(question).allowed_bytes(question.gpu, question.gpu_memory_utilization)
+    allowed = question.accounting.allowed_bytes(question.gpu, question.gpu_memory_utilization)
     if given_bytes is not None:
         allowed = min(memory_bytes, taken_bytes + given_bytes)
     return Budget(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from kvplan.calc import PackedCaches
-from kvplan.engines import engine_of
 from kvplan.errors import RefusedError
 from kvplan.parallel import Layout
 from kvplan.planner.drafter import drafter_weights
@@ -82,7 +81,7 @@ def _loaded(
 ) -> LoadedStage:
     spec, layers = caches.spec, stage.total_layers
     own = StageLayers(layers, first, last, caches.draft)
-    weights = engine_of(question).weights(spec, layout, own, question, question.gpu)
+    weights = question.accounting.weights(spec, layout, own, question, question.gpu)
     return LoadedStage(
         stage=stage,
         weights=weights,
@@ -101,5 +100,5 @@ def _drafter_weights(
     drafter = caches.drafter.spec
     if drafter.weights_bytes is None and question.kv_cache_memory_bytes is not None:
         return ()
-    weights = partial(engine_of(question).weights, settings=question, gpu=question.gpu)
+    weights = partial(question.accounting.weights, settings=question, gpu=question.gpu)
     return drafter_weights(drafter, caches.spec, layout, weights)

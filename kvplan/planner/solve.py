@@ -13,7 +13,6 @@ from itertools import chain
 from math import inf
 
 from kvplan.calc import PackedCaches
-from kvplan.engines import engine_of
 from kvplan.engines.base import Pool
 from kvplan.parallel import Layout, redundant_experts
 from kvplan.planner.budget import Budget, by_stage, stage_budgets, unlike
@@ -40,6 +39,11 @@ from kvplan.units import ceil_div
 SHORT_CONTEXT = 8_192
 """What one sequence is to have room for at the least where no context is given."""
 
+_LOADED = 0.95
+"""Of the stored weights an engine loads more than this: it drops orders and zero points."""
+_TOWERS = ("vision", "audio")
+"""Parts that a server may leave out."""
+
 
 def solve(spec: ModelSpec, question: Question) -> Plan:
     """The plan that answers the question for this model of it.
@@ -64,7 +68,7 @@ def solve(spec: ModelSpec, question: Question) -> Plan:
 
 def solve_native(spec: ModelSpec, question: Question) -> Plan | None:
     """The plan for the model's native context, where the question leaves context and GPUs open."""
-    native = engine_of(question).native_context(spec)
+    native = question.accounting.native_context(spec)
     if native is None or question.context_tokens or question.gpus or question.layout:
         return None
     return solve(spec, replace(question, context_tokens=native, sequences=question.sequences or 1))
@@ -87,7 +91,7 @@ class Search:
 
     def __init__(self, spec: ModelSpec, question: Question) -> None:
         capability = question.gpu.compute_capability
-        self.engine = engine_of(question)
+        self.engine = question.accounting
         self.served = serve(spec, question.dtype, question.quantization, capability)
         self.spec = self.served.spec
         self.question = question
@@ -102,6 +106,9 @@ class Search:
         short = min(SHORT_CONTEXT, self.native_context_tokens or SHORT_CONTEXT)
         self.context_tokens = question.context_tokens or short
         self.sequences = question.sequences or 1
+        loaded = self.spec.loaded_bytes.items()
+        self._least_bytes = int(_LOADED * sum(size for part, size in loaded if part not in _TOWERS))
+        """Less than a server of any layout has of the weights."""
         self._pools: dict[Layout, Pool | None] = {}
         self._free_bytes: dict[Layout, int] = {}
         """What each server that was tried has left on its fullest GPU, with one sequence."""
@@ -175,6 +182,8 @@ class Search:
 
     def _replicas(self, server: Layout) -> int | None:
         """Copies of a server that hold the load; None where one cannot hold a sequence."""
+        if self._least_bytes > server.server_gpus * self.question.gpu.memory_bytes:
+            return None  # not even all its memory together holds the weights
         budgets = self.budgets(server, self.context_tokens, 1)
         self._free_bytes[server] = _least_free(budgets)
         in_group = max_sequences(budgets) if self._free_bytes[server] >= 0 else 0

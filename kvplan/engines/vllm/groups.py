@@ -78,6 +78,13 @@ class Groups:
 
     def block_bytes(self, ends: Sequence[int]) -> tuple[int, ...]:
         """Bytes of one block on a GPU of each pipeline stage, which end with these layers."""
+        return (self._whole_bytes,) if len(ends) == 1 else self._stage_bytes(ends)
+
+    @cached_property
+    def _whole_bytes(self) -> int:
+        return self._stage_bytes((0,))[0]
+
+    def _stage_bytes(self, ends: Sequence[int]) -> tuple[int, ...]:
         sizes = [group.stage_bytes(ends, strides=not self.packed) for group in self.groups]
         widest = tuple(map(max, zip(*sizes, strict=True))) or (0,) * len(ends)
         if not self.packed:
