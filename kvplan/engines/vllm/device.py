@@ -33,7 +33,11 @@ def device_bytes(spec: ModelSpec, layout: Layout, gpu: Gpu) -> tuple[int, int, s
     if experts is not None:
         layers += _index_bytes(experts)
         once += sum(experts.matrix_bytes)
-    return layers, once, None if known is not None else "the HIP runtime takes what it does on R9700"
+    return (
+        layers,
+        once,
+        None if known is not None else "the HIP runtime takes what it does on R9700",
+    )
 
 
 def _packed_experts(spec: ModelSpec, layout: Layout, gpu: Gpu) -> Experts | None:

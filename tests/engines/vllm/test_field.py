@@ -1,8 +1,8 @@
 """Plans from the command line, held against what vLLM and its forks logged of real servers.
 
 Each record of ../shared/reference/field.jsonl is asked as it is written: model, card and flags. What
-is taken from elsewhere stands in ``READ_AS``, and what is left out in ``LEFT_OUT``, each with why.
-Run with ``-s`` for the three tables.
+is taken from elsewhere stands in the tables below, each with why; a record is left out where kvplan
+does not know its model, its checkpoint or its card. Run with ``-s`` for the three tables.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ READ_AS: dict[str, dict[str, str]] = {
     "F004": {"version": "0.9.2"},
     "F042": {"version": "0.11.0"},
     "F043": {"version": "0.11.0"},
-    "F046": {"version": "0.20.2"},
-    "F047": {"version": "0.20.2"},
+    "F046": {"version": "0.20.0"},
+    "F047": {"version": "0.20.0"},
     "F014": {"version": "0.22"},
     # Two cards of one memory and one compute capability are called RTX PRO 6000 96GB.
     **{
@@ -64,6 +64,9 @@ SECOND_HAND = {
     "F054": "a forum's quote: 1M-token builds of DeepSeek-V4's cache, the release not said",
 }
 """Records whose tokens cannot be reproduced, and why."""
+
+OTHER_GPU = {"F004", "F020", "F060", "F073"}
+"""Tokens of a GPU with 0.03 to 0.26 GiB less than the first one, whose memory the log quotes."""
 
 
 def mtp(record: Record) -> bool:
@@ -143,7 +146,7 @@ def show(title: str, lines: list[Line], left_out: list[str]) -> None:
 
 @cache
 def weights() -> tuple[list[Line], list[str]]:
-    """"Model loading took" in GiB, of models and checkpoints that are known."""
+    """ "Model loading took" in GiB, of models and checkpoints that are known."""
     lines, left_out = [], []
     for record in records():
         if record["model_loading"] is None:
@@ -187,7 +190,7 @@ def _tokens(record: Record) -> Line | str:
 
 @cache
 def tokens() -> tuple[list[Line], list[str]]:
-    """"GPU KV cache size" from "Available KV cache memory"."""
+    """ "GPU KV cache size" from "Available KV cache memory"."""
     lines, left_out = [], []
     for record in records():
         if record["reported_tokens"] is None:
@@ -212,14 +215,16 @@ def test_tokens_of_several_gpus_are_those_of_the_one_that_is_logged_or_of_one_wi
     """A log quotes the memory of its first GPU; the tokens are of the GPU with the least."""
     several = [line for line in tokens()[0] if line.record["tp"] > 1]
     assert len(several) >= 15
-    assert sum(line.is_in for line in several) >= 0.75 * len(several)
     for line in several:
-        assert 0.985 * line.low <= line.logged <= line.high, str(line)
+        if line.record["id"] in OTHER_GPU:
+            assert 0.985 * line.low <= line.logged < line.low, str(line)
+        else:
+            assert line.is_in, str(line)
 
 
 @cache
 def memory() -> tuple[list[Line], list[str]]:
-    """"Available KV cache memory" in GiB from model, card and flags."""
+    """ "Available KV cache memory" in GiB from model, card and flags."""
     lines, left_out = [], []
     for record in records():
         if record["available_kv_gib"] is None:
@@ -247,4 +252,5 @@ def test_memory_is_in_its_range_for_four_of_five() -> None:
     print(f"figure - logged: median {median(errors):+.2f} GiB")
     assert len(lines) >= 25
     assert sum(line.is_in for line in lines) >= 0.8 * len(lines)
-    assert median(widths) < 3.5
+    assert median(widths) < 5
+    assert abs(median(errors)) < 1.0
