@@ -15,8 +15,8 @@ from kvplan.spec import ModelSpec
 from kvplan.units import KIB, MIB
 
 _RUNTIME_BYTES = {"gfx1201": 71_500 * KIB, "gfx942": 323 * MIB}
-"""Of Llama-3.1-8B on R9700 and MI300X cards less what NVIDIA cards log of it; for both it is 1.1 MiB
-for each of their 64 and 304 compute units."""
+"""Of Llama-3.1-8B on R9700 and MI300X cards less what NVIDIA cards log of it: for both it is 1.1 MiB
+a compute unit, of which they have 64 and 304."""
 _LIKE = "gfx1201"
 _INT32 = 4
 

@@ -1,14 +1,15 @@
 """Plans from the command line, held against what vLLM and its forks logged of real servers.
 
-Each record of ../shared/reference/field.jsonl is asked as it is written: model, card and flags. What
-is taken from elsewhere stands in the tables below, each with why; a record is left out where kvplan
-does not know its model, its checkpoint or its card. Run with ``-s`` for the three tables.
+Each record of ../shared/reference/field.jsonl is asked as written: model, card and flags. What is
+taken from elsewhere stands in the tables below, each with why; a record is left out where kvplan
+does not know its model, its checkpoint or its card. The three tables are in the output of a failure, or of ``-rP``.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -139,14 +140,15 @@ class Line:
         return f"{'in ' if self.is_in else 'OUT'} {name}: logged {figures} {span}"
 
 
-def show(title: str, lines: list[Line], left_out: list[str]) -> None:
-    print(f"\n{title}: {sum(line.is_in for line in lines)} of {len(lines)} in")
-    print(*lines, *left_out, sep="\n")
+def show(title: str, lines: list[Line], left_out: list[str], *notes: str) -> None:
+    head = f"{title}: {sum(line.is_in for line in lines)} of {len(lines)} in"
+    sys.stdout.write("
+".join(["", head, *map(str, lines), *left_out, *notes, ""]))
 
 
 @cache
 def weights() -> tuple[list[Line], list[str]]:
-    """ "Model loading took" in GiB, of models and checkpoints that are known."""
+    """What "Model loading took" in GiB, of models and checkpoints that are known."""
     lines, left_out = [], []
     for record in records():
         if record["model_loading"] is None:
@@ -190,7 +192,7 @@ def _tokens(record: Record) -> Line | str:
 
 @cache
 def tokens() -> tuple[list[Line], list[str]]:
-    """ "GPU KV cache size" from "Available KV cache memory"."""
+    """What "GPU KV cache size" was of "Available KV cache memory"."""
     lines, left_out = [], []
     for record in records():
         if record["reported_tokens"] is None:
@@ -224,7 +226,7 @@ def test_tokens_of_several_gpus_are_those_of_the_one_that_is_logged_or_of_one_wi
 
 @cache
 def memory() -> tuple[list[Line], list[str]]:
-    """ "Available KV cache memory" in GiB from model, card and flags."""
+    """What "Available KV cache memory" was in GiB from model, card and flags."""
     lines, left_out = [], []
     for record in records():
         if record["available_kv_gib"] is None:
@@ -246,10 +248,10 @@ def memory() -> tuple[list[Line], list[str]]:
 def test_memory_is_in_its_range_for_four_of_five() -> None:
     lines, left_out = memory()
     widths = [line.high - line.low for line in lines]
-    show("KV memory, GiB a GPU", lines, left_out)
-    print(f"median width {median(widths):.2f} GiB, widest {max(widths):.2f} GiB")
     errors = [line.figure - line.logged for line in lines]
-    print(f"figure - logged: median {median(errors):+.2f} GiB")
+    width = f"width: median {median(widths):.2f} GiB, widest {max(widths):.2f} GiB"
+    bias = f"figure - logged: median {median(errors):+.2f} GiB"
+    show("KV memory, GiB a GPU", lines, left_out, width, bias)
     assert len(lines) >= 25
     assert sum(line.is_in for line in lines) >= 0.8 * len(lines)
     assert median(widths) < 5
