@@ -32,12 +32,14 @@ class Rules:
     """What a release charges.
 
     ``logit_bytes`` are those that sampling takes for each logit; ``before_nccl`` is whether NCCL's
-    first buffers come after the first look at free memory, and are charged.
+    first buffers come after the first look at free memory, and are charged. ``rocm_high_bytes`` is
+    the most that ROCm's libraries take on an R9700.
     """
 
     since: tuple[int, ...]
     utilization: str
     logit_bytes: Factors
+    rocm_high_bytes: int = 1_100 * MIB
     counts_tokens: bool = False
     charges_graphs: bool = False
     before_nccl: bool = False
@@ -47,14 +49,18 @@ _NATIVE, _FUSED, _EITHER = (36.0, 38.6, 40.0), (8.0, 12.0, 16.0), (8.0, 12.0, 40
 """Bytes a logit: sorted by torch (38.4 to 38.9 in logs of an H100), and by FlashInfer, which masks
 and normalises copies of them in fp32 (v1/sample/ops/topk_topp_sampler.py); either where it was a
 package's to install."""
+_ROCM_LEAST_BYTES, _ROCM_BYTES, _ROCM_TUNING_BYTES = 150 * MIB, 550 * MIB, 3_800 * MIB
+"""0.28 to 0.84 GiB in eleven logs of R9700 cards with 0.13; before, and on cards that no log is of,
+2 to 3.7 GiB where hipBLASLt had to tune."""
+_ROCM_MEASURED = frozenset({"gfx1201"})
 RULES = (
     Rules((0, 28), "0.92", _FUSED, counts_tokens=True, charges_graphs=True),
     Rules((0, 25), "0.92", _FUSED, charges_graphs=True),
     Rules((0, 21), "0.9", _FUSED, charges_graphs=True),
     Rules((0, 20), "0.9", _FUSED),
     Rules((0, 12), "0.9", _NATIVE),
-    Rules((0, 11), "0.9", _NATIVE, before_nccl=True),
-    Rules((0,), "0.9", _EITHER, before_nccl=True),
+    Rules((0, 11), "0.9", _NATIVE, _ROCM_TUNING_BYTES, before_nccl=True),
+    Rules((0,), "0.9", _EITHER, _ROCM_TUNING_BYTES, before_nccl=True),
 )
 """The newest first. The second model runner (0.28) counts tokens of every sequence; 0.92 is that of
 0.25.0 and later ones, and fits no log of 0.21."""
@@ -70,8 +76,6 @@ _FEW_SEQUENCES = 32
 """What the low end stands for where nobody says max_num_seqs: logged servers often set it lower."""
 _KERNEL_BYTES = (30 * MIB, 130 * MIB, 330 * MIB)
 """0.02 to 0.14 GiB of one NVIDIA GPU in logs that tell it apart."""
-_ROCM_BYTES = (250 * MIB, 550 * MIB, 3_600 * MIB)
-"""0.5 GiB in three of four logs of R9700 cards, 2 to 3.5 GiB where hipBLASLt had to tune."""
 _SHARED_BYTES = (130 * MIB, 2 * GIB, 8 * GIB)
 """GB10: what the host takes of the memory that they share meanwhile is charged too."""
 _SHARED = frozenset({"12.1", "11.0"})
@@ -118,7 +122,7 @@ def startup(
         *_vision(spec, stage, tokens),
         *_compressed(spec),
         _graphs(stage.count, settings, graphs, rules),
-        _buffers(gpu, counted),
+        _buffers(gpu, counted, rules),
         _process(),
         _communication(layout, rules),
     )
@@ -196,12 +200,18 @@ def graph_count(gpu: Gpu, tokens: int, sequences: int) -> int:
     return sum((size <= most) + (size <= sequences) for size in sizes)
 
 
-def _buffers(gpu: Gpu, counted: tuple[int, int]) -> MemoryLine:
+def _rocm_bytes(gpu: Gpu, rules: Rules) -> tuple[int, int, int]:
+    is_measured = gpu.gfx_target in _ROCM_MEASURED
+    high = rules.rocm_high_bytes if is_measured else _ROCM_TUNING_BYTES
+    return _ROCM_LEAST_BYTES, _ROCM_BYTES, high
+
+
+def _buffers(gpu: Gpu, counted: tuple[int, int], rules: Rules) -> MemoryLine:
     """What stays: counts of every token for penalties, attention's work buffer, kernels."""
     least, counts = (each * _LOGIT_COUNTS for each in counted)
     kernels, whose = _KERNEL_BYTES, "kernels' own"
     if gpu.compute_capability is None:
-        kernels, whose = _ROCM_BYTES, "what ROCm's libraries took on an R9700"
+        kernels, whose = _rocm_bytes(gpu, rules), "what ROCm's libraries took on an R9700"
     elif gpu.compute_capability in _SHARED:
         kernels, whose = _SHARED_BYTES, "what a host that shares the memory takes meanwhile"
     work = _FLASHINFER_BYTES if (gpu.compute_capability or "").startswith("10.") else 0

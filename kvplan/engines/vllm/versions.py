@@ -67,6 +67,9 @@ class Rules:
     """Memory of a GPU whose steps have 16,384 tokens in ``vllm serve``."""
     small_gb10: bool = False
     """Whether GB10 has the defaults of a small GPU (engine/arg_utils.py, get_batch_defaults)."""
+    counts_device: bool = True
+    """Whether "Model loading took" on ROCm is all that the device had less, caches of torch's
+    allocator with it, and not what is allocated (platforms/rocm.py, get_current_memory_usage)."""
     is_newest: bool = False
     """Whether block-outermost layouts and prefill context parallelism are as in 0.33.0."""
 
@@ -124,6 +127,8 @@ _CHANGES: tuple[tuple[str, dict[str, object]], ...] = (
     ),
     # v1/core/kv_cache_utils.py, _report_kv_cache_config
     ("0.20.1", {"prints_concurrency": True}),
+    # platforms/rocm.py, get_current_memory_usage
+    ("0.21.0", {"counts_device": False}),
     # config/cache.py, CacheDType
     (
         "0.25.0",

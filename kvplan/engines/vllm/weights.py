@@ -1,8 +1,9 @@
 """Weights as vLLM 0.33.0 lays them out on one GPU: what it logs as "Model loading took".
 
 Paths are of its package. What a checkpoint stores is padded, copied and repacked on its way to a
-GPU. Three lines are in no checkpoint: ``tables`` of rotary positions, ``absorbed``, the 16-bit
-copies that MLA makes of a quantised matrix, and ``rounding`` of the allocator.
+GPU. Four lines are in no checkpoint: ``tables`` of rotary positions, ``absorbed``, the 16-bit
+copies that MLA makes of a quantised matrix, ``rounding`` of the allocator, and ``device``, what
+older releases counted with the weights on ROCm.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from dataclasses import dataclass
 from math import ceil
 
 from kvplan.engines.settings import ServerSettings
+from kvplan.engines.vllm.device import device_bytes
 from kvplan.engines.vllm.experts import capability, expert_bytes
 from kvplan.engines.vllm.matrices import matrices
 from kvplan.engines.vllm.rotary import rotates_as_known, table_bytes
 from kvplan.engines.vllm.stages import share_of_layers
+from kvplan.engines.vllm.versions import rules_of
 from kvplan.gpu import Gpu
 from kvplan.kinds.mla import LatentAttention
 from kvplan.parallel import Layout
@@ -56,6 +59,7 @@ _UNPADDED = "experts as published, as what a kernel pads of them is not known"
 TABLES = "tables"
 ABSORBED = "absorbed"
 ROUNDING = "rounding"
+DEVICE = "device"
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def loaded_weights(
             lines.append(_in_stage(stage, loaded) if in_layers else loaded)
     if own.draft and own.last and spec.draft_weights:
         lines.append(_draft(stage))
-    beside = (*_tables(stage), *_absorbed(stage), _rounding(stage))
+    beside = (*_tables(stage), *_absorbed(stage), _rounding(stage), *_device(stage, settings))
     return (*lines, *(line for line in beside if line.size_bytes))
 
 
@@ -245,3 +249,10 @@ def _rounding(stage: _Stage) -> WeightsLine:
     large = matrices(stage.spec, stage.layout, stage.gpu)
     size_bytes = sum(matrix.rounding_bytes for matrix in large)
     return WeightsLine(ROUNDING, 1, stage.in_layers(size_bytes))
+
+
+def _device(stage: _Stage, settings: ServerSettings) -> Iterator[WeightsLine]:
+    """What a release that asks the device counts beyond what is allocated."""
+    if capability(stage.gpu) is None and rules_of(settings).counts_device:
+        layers, once, said = device_bytes(stage.spec, stage.layout, stage.gpu)
+        yield WeightsLine(DEVICE, 1, stage.in_layers(layers) + once, said)

@@ -1,10 +1,8 @@
 """Weights as vLLM lays them out, held against "Model loading took" of real servers.
 
-model_loading.jsonl: a log line each, with its source. ``beside_gib`` is what older versions logged
-with the weights: on ROCm before 0.14 all that the device had less, which is 0.0698 GiB of the HIP
-runtime (Llama-3.1-8B there against NVIDIA cards) and what of 2 MiB steps torch's allocator leaves
-over, by hand from the matrices' sizes; on Hopper in 0.11 the published scales of mxfp4 beside the
-swizzled ones, a byte for 32 weights. ``unlike`` says what of a line is not known.
+model_loading.jsonl: a log line each, with its source. ``beside_gib`` is what 0.11 had on Hopper
+with the weights: the published scales of mxfp4 beside the swizzled ones, a byte for 32 weights.
+``unlike`` says what of a line is not known.
 """
 
 from __future__ import annotations
@@ -27,6 +25,7 @@ from kvplan.registry.names import load_gpu
 from kvplan.spec import ModelSpec
 from kvplan.units import ceil_div
 from kvplan.weights import StageLayers, WeightsLine
+from tests.engines.vllm.releases import engine_of
 from tests.hf.models import changed
 
 GIB = 1 << 30
@@ -78,7 +77,9 @@ def loaded_gib(log: dict[str, Any]) -> float:
     spec = serve(
         spec_of(json.dumps(log)), "auto", log.get("quantization"), gpu.compute_capability
     ).spec
-    settings = ServerSettings(limit_mm_per_prompt=log.get("limit_mm_per_prompt"))
+    settings = ServerSettings(
+        engine=engine_of(log["version"]), limit_mm_per_prompt=log.get("limit_mm_per_prompt")
+    )
     stage = StageLayers(spec.total_layers)
     lines = loaded_weights(spec, Layout(log["tensor"]), stage, settings, gpu)
     size_bytes: int = sum(line.size_bytes for line in lines)
