@@ -80,10 +80,9 @@ class Lines:
     def of_error(self, message: str) -> int:
         """The key that an error names, or whose value it does; a default's at the default."""
         document = self.file.document
-        own = (place for place in document.lines if place[:2] == self._place())
-        keys = [str(place[2]) for place in own if len(place) == len(self._place("key"))]
-        named = next((key for key in keys if re.search(rf"\b{re.escape(key)}\b", message)), None)
         values = document.data["deployments"][self.index]
+        keys = [str(key) for key in values if self._place(key) in document.lines]
+        named = next((key for key in keys if re.search(rf"\b{re.escape(key)}\b", message)), None)
         valued = (key for key in keys if isinstance(values.get(key), str) and key != "name")
         quoted = next((key for key in valued if values[key] in message), None)
         return self.file.line(self.index, named or quoted or "model")
