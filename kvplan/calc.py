@@ -38,7 +38,8 @@ class PackedSlot:
 
     def on_rank(self, tensor_parallel: int) -> PackedSlot:
         """The same tensor as each of so many GPUs keeps it."""
-        return replace(self, heads=heads_on_rank(self.slot, tensor_parallel))
+        heads = heads_on_rank(self.slot, tensor_parallel)
+        return self if heads == self.heads else replace(self, heads=heads)
 
     @property
     def bytes_per_entry(self) -> int:

@@ -162,7 +162,10 @@ def named(name: str, read: Callable[[str], T]) -> Callable[[str], T]:
             return read(text)
         except UsageError as error:
             hint = f"; {error.hint}" if error.hint else ""
-            raise UsageError(f"{name}: {error.message}{hint}") from None
+            own = name.partition("/")[0].lstrip("-").replace("-", "_")
+            text = error.message.removeprefix(f"{own}: ")
+            where = "" if text.startswith(f"{own} ") else f"{name}: "
+            raise UsageError(f"{where}{text}{hint}") from None
 
     return read_named
 

@@ -42,6 +42,8 @@ COMMANDS = (
 )
 # What a shell asks in the place of a command; see kvplan/cli/completion.py.
 _COMPLETE = "__complete"
+_REFUSES = " refuses it: "
+"""What stands before an engine's own words."""
 
 app = typer.Typer(
     name="kvplan",
@@ -135,7 +137,11 @@ def _report(error: Exception | SystemExit) -> int:
 
 
 def _with_flags(text: str) -> str:
-    """The text with the names of a question as the command line writes them."""
+    """The text with the names of a question as the command line writes them.
+
+    What is quoted, as JSON is, and what an engine itself says when it refuses stay as they are.
+    """
+    own, refuses, quoted = text.partition(_REFUSES)
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     flags = {
         param.name: min(param.opts, key=len)
@@ -143,4 +149,5 @@ def _with_flags(text: str) -> str:
         for param in command.params
         if "_" in param.name
     }
-    return re.sub(rf"\b({'|'.join(flags)})\b", lambda match: flags[match[1]], text)
+    names = rf"(?<![\"'])\b({'|'.join(flags)})\b"
+    return re.sub(names, lambda match: flags[match[1]], own) + refuses + quoted

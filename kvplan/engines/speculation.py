@@ -75,7 +75,9 @@ def read_speculation(given: str | Mapping[str, Any]) -> Speculation:
     method, model = _text(config, "method"), _text(config, "model")
     if method is not None and method not in METHODS:
         near = nearest(method, METHODS) or ["mtp", "eagle3", "draft_model", "ngram"]
-        raise UsageError(f"{NAME}: no method {method[:60]!r}", f"such as {', '.join(near)}")
+        raise UsageError(
+            f"{NAME}: no method {method[:60]!r}", f"such as {', '.join(map(repr, near))}"
+        )
     if method in _NOT_READ:
         raise RefusedError(f"{NAME}: what method {method} takes is not known")
     if method is None and model in _NGRAM:

@@ -9,12 +9,13 @@ from math import prod
 from kvplan.calc import Footprint, Line, PackedCaches, PackedSlot, pack
 from kvplan.dtypes import AS_ENGINES_DO
 from kvplan.engines import engine_of
+from kvplan.engines.base import Pool
 from kvplan.engines.settings import ServerSettings
 from kvplan.errors import RefusedError, UsageError
 from kvplan.gpu import Gpu
 from kvplan.measure.question import PAGE_TOKENS, CacheLayout, CacheQuestion
 from kvplan.parallel import Layout
-from kvplan.units import GIB, ceil_div
+from kvplan.units import GIB, ceil_div, largest
 
 GROWTH_TOKENS = 8  # that the grown layout appends to its prompt, one by one
 MOST_TENSORS = 100_000
@@ -82,7 +83,7 @@ def cache_tensors(question: CacheQuestion, layout: CacheLayout) -> tuple[CacheTe
         return (CacheTensor((cache.total_bytes,)),)
     lines = [line for line in cache.lines if line.slots and line.entries]
     if layout is CacheLayout.VLLM:
-        if len(lines) == 1 and lines[0].growth == 1:
+        if _are_alike(lines):
             return _page_tensors(cache, lines[0], question.page_tokens)
         return (_pool_tensor(question),)
     return tuple(_slot_tensors(cache, lines, apart=layout is CacheLayout.SEQUENCES))
@@ -117,11 +118,22 @@ def _page_tensors(cache: Footprint, line: Line, page_tokens: int) -> tuple[Cache
     return (CacheTensor((pages, page_tokens, line.bytes_per_entry)),) * line.copies
 
 
+def _are_alike(lines: list[Line]) -> bool:
+    """Whether all layers keep the same cache, of every token."""
+    return len(lines) == 1 and lines[0].growth == 1
+
+
 def _pool_tensor(question: CacheQuestion) -> CacheTensor:
     """The pool of unlike layers: one allocation that all groups share, the null block with it.
 
     vLLM 0.33.0 v1/core/kv_cache_planning.py, _pool_bytes_per_block_from_builder.
     """
+    pool = _pool(question)
+    blocks = question.sequences * pool.pages(question.context_tokens) + pool.reserved_pages
+    return CacheTensor((blocks, pool.stage_page_bytes[0]))
+
+
+def _pool(question: CacheQuestion) -> Pool:
     settings = ServerSettings(
         engine="vllm",
         kv_cache_dtype=question.kv_cache_dtype,
@@ -133,8 +145,23 @@ def _pool_tensor(question: CacheQuestion) -> CacheTensor:
     pool = engine.pool(caches, Layout(question.tensor_parallel), settings, gpu)
     if pool is None:
         raise RefusedError(f"{question.spec.name} has no pages")
-    blocks = question.sequences * pool.pages(question.context_tokens) + pool.reserved_pages
-    return CacheTensor((blocks, pool.stage_page_bytes[0]))
+    return pool
+
+
+def pool_limits(
+    question: CacheQuestion, layout: CacheLayout, room_bytes: int
+) -> tuple[int, int] | None:
+    """The longest context and the most sequences of a pool that has so many bytes.
+
+    None where the layout is no pool: then arithmetic says so.
+    """
+    lines = [line for line in cache_footprint(question).lines if line.slots and line.entries]
+    if layout is not CacheLayout.VLLM or _are_alike(lines):
+        return None
+    pool = _pool(question)
+    blocks = room_bytes // pool.stage_page_bytes[0] - pool.reserved_pages
+    longest = largest(lambda tokens: question.sequences * pool.pages(tokens) <= blocks, 1 << 40)
+    return longest, max(0, blocks) // pool.pages(question.context_tokens)
 
 
 def planned_bytes(tensors: tuple[CacheTensor, ...]) -> int:

@@ -14,7 +14,7 @@ from kvplan.calc import Footprint, PackedCaches
 from kvplan.engines.base import MemoryLine, Pool, total
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout
-from kvplan.planner.loaded import LoadedStage, loaded_stages
+from kvplan.planner.loaded import LoadedStage
 from kvplan.planner.lora import LoraSlots
 from kvplan.question import Question
 from kvplan.units import ceil_div
@@ -201,22 +201,28 @@ def _overhead(
     return _Overhead(size_bytes + image_bytes, basis, image_bytes)
 
 
+@dataclass(frozen=True)
+class Server:
+    """A layout before its first sequence: what is loaded, and how an engine pages the caches."""
+
+    stages: tuple[LoadedStage, ...]
+    pool: Pool | None
+
+
 def stage_budgets(
     caches: PackedCaches,
     question: Question,
     layout: Layout,
+    server: Server,
     context_tokens: int,
     sequences: int,
-    pool: Pool | None = None,
 ) -> tuple[Budget, ...]:
     """The budget of a GPU of each pipeline stage, for a model whose caches are packed already.
 
-    ``pool`` is how an engine pages them in this layout. A sequence group takes its share of the
-    sequences, rounded up. Raises RefusedError where neither the weights nor the caches' room are
-    known.
+    A sequence group takes its share of the sequences, rounded up.
     """
+    stages, pool = server.stages, server.pool
     in_group = ceil_div(sequences, layout.sequence_groups)
-    stages = loaded_stages(caches, question, layout)
     sizes = (0,) * len(stages) if pool is None else pool.stage_page_bytes
     in_sequence = 0 if pool is None else pool.pages(context_tokens)
     keys = [(id(loaded), size) for loaded, size in zip(stages, sizes, strict=True)]

@@ -95,9 +95,7 @@ class Plan:
         kept = cache.total_bytes - self.least_cache.total_bytes
         ends = self.budget.pages_bytes - named_bytes
         return (
-            Waste(
-                "kept uncompressed", kept, f"{self.engine.name} keeps other caches of this model"
-            ),
+            Waste("kept uncompressed", kept, "the engine keeps other caches of this model"),
             *lines,
             Waste("ends of pages", ends, "tokens that fill no whole page"),
         )

@@ -13,9 +13,8 @@ from itertools import chain
 from math import inf
 
 from kvplan.calc import PackedCaches
-from kvplan.engines.base import Pool
 from kvplan.parallel import Layout, redundant_experts
-from kvplan.planner.budget import Budget, by_stage, stage_budgets, unlike
+from kvplan.planner.budget import Budget, Server, by_stage, stage_budgets, unlike
 from kvplan.planner.drafter import check_drafter, packed_caches, serve_drafter, suits_drafter
 from kvplan.planner.estimate import estimate, least_read_bytes
 from kvplan.planner.host import host_bytes_per_token
@@ -30,6 +29,7 @@ from kvplan.planner.layouts import (
     servers,
 )
 from kvplan.planner.limits import concurrency, max_sequences
+from kvplan.planner.loaded import loaded_stages
 from kvplan.planner.plan import Plan, has_idle_ranks
 from kvplan.planner.served import serve
 from kvplan.question import Question
@@ -109,7 +109,7 @@ class Search:
         loaded = self.spec.loaded_bytes.items()
         self._least_bytes = int(_LOADED * sum(size for part, size in loaded if part not in _TOWERS))
         """Less than a server of any layout has of the weights."""
-        self._pools: dict[Layout, Pool | None] = {}
+        self._servers: dict[Layout, Server] = {}
         self._free_bytes: dict[Layout, int] = {}
         """What each server that was tried has left on its fullest GPU, with one sequence."""
 
@@ -230,16 +230,17 @@ class Search:
 
     def budgets(self, layout: Layout, context_tokens: int, sequences: int) -> tuple[Budget, ...]:
         """The budget of each stage of a layout at this load."""
-        pool = self.pool(layout)
-        return stage_budgets(self.caches, self.question, layout, context_tokens, sequences, pool)
+        server = self._server(replace(layout, replicas=1))
+        return stage_budgets(self.caches, self.question, layout, server, context_tokens, sequences)
 
-    def pool(self, layout: Layout) -> Pool | None:
-        """How the engine pages the caches in this layout. Raises KvplanError as ``Engine.pool``."""
-        key = replace(layout, replicas=1)
-        if key not in self._pools:
+    def _server(self, layout: Layout) -> Server:
+        """Raises KvplanError as ``loaded_stages`` and ``Engine.pool`` do."""
+        if layout not in self._servers:
             asked = self.question
-            self._pools[key] = self.engine.pool(self.caches, key, asked, asked.gpu)
-        return self._pools[key]
+            pool = self.engine.pool(self.caches, layout, asked, asked.gpu)
+            stages = loaded_stages(self.caches, asked, layout)
+            self._servers[layout] = Server(stages, pool)
+        return self._servers[layout]
 
     def plan(
         self, layout: Layout, context_tokens: int | None = None, sequences: int | None = None

@@ -30,6 +30,7 @@ _PARTS = {
     "absorbed": "16-bit copies of MLA's projections",
     "rounding": "rounding of the allocator",
 }
+_LINES = {"cuda graphs": "CUDA graphs", "nccl": "NCCL", "vision": "images of a step"}
 _SMALL = 0.005
 """Share of a card below which a part of the weights stands in one line with others like it."""
 
@@ -85,13 +86,13 @@ def _lines(budget: Budget) -> Iterator[_Line]:
     yield _Line("LoRA slots", budget.lora_bytes, "▄")
     for line in budget.overhead_lines:
         between = f"{gib(line.low_bytes)} to {gib(line.high_bytes)}"
-        yield _Line(line.name, line.size_bytes, "▒", between, tone=assumed)
+        yield _Line(_LINES.get(line.name, line.name), line.size_bytes, "▒", between, tone=assumed)
     if not budget.overhead_lines:
         yield _Line("overhead", budget.overhead_bytes, "▒", tone=assumed)
     yield _Line("cache that grows", budget.growing_bytes, "▓")
     yield _Line("windows and states", budget.fixed_bytes, "▚")
     yield _Line("draft cache", budget.draft_cache_bytes, "▞")
-    yield _Line("pages beyond the caches", budget.pages_bytes, "▤")
+    yield _Line("blocks beyond the caches", budget.pages_bytes, "▤")
     yield _Line("free", max(0, budget.free_bytes), "·")
     if budget.fits:
         yield _Line("not used (utilisation)", budget.memory_bytes - budget.allowed_bytes, " ")

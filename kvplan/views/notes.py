@@ -11,6 +11,7 @@ from kvplan.planner.layouts import LARGEST_GPUS
 from kvplan.planner.plan import Plan
 from kvplan.report import Note
 from kvplan.units import gib
+from kvplan.views.words import engine_in_words
 
 
 def topology(plan: Plan) -> tuple[str, ...]:
@@ -40,7 +41,7 @@ def _weights(plan: Plan) -> tuple[Note, ...]:
     lines = (*plan.budget.weights, *plan.budget.draft_weights)
     assumed = dict.fromkeys(line.assumes for line in lines if line.assumes)
     return tuple(
-        Note("weights", f"weights as {plan.engine.name} lays them out are taken with {text}")
+        Note("weights", f"weights as {engine_in_words(plan)} lays them out are taken with {text}")
         for text in assumed
     )
 
@@ -89,6 +90,12 @@ def estimates(plans: Iterable[Plan]) -> tuple[Note, ...]:
 
 
 def _estimate(plan: Plan) -> str:
+    if plan.budget.overhead_lines:
+        return (
+            f"what {engine_in_words(plan)} takes before its first block is an estimate with a "
+            "range, from the model's sizes and the logs of servers; --overhead takes the measured "
+            "figure"
+        )
     gpu, images = plan.gpu, ""
     if plan.budget.image_bytes:
         size = gib(plan.budget.image_bytes)

@@ -10,6 +10,7 @@ from kvplan.planner.budget import Budget, Pages, unlike
 from kvplan.planner.plan import Plan
 from kvplan.report import Field, Table, table
 from kvplan.units import KIB, gib, json_number
+from kvplan.views.words import engine_in_words
 
 REQUEST_TOKENS = (KIB, 4 * KIB, 16 * KIB, 64 * KIB)
 """Lengths of requests for which it is said how many run at once."""
@@ -90,8 +91,8 @@ def page_warnings(plan: Plan) -> Iterator[str]:
     default = pages.pool.max_num_seqs(plan.context_tokens)
     if plan.question.max_num_seqs is None and count and default > count:
         yield (
-            f"{plan.engine.name} does not start with its default max_num_seqs of {default:,}: a "
-            f"sequence needs a block for its state, and there are {count:,}; give --max-num-seqs "
+            f"{engine_in_words(plan)} does not start with its default max_num_seqs of {default:,}: "
+            f"a sequence needs a block for its state, and there are {count:,}; give max_num_seqs "
             f"{count}"
         )
 
@@ -200,10 +201,14 @@ def waste_table(plan: Plan) -> Iterator[Table]:
     if pages is None or not plan.waste:
         return
     least = Waste("caches", plan.least_cache.total_bytes, "by arithmetic, not a byte more")
-    reserved = f"{plan.budget.cache.sequences:,} × {pages.sequence_pages:,} pages and "
-    total = Waste("in pages", plan.budget.kv_bytes, f"{reserved}{pages.pool.reserved_pages} more")
+    taken = f"{plan.budget.cache.sequences:,} × {pages.sequence_pages:,}"
+    if pages.pool.reserved_pages:
+        taken += f" and {pages.pool.reserved_pages}"
+    total = Waste("all", plan.budget.kv_bytes, f"{taken} blocks of {pages.page_bytes:,} B")
     lines = [line for line in plan.waste if line.size_bytes]
-    yield table(f"What {plan.engine.name} takes of each GPU", _WASTE, [least, *lines, total])
+    yield table(
+        f"What caches take of each GPU in {engine_in_words(plan)}", _WASTE, [least, *lines, total]
+    )
 
 
 _WASTE: tuple[Field[Waste], ...] = (

@@ -10,7 +10,7 @@ from kvplan.planner.runner_up import RunnerUp
 from kvplan.report import NO_LIMIT, UNKNOWN, Field, Tone
 from kvplan.units import gib, number, plural
 from kvplan.views.pages import blocks_in_words, prints, requests_in_words, room_in_words
-from kvplan.views.words import against, gpus_in_words, stages_in_words
+from kvplan.views.words import against, engine_in_words, gpus_in_words, stages_in_words
 
 _MILLION = 10**6
 
@@ -42,6 +42,8 @@ def _longest(answer: PlanAnswer) -> str:
     plan, native = answer.plan, answer.plan.spec.native_context_tokens
     beyond = native and plan.max_context_tokens and plan.max_context_tokens > native
     mark = f", beyond the native {native:,}" if beyond else ""
+    if beyond and plan.budget.pages is not None:
+        mark = f"; {engine_in_words(plan)} starts with the native {native:,} at most"
     load = plural(plan.sequences, "sequence")
     return _limit(plan, plan.max_context_tokens, f"tokens for {load}{mark}")
 
@@ -112,6 +114,12 @@ def _stages(answer: PlanAnswer) -> str:
     return f"{split} layers, {'as given' if plan.layout.partition else 'even, as vLLM splits them'}"
 
 
+def _prints(answer: PlanAnswer) -> str:
+    """The engine's own line, which each data-parallel rank prints for itself."""
+    text, groups = prints(answer.plan), answer.plan.layout.sequence_groups
+    return f"{text} (each of {groups:,} ranks)" if text and groups > 1 else text
+
+
 def _drafter_in_words(answer: PlanAnswer) -> str:
     plan = answer.plan
     if plan.drafter is None:
@@ -160,7 +168,7 @@ FACTS: tuple[Field[PlanAnswer], ...] = (
     Field("", _most, "most sequences"),
     Field("", _held, "tokens held"),
     Field("", lambda answer: room_in_words(answer.plan), "for caches", tone=_assumed),
-    Field("", lambda answer: prints(answer.plan), "prints"),
+    Field("", _prints, "prints"),
     Field("", lambda answer: blocks_in_words(answer.plan), "blocks"),
     Field("", lambda answer: requests_in_words(answer.plan), "shorter requests"),
     Field("", _drafter_in_words, "draft model"),

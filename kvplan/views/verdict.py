@@ -7,7 +7,7 @@ from kvplan.planner.budget import Budget
 from kvplan.planner.plan import Plan
 from kvplan.report import Answer, Tone
 from kvplan.units import gib, plural
-from kvplan.views.words import gpus_in_words
+from kvplan.views.words import engine_in_words, gpus_in_words
 
 TIGHT_SHARE = 0.05
 """Of a GPU's memory: a load that leaves less free has next to no margin."""
@@ -26,7 +26,7 @@ def problem(plan: Plan) -> str:
     budget, where = plan.budget, gpus_in_words(plan)
     on = f"on {where}" if plan.layout.gpus == 1 else f"on each of {where}"
     if budget.fits and plan.refusal:
-        return f"does not start in {plan.engine.name}: {plan.refusal}"
+        return f"does not start in {engine_in_words(plan)}: {plan.refusal}"
     if budget.fits:
         ranks = plural(plan.layout.sequence_groups, "data-parallel rank")
         return (
@@ -34,10 +34,9 @@ def problem(plan: Plan) -> str:
             f"each of which max_num_seqs stops at {plan.question.max_num_seqs:,}"
         )
     if not budget.has_room:
-        given_bytes = plan.question.kv_cache_memory_bytes
         parts = _loaded(budget)
-        if given_bytes is not None:
-            parts = f"{parts.replace(' and', ',')} and the given {gib(given_bytes)}"
+        if budget.room_is_given:
+            parts = f"{parts.replace(' and', ',')} and the given {gib(budget.room_bytes)}"
         taken_bytes = budget.taken_bytes
         return (
             f"does not fit: {parts} take {gib(taken_bytes)} {on}, of which "
@@ -57,7 +56,7 @@ def advice(plan: Plan) -> str:
         return "raise it, or take more GPUs"
     if budget.has_room:
         return remedy(plan)
-    given_bytes = plan.question.kv_cache_memory_bytes or 0
+    given_bytes = budget.room_bytes if budget.room_is_given else 0
     if budget.overhead_bytes + given_bytes >= budget.allowed_bytes:
         return "no GPU of this kind has so much: give less"
     return f"take more GPUs, or {_lighter(budget)}"

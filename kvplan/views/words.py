@@ -184,3 +184,13 @@ def by_text(texts: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     for name, text in texts:
         names.setdefault(text, []).append(name)
     return tuple(f"{', '.join(models)}: {text}" for text, models in names.items())
+
+
+_ENGINES = {"vllm": "vLLM"}
+"""Engines whose name is not written as ``--engine`` has it."""
+
+
+def engine_in_words(plan: Plan) -> str:
+    """The engine and its version: ``vLLM 0.33.0``."""
+    name = _ENGINES.get(plan.engine.name, plan.engine.name)
+    return f"{name} {plan.engine.version}" if plan.engine.version else name

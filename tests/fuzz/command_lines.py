@@ -32,12 +32,36 @@ _MODELS = ("llama3-8b", "gpt2", "deepseek-v3", "model.yaml", "config.json", "mis
 _NEW_FILES = ("new.yaml", "new.lock.json", "missing/new.yaml", "x" * 300, "new\n.yaml", "\x1b.yaml")
 """Files that a command may write: in the folder of the input, and nowhere else."""
 
+_ENGINES = ("vllm", "vllm", "vllm@0.33", "vllm@0.12.0", "vllm@0.9.1", "vllm@9", "none", "@")
+_BACKENDS = (
+    "auto",
+    "FLASH_ATTN",
+    "flashinfer",
+    "FLASHMLA",
+    "TRITON_MLA",
+    "FLASHATTN",
+    "CUTLASS_MLA",
+)
+_OBJECTS = (
+    *("{}", "[]", "null", "{", "7", '{"image": 0}', '{"image": {"count": 0}, "video": 10}'),
+    *('{"image": -1}', '{"audio": 1e9}', '{"video": {"num_frames": "x"}}', '{"imag": null}'),
+    *('{"method": "mtp"}', '{"method": "mtp", "num_speculative_tokens": 3}'),
+    *('{"method": "ngram", "num_speculative_tokens": 4}', '{"method": 7}', '{"model": [1]}'),
+    *('{"model": "gpt2", "num_speculative_tokens": 2}', '{"method": "ngram", "method": "mtp"}'),
+    *('{"method": "eagle3", "model": "missing.yaml", "num_speculative_tokens": true}',),
+    *('{"method": "suffix", "num_speculative_tokens": 1000001}', '{"quantization": "fp8"}'),
+)
+"""Values of options that take JSON."""
+_TAKE_ENGINES = ("plan", "compare", "layouts")
 _VALUES = {
+    "ENGINE": _ENGINES,
+    "JSON": _OBJECTS,
+    "[=FORM]": ("shell", "k8s", "helm"),
     "N": _NUMBERS,
     "TOKENS": _TOKENS,
     "BYTES": _SIZES,
     "DTYPE": _DTYPES,
-    "NAME": _DTYPES,
+    "NAME": (*_DTYPES, *_BACKENDS),
     "GPU": _GPUS,
     "MODEL": _MODELS,
     "SHARE": ("0.5", "0.92", "1", "0.01", "1.5"),
@@ -71,6 +95,8 @@ def command_line(draw: Random, command: str, *given: str) -> tuple[str, ...]:
     chosen = draw.sample(known, min(len(known), draw.choice((0, 0, 1, 1, 2, 3, 5))))
     if draw.random() < 0.4:
         arguments.append("--json")
+    if command in _TAKE_ENGINES and draw.random() < 0.5:
+        arguments += ["--engine", draw.choice(_ENGINES)]
     for option in chosen:
         arguments += _written(draw, option)
     return tuple(arguments)
@@ -83,6 +109,8 @@ def _written(draw: Random, option: Any) -> list[str]:
     if option.metavar in _WRITTEN or name in ("-o", "--output"):
         return [name, draw.choice(_NEW_FILES)]
     usual = getattr(option.type, "choices", None) or _VALUES.get(option.metavar, _HUGE)
+    if option.metavar == "[=FORM]":  # its value may be left out, and stands behind "="
+        return [draw.choice((name, f"{name}={draw.choice(tuple(usual))}"))]
     if draw.random() < 0.8:
         return [name, draw.choice(tuple(usual))]
     return [name, draw.choice((*TEXTS, *_HUGE, *_NUMBERS))]

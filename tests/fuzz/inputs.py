@@ -102,6 +102,23 @@ _DEPLOYED: tuple[Data, ...] = (
     {"model": "qwen3-8b", "gpu": "a100-80gb", "max_loras": 4, "gpu_memory_utilization": 0.9},
     {"model": "jamba-1.5-mini", "gpu": "h100", "mamba_ssm_cache_dtype": "float32"},
     {
+        "model": "gpt-oss-120b",
+        "gpu": "h100",
+        "engine": "vllm",
+        "block_size": 32,
+        "max_num_batched_tokens": 8192,
+        "speculative_config": {"method": "ngram", "num_speculative_tokens": 4},
+    },
+    {
+        "model": "qwen3-next-80b-a3b",
+        "gpu": "b200",
+        "engine": "vllm@0.12.0",
+        "enable_prefix_caching": False,
+        "num_gpu_blocks_override": 4096,
+        "limit_mm_per_prompt": {"image": 0},
+    },
+    {"model": "config.json", "gpu": "mi300x", "engine": "vllm", "attention_backend": "auto"},
+    {
         "model": "llama3-70b",
         "gpu": "h100",
         "tensor_parallel_size": 8,

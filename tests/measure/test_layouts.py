@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import kvplan
 from kvplan.errors import UsageError
-from kvplan.measure.layouts import cache_footprint, cache_tensors, planned_bytes
+from kvplan.measure.layouts import cache_footprint, cache_tensors, planned_bytes, pool_limits
 from kvplan.measure.question import CacheLayout, CacheQuestion
 from kvplan.spec import ModelSpec
 from tests.measure.samples import question
@@ -149,3 +149,19 @@ def test_a_model_without_caches_has_nothing_to_allocate(layout: CacheLayout) -> 
 def test_too_many_tensors_are_refused() -> None:
     with pytest.raises(UsageError, match="160,000 tensors are more than"):
         cache_tensors(question("llama3-70b", 16, 1_000), CacheLayout.SEQUENCES)
+
+
+def test_a_pool_of_so_many_bytes_holds_what_vllm_says() -> None:
+    """gpt-oss-120b, 40 GiB: 72,817 blocks of 589,824 B, 9,225 of them a request of 131,072.
+
+    vLLM 0.33.0's own figures; whole requests beside the null block are seven.
+    """
+    asked = question("gpt-oss-120b", 131_072)
+    assert pool_limits(asked, CacheLayout.ARITHMETIC, 40 << 30) is None
+    assert pool_limits(question("llama3-70b"), CacheLayout.VLLM, 40 << 30) is None
+    limits = pool_limits(asked, CacheLayout.VLLM, 40 << 30)
+    assert limits is not None
+    longest, sequences = limits
+    assert sequences == 72_816 // 9_225
+    # Full layers take a block for 16 tokens, windows 1,033 blocks however long the request is.
+    assert longest == (72_816 - 1_033) * 16

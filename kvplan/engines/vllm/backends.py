@@ -269,10 +269,11 @@ class _Asked:
 
 def _kernels(asked: _Asked, chosen: _Chosen) -> Kernels:
     """The pages on which all chosen backends agree (interface.py:700)."""
-    widest = max((asked.wanted(kind).head_size for kind, _ in chosen), default=1)
+    asks = [(asked.wanted(kind), backend) for kind, backend in chosen]
+    widest = max((wanted.head_size for wanted, _ in asks), default=1)
     pages: dict[str, tuple[Backend, tuple[int, ...], Wanted]] = {}
-    for kind, backend in chosen:
-        wanted = replace(asked.wanted(kind), head_size=widest, block_size=None)
+    for own, backend in asks:
+        wanted = replace(own, head_size=widest, block_size=None)
         pages.setdefault(backend.name, (backend, backend.blocks(wanted), wanted))
     rows = list(pages.values())
     checkpoint_tokens, checkpoint_pages = prefill_checkpoints(

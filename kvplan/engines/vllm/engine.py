@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import ceil
 from typing import NamedTuple
 
@@ -52,9 +51,6 @@ class Vllm:
 
     def __init__(self, version: str | None = None) -> None:
         self.version = version or NEWEST.release
-        self._weights: dict[
-            tuple[int, Layout, StageLayers], tuple[ModelSpec, tuple[WeightsLine, ...]]
-        ] = {}
         self._refusals: dict[tuple[str | int, ...], KvplanError | None] = {}
         self._known: dict[tuple[int, ...], _Grouped] = {}
 
@@ -96,11 +92,7 @@ class Vllm:
         gpu: Gpu,
     ) -> tuple[WeightsLine, ...]:
         """Weights as it pads, copies and repacks them."""
-        key = (id(spec), replace(layout, replicas=1, context=1), stage)
-        if key not in self._weights:
-            lines = loaded_weights(spec, layout, stage, settings, gpu)
-            self._weights[key] = spec, lines  # with the spec, whose id stays its own
-        return self._weights[key][1]
+        return loaded_weights(spec, layout, stage, settings, gpu)
 
     def allowed_bytes(self, gpu: Gpu, share: float) -> int:
         """Rounded up, as vLLM does (v1/worker/utils.py:716)."""

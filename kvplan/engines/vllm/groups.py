@@ -51,7 +51,8 @@ class Group:
         ``ends`` are the numbers of the first layers that are not in a stage any more; what comes
         after the last layer (drafts) is on the last stage.
         """
-        own = {id(pages): pages.stride if strides else pages.page_bytes for _, pages in self.layers}
+        different = {id(pages): pages for _, pages in self.layers}
+        own = {key: p.stride if strides else p.page_bytes for key, p in different.items()}
         if len(ends) == 1:
             return [sum(own[id(pages)] for _, pages in self.layers)]
         sizes = [0] * len(ends)

@@ -79,6 +79,7 @@ def max_in_flight_tokens(
     """
     if not rules_of(settings).in_flight_batches:
         return max_num_batched_tokens(settings, gpu, context_tokens, spec)
-    method = json.loads(settings.speculative_config or "{}").get("method")
+    given = settings.speculative_config
+    method = json.loads(given).get("method") if given else None
     batches = layout.pipeline + (method not in _NO_SECOND_BATCH)
     return batches * max_num_batched_tokens(settings, gpu, context_tokens, spec)

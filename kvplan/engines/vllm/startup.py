@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil
 
 from kvplan.engines.base import MemoryLine
@@ -195,7 +196,11 @@ def graph_count(gpu: Gpu, tokens: int, sequences: int) -> int:
     """Piecewise and full graphs (config/vllm.py:2452)."""
     blackwell = (gpu.compute_capability or "").startswith("10.")
     most = _LARGEST_GRAPH_BLACKWELL if blackwell else _LARGEST_GRAPH
-    most = min(2 * sequences, most, tokens)
+    return _graphs_up_to(min(2 * sequences, most, tokens), sequences)
+
+
+@lru_cache
+def _graphs_up_to(most: int, sequences: int) -> int:
     sizes = [1, 2, 4, *range(8, 256, 8), *range(256, most + 1, 16)]
     return sum((size <= most) + (size <= sequences) for size in sizes)
 

@@ -73,6 +73,8 @@ class _Stage:
 
     def in_layers(self, size_bytes: int, part: str = "") -> int:
         """Of a part's bytes in all layers, those of this stage's."""
+        if self.own.count == self.spec.total_layers:
+            return size_bytes
         share = share_of_layers(self.spec, part, self.layout, self.gpu, self.own)
         return ceil(size_bytes * share)
 

@@ -23,7 +23,7 @@ from kvplan.measure.device.device import Device, first_line, is_out_of_memory, o
 from kvplan.measure.device.isolation import measure_decode_apart
 from kvplan.measure.device.search import longest_context, most_sequences
 from kvplan.measure.entry import card_memory
-from kvplan.measure.layouts import CacheTensor, cache_footprint, cache_tensors
+from kvplan.measure.layouts import CacheTensor, cache_footprint, cache_tensors, pool_limits
 from kvplan.measure.question import (
     SEARCHABLE,
     CacheLayout,
@@ -36,7 +36,6 @@ from kvplan.measure.results import CacheMeasurement, Card, Maxima, Measurement
 from kvplan.measure.shapes import attention_shapes, check_kernel
 from kvplan.parallel import Layout, check_tensor_parallel
 from kvplan.planner.drafter import drafter_weights
-from kvplan.planner.plan import Plan
 from kvplan.planner.solve import solve
 from kvplan.question import Question
 from kvplan.units import ceil_div
@@ -156,12 +155,15 @@ def _search(device: Device, request: Request, card: Card, asked: Maxima) -> Maxi
         if weights_bytes:
             tensors.append(empty(device, CacheTensor((weights_bytes,))))
         bound = None if request.max_bytes is None else request.max_bytes - weights_bytes
-        expected = _plan(card, question, room_bytes(device, bound))
+        room = room_bytes(device, bound)
+        context_tokens, sequences = pool_limits(question, layout, room) or _limits(
+            card, question, room
+        )
         return replace(
             asked,
             weights_fit=True,
-            plan_context_tokens=expected.max_context_tokens,
-            plan_sequences=expected.max_sequences,
+            plan_context_tokens=context_tokens,
+            plan_sequences=sequences,
             context=longest_context(device, question, layout, bound),
             sequences=most_sequences(device, question, layout, bound),
         )
@@ -188,8 +190,8 @@ def _weights_bytes(device: Device, question: CacheQuestion) -> int:
     return ceil_div(sum(line.size_bytes for line in lines), segment) * segment
 
 
-def _plan(card: Card, question: CacheQuestion, room: int) -> Plan:
-    """The planner's answer for this card and room; weights are no longer its business."""
+def _limits(card: Card, question: CacheQuestion, room: int) -> tuple[int | None, int | None]:
+    """The planner's longest context and most sequences; weights are no longer its business."""
     spec = replace(question.spec, weights=())
     asked = Question(
         models=(spec,),
@@ -205,7 +207,8 @@ def _plan(card: Card, question: CacheQuestion, room: int) -> Plan:
         overhead_bytes=card.total_bytes - room,
         kv_cache_memory_bytes=room,
     )
-    return solve(spec, asked)
+    plan = solve(spec, asked)
+    return plan.max_context_tokens, plan.max_sequences
 
 
 def _add_decode(
