@@ -159,7 +159,7 @@ def test_a_name_of_several_models_asks_which(text: str, listed: str) -> None:
         "Qwen/Qwen3-8B-AWQ",
         "qwen3-14b-fp8",
         "qwen3-14b-gptq-int4",
-        "RedHatAI/Qwen3-14B-FP8-dynamic",
+        "RedHatAI/Qwen3-8B-FP8-dynamic",
         "unsloth/Qwen3-8B-GGUF",
         "unsloth/Qwen3-8B",
         "google/gemma-2-27b",

@@ -15,7 +15,7 @@ from kvplan.spec import ModelSpec
 from kvplan.units import KIB, MIB
 
 _RUNTIME_BYTES = {"gfx1201": 71_500 * KIB, "gfx942": 323 * MIB}
-"""Of Llama-3.1-8B on R9700 and MI300X cards less what NVIDIA cards log of it: for both it is 1.1 MiB
+"""Of Llama-3.1-8B on R9700 and MI300X cards less what NVIDIA cards log: for both it is 1.1 MiB
 a compute unit, of which they have 64 and 304."""
 _LIKE = "gfx1201"
 _INT32 = 4
@@ -36,7 +36,7 @@ def device_bytes(spec: ModelSpec, layout: Layout, gpu: Gpu) -> tuple[int, int, s
     return (
         layers,
         once,
-        None if known is not None else "the HIP runtime takes what it does on R9700",
+        None if known is not None else "the HIP runtime as on an R9700",
     )
 
 

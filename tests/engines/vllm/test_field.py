@@ -2,7 +2,7 @@
 
 Each record of ../shared/reference/field.jsonl is asked as written: model, card and flags. What is
 taken from elsewhere stands in the tables below, each with why; a record is left out where kvplan
-does not know its model, its checkpoint or its card. The three tables are in the output of a failure, or of ``-rP``.
+does not know its model, its checkpoint or its card. The three tables are printed (pytest -rP).
 """
 
 from __future__ import annotations
@@ -142,8 +142,7 @@ class Line:
 
 def show(title: str, lines: list[Line], left_out: list[str], *notes: str) -> None:
     head = f"{title}: {sum(line.is_in for line in lines)} of {len(lines)} in"
-    sys.stdout.write("
-".join(["", head, *map(str, lines), *left_out, *notes, ""]))
+    sys.stdout.write("\n".join(["", head, *map(str, lines), *left_out, *notes, ""]))
 
 
 @cache
