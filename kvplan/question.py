@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
@@ -269,6 +269,18 @@ def _utilization(options: Options) -> float:
     """As given, else what the engine's version uses."""
     given = options.get("gpu_memory_utilization")
     return default_utilization(options.get("engine", NONE)) if given is None else given
+
+
+def with_context(question: Question) -> Question:
+    """The question with the context that is taken where none is given.
+
+    128k, or the longest that the engine serves of every model.
+    """
+    if question.context_tokens is not None:
+        return question
+    served = map(question.accounting.longest_context, question.models)
+    bounds = [tokens for tokens in served if tokens is not None]
+    return replace(question, context_tokens=min((DEFAULT_CONTEXT, *bounds)))
 
 
 def _layout(options: Options) -> Layout | None:

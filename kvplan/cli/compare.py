@@ -21,12 +21,11 @@ from kvplan.cli.options import (
 from kvplan.cli.output import answer
 from kvplan.cli.values import WORKLOAD
 from kvplan.errors import UsageError
-from kvplan.question import DEFAULT_CONTEXT
 
 
 def compare(
     models: Models,
-    load: Load = Load(context_tokens=DEFAULT_CONTEXT, sequences=1),
+    load: Load = Load(sequences=1),
     hardware: Hardware = Hardware(),
     degrees: Degrees = Degrees(),
     server: Server = Server(),
@@ -51,13 +50,13 @@ def compare(
         kvplan compare qwen3-8b --variants --gpu rtx-4090
     """
     from kvplan.planner import compare as comparing
-    from kvplan.question import ask
+    from kvplan.question import ask, with_context
     from kvplan.views.compare import compare_report
 
     if variants and len(models) != 1:
         raise UsageError("--variants draws one model at a time", "name a single MODEL")
     options = as_options(load, hardware, degrees, server, serving, assume=assume)
-    question = ask(models, **options)
+    question = with_context(ask(models, **options))
     if variants:
         designs = comparing.variants(question.models[0], question.kv_cache_dtype)
         question = replace(question, models=tuple(designs), kv_cache_dtype="auto")

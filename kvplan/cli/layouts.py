@@ -13,12 +13,11 @@ from kvplan.cli.options import (
     as_options,
 )
 from kvplan.cli.output import answer
-from kvplan.question import DEFAULT_CONTEXT
 
 
 def layouts(
     model: Model,
-    load: Load = Load(context_tokens=DEFAULT_CONTEXT, sequences=1),
+    load: Load = Load(sequences=1),
     hardware: Hardware = Hardware(gpus=8),
     server: Server = Server(),
     serving: Serving = Serving(),
@@ -36,9 +35,9 @@ def layouts(
         kvplan layouts gpt-oss-120b --gpus 4 --ctx 8k --sequences 64
     """
     from kvplan.planner.solve import rank_layouts
-    from kvplan.question import ask
+    from kvplan.question import ask, with_context
     from kvplan.views.layouts import layouts_report
 
     options = as_options(load, hardware, server, serving, assume=assume)
-    question = ask([model], **options)
+    question = with_context(ask([model], **options))
     answer(layouts_report(rank_layouts(question.models[0], question)), display.format, display)

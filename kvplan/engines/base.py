@@ -114,6 +114,9 @@ class Engine(Protocol):
     def native_context(self, spec: ModelSpec) -> int | None:
         """Tokens of the context that it serves where none is given; None where not known."""
 
+    def longest_context(self, spec: ModelSpec) -> int | None:
+        """The longest context that it serves at all; None where it has no bound."""
+
     def check_context(self, spec: ModelSpec, context_tokens: int) -> None:
         """Raises RefusedError for a context that it does not serve."""
 

@@ -26,6 +26,11 @@ class Arithmetic:
         """As the config has it."""
         return spec.native_context_tokens
 
+    def longest_context(self, spec: ModelSpec) -> int | None:
+        """No bound."""
+        del spec
+        return None
+
     def check_context(self, spec: ModelSpec, context_tokens: int) -> None:
         """Any context is counted."""
         del spec, context_tokens

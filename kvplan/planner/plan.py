@@ -120,10 +120,15 @@ class Plan:
 
     @cached_property
     def max_context_tokens(self) -> int | None:
-        """The longest context for the load's sequences; None where memory does not bound it."""
+        """The longest context for the load's sequences, that the engine serves at all.
+
+        None where neither memory nor the engine bounds it.
+        """
         if self.waiting:
             return 0  # of no context do so many run at once
-        return max_context(self.budgets, ceil_div(self.sequences, self.layout.sequence_groups))
+        held = max_context(self.budgets, ceil_div(self.sequences, self.layout.sequence_groups))
+        served = self.engine.longest_context(self.spec)
+        return min((tokens for tokens in (held, served) if tokens is not None), default=None)
 
     @property
     def fits(self) -> bool:

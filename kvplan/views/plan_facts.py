@@ -10,7 +10,7 @@ from kvplan.planner.runner_up import RunnerUp
 from kvplan.report import NO_LIMIT, UNKNOWN, Field, Tone
 from kvplan.units import gib, number, plural
 from kvplan.views.pages import blocks_in_words, prints, requests_in_words, room_in_words
-from kvplan.views.words import against, engine_in_words, gpus_in_words, stages_in_words
+from kvplan.views.words import against, gpus_in_words, stages_in_words
 
 _MILLION = 10**6
 
@@ -42,8 +42,6 @@ def _longest(answer: PlanAnswer) -> str:
     plan, native = answer.plan, answer.plan.spec.native_context_tokens
     beyond = native and plan.max_context_tokens and plan.max_context_tokens > native
     mark = f", beyond the native {native:,}" if beyond else ""
-    if beyond and plan.budget.pages is not None:
-        mark = f"; {engine_in_words(plan)} starts with the native {native:,} at most"
     load = plural(plan.sequences, "sequence")
     return _limit(plan, plan.max_context_tokens, f"tokens for {load}{mark}")
 

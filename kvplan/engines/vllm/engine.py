@@ -12,7 +12,7 @@ from kvplan.engines.vllm.architectures import architecture_notes
 from kvplan.engines.vllm.backends import backends
 from kvplan.engines.vllm.blocks import retained_tokens
 from kvplan.engines.vllm.caches import BlockSizes
-from kvplan.engines.vllm.context import check_context, served_context
+from kvplan.engines.vllm.context import check_context, longest_context, served_context
 from kvplan.engines.vllm.groups import Groups
 from kvplan.engines.vllm.layers import Load
 from kvplan.engines.vllm.legality import check
@@ -26,7 +26,7 @@ from kvplan.engines.vllm.scheduler import (
 from kvplan.engines.vllm.startup import startup
 from kvplan.engines.vllm.versions import NEWEST, rules_of
 from kvplan.engines.vllm.weights import loaded_weights
-from kvplan.errors import KvplanError
+from kvplan.errors import KvplanError, RefusedError
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout, check_layout
 from kvplan.spec import ModelSpec
@@ -68,6 +68,10 @@ class Vllm:
         """max_model_len where none is given."""
         return served_context(spec)
 
+    def longest_context(self, spec: ModelSpec) -> int | None:
+        """What the config derives."""
+        return longest_context(spec)
+
     def check_context(self, spec: ModelSpec, context_tokens: int) -> None:
         """Raises RefusedError for a longer context than the config derives."""
         check_context(spec, context_tokens)
@@ -77,6 +81,11 @@ class Vllm:
 
         Raises RefusedError where vLLM does not serve it so.
         """
+        if caches.draft and not caches.spec.draft:
+            raise RefusedError(
+                f"{caches.spec.name} has no MTP layers for vLLM to draft with",
+                "leave draft out, or name a draft_model",
+            )
         kept = _kept(caches, settings, gpu, settings.kv_cache_dtype)
         drafter = caches.drafter
         if drafter is not None:
