@@ -114,8 +114,14 @@ class Search:
         """What each server that was tried has left on its fullest GPU, with one sequence."""
 
     def layouts(self, gpus: int) -> list[Layout]:
-        """Every layout of exactly so many GPUs, of the model and its drafter."""
-        return list(filter(self._suits_drafter, layouts(self.spec, gpus, self.check)))
+        """Every layout of exactly so many GPUs, of the model and its drafter.
+
+        Raises RefusedError where the engine takes none, with its reason.
+        """
+        possible = list(filter(self._suits_drafter, layouts(self.spec, gpus, self.check)))
+        if not possible:
+            self.check(self.spec, Layout())
+        return possible
 
     def servers(self, unasked: Unasked | None) -> Iterator[Layout]:
         """The eligible layouts of one server, of the model and its drafter."""
@@ -194,11 +200,14 @@ class Search:
         return ceil_div(groups, server.data)
 
     def _nearest(self) -> Layout:
-        """The eligible layout of one server that lacks least, where none holds a sequence."""
-        return max(
-            chain.from_iterable(map(self.servers, (None, PIPELINE))),
-            key=lambda server: (self._free(server), -server.server_gpus),
-        )
+        """The eligible layout of one server that lacks least, where none holds a sequence.
+
+        Raises RefusedError where the engine takes none, with its reason.
+        """
+        eligible = list(chain.from_iterable(map(self.servers, (None, PIPELINE))))
+        if not eligible:
+            self.check(self.spec, Layout())
+        return max(eligible, key=lambda server: (self._free(server), -server.server_gpus))
 
     def _free(self, server: Layout) -> int:
         if server not in self._free_bytes:

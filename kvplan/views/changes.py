@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from kvplan.checks.baseline import Change
@@ -28,6 +29,8 @@ def in_words(value: Any) -> str:
         return NO_LIMIT
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict | list):  # options that are JSON
+        return json.dumps(value, sort_keys=True)
     return value if isinstance(value, str) else f"{value:,}"
 
 

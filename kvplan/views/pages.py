@@ -203,7 +203,7 @@ def waste_table(plan: Plan) -> Iterator[Table]:
     least = Waste("caches", plan.least_cache.total_bytes, "by arithmetic, not a byte more")
     taken = f"{plan.budget.cache.sequences:,} × {pages.sequence_pages:,}"
     if pages.pool.reserved_pages:
-        taken += f" and {pages.pool.reserved_pages}"
+        taken += f" + {pages.pool.reserved_pages}"
     total = Waste("all", plan.budget.kv_bytes, f"{taken} blocks of {pages.page_bytes:,} B")
     lines = [line for line in plan.waste if line.size_bytes]
     yield table(

@@ -226,6 +226,7 @@ def _cross(cache: _Cache, blocks: BlockSizes) -> LayerPages:
         block_tokens=tokens,
         content_bytes=tokens * cache.entry_bytes,
         geometry=cache.geometry,
+        least_bytes=cache.kind.entries(1) * cache.entry_bytes,
     )
 
 

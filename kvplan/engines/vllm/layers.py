@@ -57,7 +57,7 @@ class LayerPages:
     state_pages: int = 1
     """Pages of a request, of a state or ring: they do not depend on its length."""
     least_bytes: int = field(default=0, compare=False)
-    """Of a state or ring: what one sequence keeps in it, before drafts and copies."""
+    """Of a state, ring or encoder's input: what one sequence keeps, before drafts and copies."""
     is_shared: bool = True
     """Whether decode context parallelism divides its tokens (dcp_sharded)."""
 

@@ -48,6 +48,7 @@ def check(spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu) -
     _check_prefill_parallel(kept, layout)
     _check_quantization(kept, gpu)
     _check_plain_dtype(kept, settings.kv_cache_dtype)
+    _check_encoder(kept, settings)
     backends(kept, layout, settings, gpu, settings.kv_cache_dtype)
     _check_own_backends(kept, layout)
 
@@ -253,6 +254,19 @@ def _check_plain_dtype(spec: ModelSpec, kv_cache_dtype: str) -> None:
             f'kv_cache_dtype="{names[given]}" is incompatible with dtype="{own}". Please set '
             f"`--kv-cache-dtype` to `auto` or `{own}`.",
         )
+
+
+def _check_encoder(spec: ModelSpec, settings: ServerSettings) -> None:
+    """v1/core/encoder_cache_manager.py:362: an encoder's input is not divided over steps."""
+    tokens = settings.max_num_batched_tokens
+    for kind in _kinds(spec):
+        if kind.per_encoder_input and tokens is not None and kind.entries(1) > tokens:
+            _refuse(
+                spec,
+                f"Chunked MM input disabled but max_tokens_per_mm_item ({kind.entries(1)}) is "
+                f"larger than max_num_batched_tokens ({tokens}). Please increase "
+                "max_num_batched_tokens.",
+            )
 
 
 def _check_quantization(spec: ModelSpec, gpu: Gpu) -> None:

@@ -20,13 +20,14 @@ def waste(
 ) -> Iterator[Waste]:
     """The lines of a GPU of this stage, but for the null block and the tails of pages."""
     block_bytes = groups.block_bytes(ends)[stage]
-    uneven = padding = in_flight = copies = 0
+    uneven = padding = in_flight = copies = encoder = 0
     for group in groups.groups:
         blocks = sequences * group.pages(load)
         layers = list(_on_stage(group, ends, stage))
         uneven += blocks * (block_bytes - sum(_size(pages, groups) for pages in layers))
         padding += blocks * sum(_size(pages, groups) - pages.content_bytes for pages in layers)
         in_flight += sequences * sum(_in_flight_bytes(pages, load) for pages in layers)
+        encoder += sequences * sum(_encoder_bytes(pages, load) for pages in layers)
         copies += sum(_copies_bytes(pages, blocks, sequences) for pages in layers)
     yield Waste("unequal groups", uneven, _why_uneven(groups))
     yield Waste("page padding", padding, "pages of all layers are made one size")
@@ -34,6 +35,11 @@ def waste(
         "tokens in flight",
         in_flight,
         f"windows keep what {plural(load.in_flight_tokens, 'token')} in flight may still read",
+    )
+    yield Waste(
+        "encoder tokens",
+        encoder,
+        f"every input counts as the {plural(load.encoder_tokens, 'token')} of a whole step",
     )
     yield Waste("state copies", copies, "a sequence has more than one block for each state")
 
@@ -59,6 +65,14 @@ def _in_flight_bytes(pages: LayerPages, load: Load) -> int:
     return max(0, tokens) * pages.content_bytes // pages.block_tokens
 
 
+def _encoder_bytes(pages: LayerPages, load: Load) -> int:
+    """Of one sequence: tokens of a step that are more than those of its encoder's input."""
+    if pages.kind != "cross":
+        return 0
+    counted = load.encoder_tokens * pages.content_bytes // pages.block_tokens
+    return max(0, counted - pages.least_bytes)
+
+
 def _copies_bytes(pages: LayerPages, blocks: int, sequences: int) -> int:
     if pages.kind not in ("state", "ring"):
         return 0
@@ -69,5 +83,5 @@ def _why_uneven(groups: Groups) -> str:
     sizes = [len(group.layers) for group in groups.groups]
     if len(set(sizes)) == 1:
         return "a block is as large as the largest group's"
-    counts = " + ".join(map(str, sizes))
-    return f"groups of {counts} layers share blocks as large as the largest group's"
+    fewest, most = min(sizes), max(sizes)
+    return f"{len(sizes)} groups of {fewest} to {most} layers, in blocks as large as the largest"
