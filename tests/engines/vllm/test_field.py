@@ -28,7 +28,7 @@ GIB = 1 << 30
 Record = dict[str, Any]
 
 READ_AS: dict[str, dict[str, str]] = {
-    # About the release of the day, where a log names a line of a source file or nothing. The fork of
+    # About the release of the day, where a log names a line of a source or nothing. The fork of
     # F046 and F047 (2 and 3 May 2026) printed whole blocks, as 0.20.0 does and 0.20.1 does not.
     "F003": {"version": "0.14.1"},
     "F004": {"version": "0.9.2"},
@@ -69,7 +69,7 @@ SECOND_HAND = {
 
 OTHER_GPU = {"F004", "F020", "F060", "F073"}
 """Tokens of 0.03 to 0.26 GiB less than the log quotes, which is one GPU's: field.jsonl says of the
-first two that another had less; of the others, whose logs show the first GPU alone, it is inferred."""
+first two that another had less; of the others, whose logs show one GPU alone, it is inferred."""
 
 
 def mtp(record: Record) -> bool:
