@@ -29,6 +29,7 @@ _PARTS = {
     "tables": "rotary tables",
     "absorbed": "16-bit copies of MLA's projections",
     "rounding": "rounding of the allocator",
+    "device": "the HIP runtime and what stays with it",
 }
 _LINES = {"cuda graphs": "CUDA graphs", "nccl": "NCCL", "vision": "images of a step"}
 _SMALL = 0.005

@@ -64,7 +64,7 @@ def test_what_may_come_next(
 # What is typed, and what the line reads with the Tab key. What is a command to a shell stays text.
 TYPED = [
     ("kvplan pla", "kvplan plan"),
-    ("kvplan plan qwen3-14", "kvplan plan qwen3-14b"),
+    ("kvplan plan mistral-nem", "kvplan plan mistral-nemo-12b"),
     ("kvplan plan gpt2 --gpu h100-s", "--gpu h100-sxm-80gb"),
     ("kvplan plan gpt2 --kv-cache-dtype fp8_d", "--kv-cache-dtype fp8_ds_mla"),
     ("kvplan plan gpt2 --dtype bf", "--dtype bfloat16"),

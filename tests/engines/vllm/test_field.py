@@ -28,7 +28,8 @@ GIB = 1 << 30
 Record = dict[str, Any]
 
 READ_AS: dict[str, dict[str, str]] = {
-    # The release of the day, where a log names a line of a source file or nothing.
+    # About the release of the day, where a log names a line of a source or nothing. The fork of
+    # F046 and F047 (2 and 3 May 2026) printed whole blocks, as 0.20.0 does and 0.20.1 does not.
     "F003": {"version": "0.14.1"},
     "F004": {"version": "0.9.2"},
     "F042": {"version": "0.11.0"},
@@ -62,12 +63,13 @@ CACHES_OF = {
 """Checkpoints whose weights are not known, and whose caches are those of the model as published."""
 
 SECOND_HAND = {
-    "F054": "a forum's quote: 1M-token builds of DeepSeek-V4's cache, the release not said",
+    "F054": "a forum's quote of some release from 0.21 on, whose pages of V4 may be others",
 }
 """Records whose tokens cannot be reproduced, and why."""
 
 OTHER_GPU = {"F004", "F020", "F060", "F073"}
-"""Tokens of a GPU with 0.03 to 0.26 GiB less than the first one, whose memory the log quotes."""
+"""Tokens of 0.03 to 0.26 GiB less than the log quotes, which is one GPU's: field.jsonl says of the
+first two that another had less; of the others, whose logs show one GPU alone, it is inferred."""
 
 
 def mtp(record: Record) -> bool:
