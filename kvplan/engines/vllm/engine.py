@@ -26,7 +26,7 @@ from kvplan.engines.vllm.scheduler import (
 from kvplan.engines.vllm.startup import startup
 from kvplan.engines.vllm.versions import NEWEST, rules_of
 from kvplan.engines.vllm.weights import loaded_weights
-from kvplan.errors import KvplanError
+from kvplan.errors import KvplanError, RefusedError
 from kvplan.gpu import Gpu
 from kvplan.parallel import Layout, check_layout
 from kvplan.spec import ModelSpec
@@ -77,6 +77,12 @@ class Vllm:
 
         Raises RefusedError where vLLM does not serve it so.
         """
+        if caches.draft and not caches.spec.draft:
+            raise RefusedError(
+                f"{caches.spec.name}: it names no MTP layers: which vLLM would draft with, and "
+                "whether it would, is not known",
+                "leave the drafter out, or state the layers in a spec's draft",
+            )
         kept = _kept(caches, settings, gpu, settings.kv_cache_dtype)
         drafter = caches.drafter
         if drafter is not None:
