@@ -1,7 +1,7 @@
 """vLLM 0.33.0's own answers for options, layouts and GPUs that its sizing table has no rows of.
 
 options.jsonl was made with the Python sources of the 0.33.0 wheel, transformers 5.24.0 and torch on
-a machine without a GPU: a stand-in CUDA platform of one capability and memory, the model class built
+a machine without a GPU: a stand-in CUDA platform of one capability and memory, the model class made
 on the meta device, get_kv_cache_spec of every layer, then update_block_size_for_backend,
 resolve_kv_cache_layout, get_global_kv_cache_groups, get_kv_cache_configs and get_kv_cache_capacity,
 with 40 GiB for the caches of each GPU. ``answer`` is num_blocks, the tokens that it prints, its
