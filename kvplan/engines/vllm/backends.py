@@ -13,6 +13,7 @@ from math import lcm
 from kvplan.dtypes import resolved_format
 from kvplan.engines.settings import ServerSettings
 from kvplan.engines.vllm.blocks import Kernels
+from kvplan.engines.vllm.construction import against_construction
 from kvplan.engines.vllm.kernels import (
     AUTO,
     BLACKWELL,
@@ -136,8 +137,15 @@ def _assumptions(gpu: Gpu) -> tuple[str, ...]:
     return (f"{gpu.name} states no compute_capability: {said}",)
 
 
+_PLAIN_CACHES = ("FalconForCausalLM", "RWForCausalLM")
+"""Their attention is made without the cache's configuration, so its dtype is the model's whatever
+is asked for (model_executor/models/falcon.py:173)."""
+
+
 def _dtype(spec: ModelSpec, kv_cache_dtype: str, gpu: Gpu) -> str:
     """The dtype as vLLM resolves it before layers are made (models/config.py)."""
+    if spec.architecture in _PLAIN_CACHES:
+        return AUTO
     named = kv_cache_dtype.lower()
     if named == AUTO:
         if spec.kv_cache_dtype in (None, "fp8_ds_mla"):
@@ -189,7 +197,7 @@ class _Asked:
         asks_for = self.settings.attention_backend or ""
         own = own_backend(self.spec, kind, self.capability, asks_for.upper(), indexed=indexed)
         if own is not None:
-            return own
+            return self._built(own, self.wanted(kind))
         if isinstance(kind, LatentAttention | AttentionHeads):
             return self._chosen(self.wanted(kind))
         return None
@@ -231,6 +239,13 @@ class _Asked:
             slides=kind.kind == "sliding_window",
         )
 
+    def _built(self, backend: Backend, wanted: Wanted) -> Backend:
+        """The backend itself. Raises RefusedError where it is chosen and then cannot be made."""
+        against = against_construction(backend, wanted)
+        if against is None:
+            return backend
+        raise RefusedError(f"{self.spec.name}: vLLM 0.33.0 refuses it: {against}")
+
     def _chosen(self, wanted: Wanted) -> Backend:
         """The first valid backend, or the one asked for (platforms/cuda.py:399)."""
         order = latent_order(wanted) if wanted.latent else ordinary_order(wanted)
@@ -241,7 +256,7 @@ class _Asked:
         for backend in order:
             reasons = backend.reasons(wanted)
             if not reasons:
-                return backend
+                return self._built(backend, wanted)
             refused[backend.name] = reasons
         platform = "rocm" if wanted.is_rocm else "cuda"
         listed = ", ".join(f"{name}: [{', '.join(why)}]" for name, why in refused.items())
@@ -264,7 +279,7 @@ class _Asked:
                 f"{self.spec.name}: vLLM 0.33.0 refuses it: Selected backend {name} is not valid "
                 f"for this configuration. Reason: {reasons}"
             )
-        return known[name]
+        return self._built(known[name], wanted)
 
 
 def _kernels(asked: _Asked, chosen: _Chosen) -> Kernels:

@@ -59,8 +59,9 @@ def block_sizes(
             alignment_bytes=alignment,
         )
     rules, largest_bytes = rules_of(settings), max(states)
-    caching = settings.enable_prefix_caching and rules.caches_states
     token_bytes, is_latent = _attention(caches, tensor_parallel)
+    # Without any attention, prefix caching is off (config/model.py:2280).
+    caching = settings.enable_prefix_caching and rules.caches_states and token_bytes > 0
     padded_bytes = None
     if token_bytes and largest_bytes:
         step = (rules.latent_step_tokens or 1) if is_latent else 1

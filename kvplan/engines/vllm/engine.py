@@ -83,8 +83,9 @@ class Vllm:
         """
         if caches.draft and not caches.spec.draft:
             raise RefusedError(
-                f"{caches.spec.name} has no MTP layers for vLLM to draft with",
-                "leave draft out, or name a draft_model",
+                f"{caches.spec.name} names no MTP layers: whether vLLM drafts with any, and with "
+                "which, is not known",
+                "leave the drafter out, or state the layers in a spec's draft",
             )
         kept = _kept(caches, settings, gpu, settings.kv_cache_dtype)
         drafter = caches.drafter

@@ -180,6 +180,8 @@ def _check_context_parallel(spec: ModelSpec, layout: Layout) -> None:
             _refuse(
                 spec, "DCP not support sliding window.", "leave decode_context_parallel_size out"
             )
+    if all(kind.query_heads() is None for kind in _kinds(spec)):
+        _refuse(spec, "decode context parallelism divides attention's KV heads, and it has none.")
     attention = next((kind for kind in _kinds(spec) if isinstance(kind, AttentionHeads)), None)
     if attention is not None and not any(isinstance(k, LatentAttention) for k in _kinds(spec)):
         _check_grouped_context(spec, layout, attention)
