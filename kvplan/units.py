@@ -162,10 +162,12 @@ def named(name: str, read: Callable[[str], T]) -> Callable[[str], T]:
             return read(text)
         except UsageError as error:
             hint = f"; {error.hint}" if error.hint else ""
-            own = name.partition("/")[0].lstrip("-").replace("-", "_")
+            first = name.partition("/")[0]
+            own = first.lstrip("-").replace("-", "_")
             text = error.message.removeprefix(f"{own}: ")
-            where = "" if text.startswith(f"{own} ") else f"{name}: "
-            raise UsageError(f"{where}{text}{hint}") from None
+            if text.startswith(f"{own} "):
+                raise UsageError(f"{first}{text.removeprefix(own)}{hint}") from None
+            raise UsageError(f"{name}: {text}{hint}") from None
 
     return read_named
 
