@@ -162,11 +162,10 @@ def named(name: str, read: Callable[[str], T]) -> Callable[[str], T]:
             return read(text)
         except UsageError as error:
             hint = f"; {error.hint}" if error.hint else ""
-            first = name.partition("/")[0]
-            own = first.lstrip("-").replace("-", "_")
+            own = name.partition("/")[0].lstrip("-").replace("-", "_")
             text = error.message.removeprefix(f"{own}: ")
             if text.startswith(f"{own} "):
-                raise UsageError(f"{first}{text.removeprefix(own)}{hint}") from None
+                raise UsageError(f"{name}{text.removeprefix(own)}{hint}") from None
             raise UsageError(f"{name}: {text}{hint}") from None
 
     return read_named
