@@ -29,7 +29,7 @@ Factors = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Rules:
+class Charges:
     """What a release charges.
 
     ``logit_bytes`` are those that sampling takes for each logit; ``before_nccl`` is whether NCCL's
@@ -38,7 +38,6 @@ class Rules:
     """
 
     since: tuple[int, ...]
-    utilization: str
     logit_bytes: Factors
     rocm_high_bytes: int = 1_100 * MIB
     counts_tokens: bool = False
@@ -54,17 +53,15 @@ _ROCM_LEAST_BYTES, _ROCM_BYTES, _ROCM_TUNING_BYTES = 150 * MIB, 550 * MIB, 3_800
 """0.28 to 0.84 GiB in eleven logs of R9700 cards with 0.13; before, and on cards that no log is of,
 2 to 3.7 GiB where hipBLASLt had to tune."""
 _ROCM_MEASURED = frozenset({"gfx1201"})
-RULES = (
-    Rules((0, 28), "0.92", _FUSED, counts_tokens=True, charges_graphs=True),
-    Rules((0, 25), "0.92", _FUSED, charges_graphs=True),
-    Rules((0, 21), "0.9", _FUSED, charges_graphs=True),
-    Rules((0, 20), "0.9", _FUSED),
-    Rules((0, 12), "0.9", _NATIVE),
-    Rules((0, 11), "0.9", _NATIVE, _ROCM_TUNING_BYTES, before_nccl=True),
-    Rules((0,), "0.9", _EITHER, _ROCM_TUNING_BYTES, before_nccl=True),
+CHARGES = (
+    Charges((0, 28), _FUSED, counts_tokens=True, charges_graphs=True),
+    Charges((0, 20), _FUSED, charges_graphs=True),
+    Charges((0, 12), _NATIVE),
+    Charges((0, 11), _NATIVE, _ROCM_TUNING_BYTES, before_nccl=True),
+    Charges((0,), _EITHER, _ROCM_TUNING_BYTES, before_nccl=True),
 )
-"""The newest first. The second model runner (0.28) counts tokens of every sequence; 0.92 is that of
-0.25.0 and later ones, and fits no log of 0.21."""
+"""The newest first. The second model runner (0.28) counts tokens of every sequence; graphs are
+charged since 0.20.0 (envs.py, VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS)."""
 
 _LOGIT_COUNTS = 4
 _FLASHINFER_BYTES = 394 * MIB
@@ -84,13 +81,13 @@ _NCCL_BYTES = (0, 150 * MIB, 1_024 * MIB)
 _NCCL_FIRST_BYTES = (100 * MIB, 430 * MIB, 1_400 * MIB)
 
 
-def rules_of(version: str | None) -> Rules:
-    """The rules of this release; the newest where none is named."""
+def charges_of(version: str | None) -> Charges:
+    """The charges of this release; the newest where none is named."""
     parts = tuple(int(part) for part in (version or "").split(".") if part.isdigit())
-    for rules in RULES:
-        if not parts or parts >= rules.since:
-            return rules
-    return RULES[-1]
+    for charges in CHARGES:
+        if not parts or parts >= charges.since:
+            return charges
+    return CHARGES[-1]
 
 
 def startup(
@@ -100,13 +97,13 @@ def startup(
     settings: ServerSettings,
     gpu: Gpu,
     context_tokens: int,
-    rules: Rules | None = None,
+    charges: Charges | None = None,
 ) -> tuple[MemoryLine, ...]:
     """The lines of a GPU of this stage; those that take nothing say why.
 
-    ``rules`` are another release's than the one that is asked for.
+    ``charges`` are another release's than the one that is asked for.
     """
-    rules = rules or rules_of(settings.engine_version.version)
+    charges = charges or charges_of(settings.engine_version.version)
     tokens = max_num_batched_tokens(settings, gpu, context_tokens, spec)
     sequences = min(tokens, max_num_seqs(settings, gpu, context_tokens, spec))
     few = sequences if settings.max_num_seqs is not None else min(sequences, _FEW_SEQUENCES)
@@ -117,15 +114,15 @@ def startup(
         for each in (replace(layout, data=1), layout)
     )
     graphs = graph_count(gpu, tokens, few), graph_count(gpu, tokens, sequences)
-    counted = (least, logits) if rules.counts_tokens else (0, 0)
+    counted = (least, logits) if charges.counts_tokens else (0, 0)
     return (
-        _activations((min(forward), forward[-1]), tokens, (least, logits), rules),
+        _activations((min(forward), forward[-1]), tokens, (least, logits), charges),
         *_vision(spec, stage, tokens),
         *_compressed(spec),
-        _graphs(stage.count, settings, graphs, rules),
-        _buffers(gpu, counted, rules),
+        _graphs(stage.count, settings, graphs, charges),
+        _buffers(gpu, counted, charges),
         _process(),
-        _communication(layout, rules),
+        _communication(layout, charges),
     )
 
 
@@ -135,7 +132,7 @@ def requested_bytes(gpu: Gpu, utilization: Fraction) -> int:
 
 
 def _activations(
-    forwards: tuple[int, int], tokens: int, logits: tuple[int, int], rules: Rules
+    forwards: tuple[int, int], tokens: int, logits: tuple[int, int], charges: Charges
 ) -> MemoryLine:
     """The peak of the dummy step, or of sampling after it, whichever is more.
 
@@ -144,7 +141,7 @@ def _activations(
     """
     alone, forward = forwards
     least, most = logits
-    low, middle, high = rules.logit_bytes
+    low, middle, high = charges.logit_bytes
     sampled = int(most * middle)
     what = "sampling after" if sampled > forward else "the widest layer of"
     return MemoryLine(
@@ -178,11 +175,11 @@ def _compressed(spec: ModelSpec) -> tuple[MemoryLine, ...]:
 
 
 def _graphs(
-    layers: int, settings: ServerSettings, counts: tuple[int, int], rules: Rules
+    layers: int, settings: ServerSettings, counts: tuple[int, int], charges: Charges
 ) -> MemoryLine:
     """Its estimate: piecewise graphs of all sizes, full ones of as many as decode."""
-    if settings.enforce_eager or not rules.charges_graphs:
-        why = "none with enforce_eager" if settings.enforce_eager else "not charged before 0.21"
+    if settings.enforce_eager or not charges.charges_graphs:
+        why = "none with enforce_eager" if settings.enforce_eager else "not charged before 0.20"
         return MemoryLine("cuda graphs", 0, 0, 0, "formula", why)
     few, count = counts
     least, size_bytes = (
@@ -205,18 +202,18 @@ def _graphs_up_to(most: int, sequences: int) -> int:
     return sum((size <= most) + (size <= sequences) for size in sizes)
 
 
-def _rocm_bytes(gpu: Gpu, rules: Rules) -> tuple[int, int, int]:
+def _rocm_bytes(gpu: Gpu, charges: Charges) -> tuple[int, int, int]:
     is_measured = gpu.gfx_target in _ROCM_MEASURED
-    high = rules.rocm_high_bytes if is_measured else _ROCM_TUNING_BYTES
+    high = charges.rocm_high_bytes if is_measured else _ROCM_TUNING_BYTES
     return _ROCM_LEAST_BYTES, _ROCM_BYTES, high
 
 
-def _buffers(gpu: Gpu, counted: tuple[int, int], rules: Rules) -> MemoryLine:
+def _buffers(gpu: Gpu, counted: tuple[int, int], charges: Charges) -> MemoryLine:
     """What stays: counts of every token for penalties, attention's work buffer, kernels."""
     least, counts = (each * _LOGIT_COUNTS for each in counted)
     kernels, whose = _KERNEL_BYTES, "kernels' own"
     if gpu.compute_capability is None:
-        kernels, whose = _rocm_bytes(gpu, rules), "what ROCm's libraries took on an R9700"
+        kernels, whose = _rocm_bytes(gpu, charges), "what ROCm's libraries took on an R9700"
     elif gpu.compute_capability in _SHARED:
         kernels, whose = _SHARED_BYTES, "what a host that shares the memory takes meanwhile"
     work = _FLASHINFER_BYTES if (gpu.compute_capability or "").startswith("10.") else 0
@@ -236,12 +233,12 @@ def _process() -> MemoryLine:
     return MemoryLine("process", 0, 0, 0, "formula", note)
 
 
-def _communication(layout: Layout, rules: Rules) -> MemoryLine:
+def _communication(layout: Layout, charges: Charges) -> MemoryLine:
     """What NCCL takes of a GPU after the first look at free memory."""
     if layout.tensor * layout.pipeline * layout.data == 1:
         return MemoryLine("nccl", 0, 0, 0, "formula", "one GPU")
-    low, middle, high = _NCCL_FIRST_BYTES if rules.before_nccl else _NCCL_BYTES
+    low, middle, high = _NCCL_FIRST_BYTES if charges.before_nccl else _NCCL_BYTES
     note = "channels of groups that first talk in the dummy step; the first ones are not charged"
-    if rules.before_nccl:
+    if charges.before_nccl:
         note = "buffers of all groups, 0.1 to 1.4 GiB in logs"
     return MemoryLine("nccl", middle, low, high, "measured", note)

@@ -20,9 +20,9 @@ from kvplan.engines.base import MemoryLine, total
 from kvplan.engines.settings import ServerSettings
 from kvplan.engines.vllm.activations import indexed_bytes
 from kvplan.engines.vllm.startup import (
+    charges_of,
     graph_count,
     requested_bytes,
-    rules_of,
     startup,
 )
 from kvplan.parallel import Layout
@@ -50,13 +50,18 @@ def lines_of(log: dict[str, Any], version: str | None, *, flags: bool) -> tuple[
         ServerSettings(engine="vllm", **given),
         load_gpu(log["gpu"]),
         log["context_tokens"],
-        rules_of(version),
+        charges_of(version),
     )
+
+
+def _release(log: dict[str, Any]) -> tuple[int, ...]:
+    """Its numbers: 0.92 is used by default since 0.20.0 (config/cache.py); empty where not told."""
+    return tuple(int(part) for part in str(log["version"]).split(".") if part.isdigit())
 
 
 def kv_gib(log: dict[str, Any], version: str | None, *, flags: bool) -> tuple[float, float, float]:
     """The figure, its low and its high."""
-    utilization = log.get("util") or rules_of(log["version"]).utilization
+    utilization = log.get("util") or ("0.9" if () < _release(log) < (0, 20) else "0.92")
     room = requested_bytes(load_gpu(log["gpu"]), Fraction(utilization)) / GIB - loaded_gib(log)
     size, low, high = total(lines_of(log, version, flags=flags))
     return room - size / GIB, room - high / GIB, room - low / GIB
