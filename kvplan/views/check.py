@@ -142,7 +142,7 @@ def _message(finding: Finding) -> str:
     fact = finding.fact
     match fact:
         case KvplanError():
-            return f"{fact.message}: {fact.hint}" if fact.hint else fact.message
+            return f"{fact.message.rstrip('.')}: {fact.hint}" if fact.hint else fact.message
         case tuple():
             return _drifted(fact)
         case CountedWeights():
