@@ -86,7 +86,13 @@ def _load(plan: Plan) -> str:
         return f"{sequences} × up to {tokens}"
     free = max(0, plan.budget.free_bytes)
     share = f"{100 * free / plan.budget.memory_bytes:.0f}%"
-    return f"{sequences} × {tokens}, {gib(free)} ({share}) of each GPU free"
+    unsure = ", and not at the low end of what may be left for caches" if _is_unsure(plan) else ""
+    return f"{sequences} × {tokens}, {gib(free)} ({share}) of each GPU free{unsure}"
+
+
+def _is_unsure(plan: Plan) -> bool:
+    """Whether the caches may be larger than the least that an engine may leave for them."""
+    return plan.budget.kv_bytes > plan.budget.room_range[0]
 
 
 def tone_of(plan: Plan) -> Tone:
@@ -96,7 +102,7 @@ def tone_of(plan: Plan) -> Tone:
     asked = plan.question
     given = asked.sequences is not None and asked.context_tokens is not None
     free, memory = plan.budget.free_bytes, plan.budget.memory_bytes
-    return "tight" if given and free < TIGHT_SHARE * memory else "good"
+    return "tight" if given and (free < TIGHT_SHARE * memory or _is_unsure(plan)) else "good"
 
 
 def _loaded(budget: Budget) -> str:

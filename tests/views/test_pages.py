@@ -76,3 +76,18 @@ def test_blocks_that_are_given_and_do_not_fit_are_named() -> None:
 
 def test_an_option_of_json_that_changed_is_json() -> None:
     assert json.loads(in_words({"image": 0})) == {"image": 0}
+
+
+def test_a_load_that_not_every_server_would_hold_is_said_to_be_one() -> None:
+    """2 requests of 80,000 tokens: 5,000 blocks of full layers and 1,033 of windows each.
+
+    12,067 blocks of 589,824 B are 6.63 GiB, between the least and the figure for this card.
+    """
+    line = ("plan", "gpt-oss-120b", "--gpu", "h100", "--engine", "vllm", "-tp", "1", "--gpus", "1")
+    answer = kvplan(*line, "--ctx", "80000", "--sequences", "2", "--json").document
+    low_bytes, _ = answer["per_gpu"]["kv_available_range_bytes"]
+    assert answer["per_gpu"]["kv_bytes"] == 12_067 * 589_824
+    assert low_bytes < 12_067 * 589_824 < answer["per_gpu"]["kv_available_bytes"]
+    assert "not at the low end" in answer["answer"]
+    shorter = kvplan(*line, "--ctx", "64k", "--sequences", "1", "--json").document
+    assert "not at the low end" not in shorter["answer"]
