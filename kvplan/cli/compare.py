@@ -17,6 +17,7 @@ from kvplan.cli.options import (
     Models,
     Server,
     as_options,
+    check_context,
 )
 from kvplan.cli.output import answer
 from kvplan.cli.values import WORKLOAD
@@ -55,6 +56,7 @@ def compare(
 
     if variants and len(models) != 1:
         raise UsageError("--variants draws one model at a time", "name a single MODEL")
+    check_context(load, "compare")
     options = as_options(load, hardware, degrees, server, serving, assume=assume)
     question = with_context(ask(models, **options))
     if variants:

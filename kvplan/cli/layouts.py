@@ -11,6 +11,7 @@ from kvplan.cli.options import (
     Model,
     Server,
     as_options,
+    check_context,
 )
 from kvplan.cli.output import answer
 
@@ -38,6 +39,7 @@ def layouts(
     from kvplan.question import ask, with_context
     from kvplan.views.layouts import layouts_report
 
+    check_context(load, "layouts")
     options = as_options(load, hardware, server, serving, assume=assume)
     question = with_context(ask([model], **options))
     answer(layouts_report(rank_layouts(question.models[0], question)), display.format, display)

@@ -28,7 +28,7 @@ from kvplan.question import (
     DEFAULT_LORA_RANK,
     Options,
 )
-from kvplan.units import parse_decimal, parse_layers
+from kvplan.units import AUTO_CONTEXT, parse_decimal, parse_layers
 
 _KINDS = "full_attention, sliding_window, mla, layer_types or text_config"
 
@@ -379,3 +379,12 @@ def as_options(
     """The groups' values under the names that ``question.ask`` takes, and others beside them."""
     values = {field.name: getattr(group, field.name) for group in groups for field in fields(group)}
     return cast("Options", {**values, **others})
+
+
+def check_context(load: Load, command: str) -> None:
+    """Raises UsageError for ``--ctx auto``: this command's answers are for one context."""
+    if load.context_tokens == AUTO_CONTEXT:
+        raise UsageError(
+            f"--ctx auto is the longest that fits, and {command} is for one context",
+            "kvplan plan finds it; here write --ctx 32k, or leave it out",
+        )
