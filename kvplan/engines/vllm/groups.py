@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import cached_property
 from math import lcm
 
-from kvplan.engines.vllm.layers import FULL, LATENT, LayerPages, Load
+from kvplan.engines.vllm.layers import FULL, LOCAL, LayerPages, Load
 from kvplan.engines.vllm.versions import NEWEST, Rules
 from kvplan.errors import RefusedError
 from kvplan.units import ceil_div
@@ -198,7 +198,7 @@ def _promoted(layers: Sequence[tuple[int, LayerPages]]) -> Sequence[tuple[int, L
     different = tuple(_different(layers))
     if not layers or _can_share_table(different) or _is_uniform(different):
         return layers
-    if not kinds & FULL or not kinds & {"sliding", "sliding_mla", "chunked"}:
+    if not kinds & FULL or not kinds & LOCAL:
         return layers
     if "sliding_mla" in kinds:
         # v1/core/kv_cache_planning.py:783: the class of full latents has no such field.
@@ -207,9 +207,8 @@ def _promoted(layers: Sequence[tuple[int, LayerPages]]) -> Sequence[tuple[int, L
         )
     sizes = {pages.block_tokens for _, pages in layers if pages.kind in FULL}
     size = sizes.pop() if len(sizes) == 1 else None
-    local = ("sliding", "sliding_mla", "chunked")
     return [
-        (i, pages.as_full(size or pages.block_tokens) if pages.kind in local else pages)
+        (i, pages.as_full(size or pages.block_tokens) if pages.kind in LOCAL else pages)
         for i, pages in layers
     ]
 
@@ -244,7 +243,7 @@ def _with_one_page_size(
         elif rules.resizes_pages and largest % pages.page_bytes == 0:
             ratio = largest // pages.page_bytes
             resized[pages] = pages.in_blocks_of(pages.block_tokens * ratio)
-        elif rules.pads_pages and pages.kind not in LATENT - {"sliding_mla"}:
+        elif rules.pads_pages and pages.kind != "mla":
             resized[pages] = pages.padded_to(largest)
         else:
             raise RefusedError(

@@ -18,7 +18,7 @@ ChunkedLocalAttentionSpec, MambaSpec, CircularBufferSpec and CrossAttentionSpec.
 FULL: frozenset[Kind] = frozenset({"full", "mla"})
 """Kinds that keep every token: one class and its descendant in vLLM."""
 LOCAL: frozenset[Kind] = frozenset({"sliding", "sliding_mla", "chunked"})
-LATENT: frozenset[Kind] = frozenset({"mla", "sliding_mla"})
+"""Kinds that keep a window or a chunk."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from kvplan.engines.vllm.blocks import is_state
 from kvplan.engines.vllm.kernels import BLACKWELL
 from kvplan.engines.vllm.models import as_vllm_keeps
 from kvplan.engines.vllm.versions import NEWEST, Rules, rules_of
-from kvplan.errors import KvplanError, RefusedError
+from kvplan.errors import RefusedError
 from kvplan.formats import cache_format
 from kvplan.gpu import Gpu
 from kvplan.kinds import CacheKind
@@ -51,15 +51,6 @@ def check(spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu) -
     _check_encoder(kept, settings)
     backends(kept, layout, settings, gpu, settings.kv_cache_dtype)
     _check_own_backends(kept, layout)
-
-
-def is_accepted(spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu) -> bool:
-    """Whether vLLM would start in this layout."""
-    try:
-        check(spec, layout, settings, gpu)
-    except KvplanError:
-        return False
-    return True
 
 
 def _refuse(spec: ModelSpec, reason: str, hint: str = "") -> None:

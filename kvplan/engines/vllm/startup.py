@@ -9,9 +9,7 @@ of CUDA graphs. The factors are those of logs in tests/engines/vllm/startup.json
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import lru_cache
-from math import ceil
 
 from kvplan.engines.base import MemoryLine
 from kvplan.engines.settings import ServerSettings
@@ -124,11 +122,6 @@ def startup(
         _process(),
         _communication(layout, charges),
     )
-
-
-def requested_bytes(gpu: Gpu, utilization: Fraction) -> int:
-    """What vLLM takes of the GPU at all (v1/worker/utils.py:716)."""
-    return ceil(gpu.memory_bytes * utilization)
 
 
 def _activations(

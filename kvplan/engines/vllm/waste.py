@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from kvplan.engines.base import Waste
 from kvplan.engines.vllm.groups import Group, Groups
-from kvplan.engines.vllm.layers import LayerPages, Load
+from kvplan.engines.vllm.layers import LOCAL, LayerPages, Load
 from kvplan.units import plural
 
 
@@ -56,7 +56,7 @@ def _size(pages: LayerPages, groups: Groups) -> int:
 
 def _in_flight_bytes(pages: LayerPages, load: Load) -> int:
     """Of one sequence in one window: tokens beyond the window itself."""
-    if pages.kind not in ("sliding", "sliding_mla", "chunked"):
+    if pages.kind not in LOCAL:
         return 0
     window = pages.window_tokens or 0
     held = load.in_flight_tokens + load.retained_tokens + window

@@ -22,7 +22,7 @@ from kvplan.engines.settings import ServerSettings
 from kvplan.engines.vllm.backends import backends
 from kvplan.engines.vllm.caches import BlockSizes, layer_pages
 from kvplan.engines.vllm.context import check_context, longest_context, served_context
-from kvplan.engines.vllm.legality import check, is_accepted
+from kvplan.engines.vllm.legality import check
 from kvplan.engines.vllm.models import as_vllm_keeps
 from kvplan.errors import KvplanError, RefusedError
 from kvplan.gpu import Gpu
@@ -74,6 +74,14 @@ def settings_of(row: Row) -> ServerSettings:
 
 def gpu_of(row: Row) -> Gpu:
     return replace(H100, compute_capability=row["capability"])
+
+
+def is_accepted(spec: ModelSpec, layout: Layout, settings: ServerSettings, gpu: Gpu) -> bool:
+    try:
+        check(spec, layout, settings, gpu)
+    except KvplanError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("source", SOURCES)

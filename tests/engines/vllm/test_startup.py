@@ -8,7 +8,6 @@ are kvplan's own, so the range is that of a plan from model, GPU and flags.
 from __future__ import annotations
 
 import json
-from fractions import Fraction
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,10 +18,10 @@ import kvplan
 from kvplan.engines.base import MemoryLine, total
 from kvplan.engines.settings import ServerSettings
 from kvplan.engines.vllm.activations import indexed_bytes
+from kvplan.engines.vllm.engine import Vllm
 from kvplan.engines.vllm.startup import (
     charges_of,
     graph_count,
-    requested_bytes,
     startup,
 )
 from kvplan.parallel import Layout
@@ -62,7 +61,7 @@ def _release(log: dict[str, Any]) -> tuple[int, ...]:
 def kv_gib(log: dict[str, Any], version: str | None, *, flags: bool) -> tuple[float, float, float]:
     """The figure, its low and its high."""
     utilization = log.get("util") or ("0.9" if () < _release(log) < (0, 20) else "0.92")
-    room = requested_bytes(load_gpu(log["gpu"]), Fraction(utilization)) / GIB - loaded_gib(log)
+    room = Vllm().allowed_bytes(load_gpu(log["gpu"]), float(utilization)) / GIB - loaded_gib(log)
     size, low, high = total(lines_of(log, version, flags=flags))
     return room - size / GIB, room - high / GIB, room - low / GIB
 
